@@ -1,0 +1,38 @@
+"""Bounds that both sides of the wire know, each with its evidence."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROTOCOL: Final = 1
+"""The protocol that this code speaks. Grows only when an old peer could misread an answer."""
+
+OLDEST_PROTOCOL: Final = 1
+"""The oldest protocol of a peer that this code still serves."""
+
+FRAME_BYTES: Final = 1 << 20
+"""Payload of a frame. Below 256 KiB the cost per message shows; above 1 MiB nothing is won."""
+
+MESSAGE_BYTES: Final = 4 << 20
+"""Largest gRPC message that is accepted: gRPC's own default, so that no client can make the server allocate more."""
+
+UNARY_BYTES: Final = 1 << 20
+"""Largest sum of inline inputs, and of inline results, of one unary call."""
+
+MAX_DIMENSIONS: Final = 32
+"""Most dimensions of an array. NumPy 1 allowed 32, NumPy 2 allows 64; other languages rarely more than 32."""
+
+MAX_NODES: Final = 4096
+"""Most nodes of a graph. A graph of this size still validates in about 50 ms on the server's event loop."""
+
+MAX_ELEMENTS: Final = 1 << 62
+"""Most elements of an array: keeps every byte offset and every product of dimensions below 2**63 for int8."""
+
+MAX_BYTES: Final = (1 << 63) - 1
+"""Most bytes of an array: every byte offset fits a signed 64-bit integer."""
+
+MAX_BIG_INT_CHARS: Final = 64
+"""Longest decimal text of a Python integer constant."""
+
+MAX_NAME_CHARS: Final = 128
+"""Longest name of a resident array."""
