@@ -103,7 +103,7 @@ class Operation:
 
     name: str
     args: tuple[int, ...]
-    params: Params = NO_PARAMS
+    params: Params = field(default_factory=lambda: NO_PARAMS)
 
     def operands(self) -> tuple[int, ...]:
         """All nodes that this one reads: its arguments, then its array-valued parameters."""
