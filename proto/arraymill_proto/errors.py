@@ -7,7 +7,8 @@ The tree (fault; can a retry help?)::
     │   ├── AxisError(numpy.exceptions.AxisError)
     │   ├── ShapeError
     │   ├── GraphError
-    │   ├── ParameterError
+    │   ├── ParameterError(TypeError)
+    │   ├── IntegerOverflowError(OverflowError)
     │   ├── UnknownOperationError(NotImplementedError)
     │   └── FrameError
     ├── DTypeError(TypeError)                  the caller's; no
@@ -30,7 +31,7 @@ turns the reason back into the class.
 from __future__ import annotations
 
 from enum import StrEnum, unique
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 import numpy as np
 
@@ -47,6 +48,7 @@ class Reason(StrEnum):
     SHAPE = "SHAPE"
     GRAPH = "GRAPH"
     PARAMETER = "PARAMETER"
+    INTEGER_OVERFLOW = "INTEGER_OVERFLOW"
     UNKNOWN_OPERATION = "UNKNOWN_OPERATION"
     FRAME = "FRAME"
     DTYPE = "DTYPE"
@@ -84,6 +86,10 @@ class ArraymillError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def located(self, where: str, **details: object) -> Self:
+        """Return the same error with its place put before the message, and further details."""
+        return type(self)(f"{where}{self.message}", reason=self.reason, **{**self.details, **details})
+
 
 class InvalidJobError(ArraymillError, ValueError):
     """The job is not valid. The caller's fault; a retry cannot help."""
@@ -92,14 +98,27 @@ class InvalidJobError(ArraymillError, ValueError):
 
 
 class AxisError(InvalidJobError, np.exceptions.AxisError):
-    """An axis is out of range or named twice."""
+    """An axis is out of range or named twice.
+
+    Attributes:
+        axis: The axis, from the detail of this name.
+        ndim: The dimensions of the array, from the detail of this name.
+    """
 
     default_reason = Reason.AXIS
 
     def __init__(self, message: str, *, reason: Reason | None = None, **details: object) -> None:
         InvalidJobError.__init__(self, message, reason=reason, **details)
-        self.axis = None
-        self.ndim = None
+        self.axis = _integer(self.details.get("axis"))
+        self.ndim = _integer(self.details.get("ndim"))
+
+
+def _integer(text: str | None) -> int | None:
+    """Read a detail that another language may have written."""
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return None
 
 
 class ShapeError(InvalidJobError):
@@ -114,10 +133,19 @@ class GraphError(InvalidJobError):
     default_reason = Reason.GRAPH
 
 
-class ParameterError(InvalidJobError):
-    """A parameter is unknown to its operation, of a wrong type, or out of bounds."""
+class ParameterError(InvalidJobError, TypeError):
+    """A parameter is unknown to its operation, of a wrong type, or out of bounds.
+
+    A ValueError and a TypeError: NumPy raises the one or the other for such calls.
+    """
 
     default_reason = Reason.PARAMETER
+
+
+class IntegerOverflowError(InvalidJobError, OverflowError):
+    """A Python integer does not fit the dtype that it has to adapt to."""
+
+    default_reason = Reason.INTEGER_OVERFLOW
 
 
 class UnknownOperationError(InvalidJobError, NotImplementedError):
@@ -151,7 +179,7 @@ class TooLargeError(ArraymillError, MemoryError):
 
 
 class BusyError(ArraymillError):
-    """The server is full; try again after `retry_after` seconds."""
+    """The server is full; try again after `retry_after` seconds (google.rpc.RetryInfo on the wire)."""
 
     default_reason = Reason.BUSY
     retry_after: float = 1.0
@@ -211,6 +239,7 @@ ERRORS: Final[dict[Reason, type[ArraymillError]]] = {
     Reason.SHAPE: ShapeError,
     Reason.GRAPH: GraphError,
     Reason.PARAMETER: ParameterError,
+    Reason.INTEGER_OVERFLOW: IntegerOverflowError,
     Reason.UNKNOWN_OPERATION: UnknownOperationError,
     Reason.FRAME: FrameError,
     Reason.DTYPE: DTypeError,
@@ -236,6 +265,7 @@ STATUS: Final[dict[Reason, str]] = {
     Reason.SHAPE: "INVALID_ARGUMENT",
     Reason.GRAPH: "INVALID_ARGUMENT",
     Reason.PARAMETER: "INVALID_ARGUMENT",
+    Reason.INTEGER_OVERFLOW: "INVALID_ARGUMENT",
     Reason.UNKNOWN_OPERATION: "UNIMPLEMENTED",
     Reason.FRAME: "INVALID_ARGUMENT",
     Reason.DTYPE: "INVALID_ARGUMENT",

@@ -36,3 +36,14 @@ MAX_BIG_INT_CHARS: Final = 64
 
 MAX_NAME_CHARS: Final = 128
 """Longest name of a resident array."""
+
+MAX_OPERANDS: Final = 16
+"""Most arguments, and most parameters, of one operation: far above any in the catalogue."""
+
+MAX_ECHO_CHARS: Final = 80
+"""Most of a caller's text that a message repeats: gRPC carries at most 8 KiB of status."""
+
+
+def shorten(text: str) -> str:
+    """Cut a caller's text to what a message may repeat."""
+    return text if len(text) <= MAX_ECHO_CHARS else f"{text[: MAX_ECHO_CHARS - 1]}…"

@@ -1,8 +1,4 @@
-"""The operations of arraymill: names, parameters, shape and dtype rules. NumPy's, in one table.
-
-`OPERATIONS` is the only list of operations. The client's lazy Array asks it for shapes and dtypes, the server validates
-with it, and the server's kernels (`arraymill_server.ops`) carry the same names; a test compares the two.
-"""
+"""What the catalogue says of an operation, and what is known of an operand before anything is computed."""
 
 from __future__ import annotations
 
@@ -13,7 +9,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from arraymill_proto.graph import ArrayType, ParamValue, Weak
+from arraymill_proto.dtypes import DType, native
+from arraymill_proto.graph import ArrayType, NodeRef, ParamValue, Weak
 
 Operand: TypeAlias = ArrayType | Weak | np.generic
 """What is known of an operand before anything is computed: a type, or the value of a constant."""
@@ -22,6 +19,9 @@ BoundParams: TypeAlias = Mapping[str, ParamValue | Operand]
 """Parameters with node references replaced by what is known of the node."""
 
 Rule: TypeAlias = Callable[[Sequence[Operand], BoundParams], ArrayType]
+
+Known: TypeAlias = DType | Weak | np.generic
+"""An operand as dtype rules see it: its dtype, or a scalar whose value matters."""
 
 
 class Kind(StrEnum):
@@ -46,3 +46,21 @@ class Signature:
     """Shape and dtype of the result; raises the errors of `errors` that NumPy would raise as its own."""
     summary: str
     """One line for the documentation."""
+    required: tuple[str, ...] = ()
+    """The parameters that cannot be left out."""
+
+
+def operand_type(operand: Operand) -> ArrayType:
+    """Return the type that an operand has as an array of its own: a Python scalar has its default dtype.
+
+    Raises:
+        DTypeError: Arrays of its dtype are not supported (Python integers beyond 64 bits are objects to NumPy).
+    """
+    if isinstance(operand, ArrayType):
+        return operand
+    return ArrayType((), native(np.asarray(operand).dtype))
+
+
+def is_operand(value: ParamValue | Operand) -> bool:
+    """Tell whether a bound parameter can be an operand."""
+    return isinstance(value, (ArrayType, bool, int, float, complex, np.generic)) and not isinstance(value, NodeRef)
