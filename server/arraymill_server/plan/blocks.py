@@ -79,9 +79,17 @@ class Grid:
 
     def block(self, number: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the first index and the shape of a slab."""
-        position, k = self.position(number), self.axis
+        return self.at(self.position(number))
+
+    def at(self, position: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the first index and the shape of the slab at some coordinates among `counts`."""
+        k = self.axis
         start = tuple(p * self.rows if axis == k else p for axis, p in enumerate(position))
         extent = tuple(
             1 if axis < k else min(self.rows, n - start[k]) if axis == k else n for axis, n in enumerate(self.shape)
         )
         return start, extent
+
+    def largest(self) -> tuple[int, ...]:
+        """Return the shape of the first slab: none is larger."""
+        return self.at((0,) * len(self.shape))[1]
