@@ -1,0 +1,67 @@
+# Targets for people: setup, demo, test, check, bench. Each does its own set-up.
+# Needed: Python >= 3.11 with venv, make and a shell. Another interpreter: make PYTHON=python3.13 test
+# Arguments reach the programs: make test ARGS="-k arena -x"   make demo ARGS=--help
+
+PYTHON = python3
+VENV = .venv
+BIN = $(VENV)/bin
+ARGS =
+
+# Every package is pinned with its hashes, and as a wheel: no compiler, nothing that was not tested.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PINNED = $(INSTALL) --require-hashes --only-binary :all:
+
+.PHONY: setup demo test check bench container lock
+
+setup: $(VENV)/.setup
+
+$(VENV)/.setup: requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(PINNED) -r requirements/dev.txt
+	$(INSTALL) --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "arraymill needs Python 3.11 or newer, '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Name one: make PYTHON=/path/to/python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+	  rm -rf $(VENV); \
+	  echo "'$(PYTHON)' cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+demo: setup
+	@$(BIN)/arraymill demo $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest -m "not container" $(ARGS)
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright --warnings
+	$(BIN)/lint-imports
+	$(BIN)/python tools/generate.py --check
+
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.setup
+	$(PINNED) -r requirements/bench.txt
+	@touch $@
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# Builds the image and runs it: needs a Docker engine that answers (.ci/run starts one).
+container: setup
+	$(BIN)/python -m pytest -m container tests/container $(ARGS)
+
+# Writes the pinned requirements anew from pyproject.toml, for Python 3.11 to 3.14 on every platform. Needs uv.
+# Pins stay as they are where they can; newer versions: make lock UPGRADE=--upgrade
+UPGRADE =
+COMPILE = uv pip compile --quiet --no-config --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+  --no-annotate --no-emit-index-url --custom-compile-command "make lock" $(UPGRADE)
+
+lock:
+	@command -v uv >/dev/null || { echo "make lock needs uv (pip install uv)" >&2; exit 1; }
+	$(COMPILE) pyproject.toml --all-extras --group build --group generate --group test --group check -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra server --extra cli -c requirements/dev.txt -o requirements/server.txt
+	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
+	$(COMPILE) --group bench -c requirements/dev.txt -o requirements/bench.txt
