@@ -44,7 +44,7 @@ UFUNCS: Final[tuple[np.ufunc, ...]] = (
 def _of(ufunc: np.ufunc) -> Kernel:
     """Make the kernel of one ufunc."""
 
-    def kernel(args: Sequence[Any], out: Array, params: Params) -> None:  # noqa: ARG001
+    def kernel(args: Sequence[Any], out: Array, params: Params) -> None:
         ufunc(*args, out=out)
 
     return kernel
@@ -59,34 +59,35 @@ def _part_of(ufunc: np.ufunc) -> Kernel:
     return kernel
 
 
-def _power(args: Sequence[Any], out: Array, params: Params) -> None:  # noqa: ARG001
+def _power(args: Sequence[Any], out: Array, params: Params) -> None:
+    base, exponent = args
     try:
-        np.power(*args, out=out)
+        np.power(base, exponent, out=out)
     except ValueError as error:
         raise ComputationError(f"power: {error}", operation="power") from error
 
 
-def _clip(args: Sequence[Any], out: Array, params: Params) -> None:  # noqa: ARG001
+def _clip(args: Sequence[Any], out: Array, params: Params) -> None:
     np.clip(args[0], args[1], args[2], out=out)
 
 
-def _where(args: Sequence[Any], out: Array, params: Params) -> None:  # noqa: ARG001
+def _where(args: Sequence[Any], out: Array, params: Params) -> None:
     condition, chosen, other = args
     cast_into(out, other)
     np.copyto(out, np.asarray(chosen), casting="unsafe", where=np.asarray(condition).astype(np.bool_, copy=False))
 
 
-def _astype(args: Sequence[Any], out: Array, params: Params) -> None:  # noqa: ARG001
+def _astype(args: Sequence[Any], out: Array, params: Params) -> None:
     cast_into(out, args[0])
 
 
-def _real(args: Sequence[Any], out: Array, params: Params) -> None:  # noqa: ARG001
-    np.copyto(out, np.asarray(args[0]).real, casting="unsafe")
+def _real(args: Sequence[Any], out: Array, params: Params) -> None:
+    np.copyto(out, np.real(np.asarray(args[0])), casting="unsafe")
 
 
-def _imag(args: Sequence[Any], out: Array, params: Params) -> None:  # noqa: ARG001
+def _imag(args: Sequence[Any], out: Array, params: Params) -> None:
     values = np.asarray(args[0])
-    np.copyto(out, values.imag if values.dtype.kind == "c" else 0, casting="unsafe")
+    np.copyto(out, np.imag(values) if values.dtype.kind == "c" else 0, casting="unsafe")
 
 
 def _round(args: Sequence[Any], out: Array, params: Params) -> None:

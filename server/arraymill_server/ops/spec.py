@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 import msgspec
 import numpy as np
 
@@ -31,7 +34,11 @@ class Scalar(msgspec.Struct, frozen=True, array_like=True):
         return element
 
 
-_WEAK = {"bool": lambda text: text == "True", "int": int, "float": float, "complex": complex}
+def _read_bool(text: str) -> bool:
+    return text == "True"
+
+
+_WEAK: Final[dict[str, Callable[[str], Weak]]] = {"bool": _read_bool, "int": int, "float": float, "complex": complex}
 
 
 class ReduceSpec(msgspec.Struct, frozen=True, array_like=True):

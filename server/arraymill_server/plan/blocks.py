@@ -1,7 +1,7 @@
 """How an n-d domain is cut into slabs: blocks of a pass, and the pieces in which a worker walks a block.
 
-A slab is a contiguous range of the domain in C order over its axes, and itself an n-d box: one index on each axis before
-the split axis, a chunk of the split axis, and every later axis whole::
+A slab is a contiguous range of the domain in C order over its axes, and itself an n-d box: one index on each axis
+before the split axis, a chunk of the split axis, and every later axis whole::
 
     shape (4, 5, 6), 24 elements to a block: split axis 1, rows of 6, at most 4 rows, so 2 chunks of 3 and 2 rows
     block 0 = [0:1, 0:3, 0:6]   block 1 = [0:1, 3:5, 0:6]   block 2 = [1:2, 0:3, 0:6]   …
