@@ -1,0 +1,227 @@
+"""The blocks of one pass: see `machine` for their life and its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from math import prod
+
+from arraymill_server.plan.absorb import Absorber
+from arraymill_server.plan.carry import Chains
+from arraymill_server.plan.domain import Block
+from arraymill_server.plan.host import Host
+from arraymill_server.plan.model import (
+    CarryRef,
+    Fixed,
+    Kept,
+    Operand,
+    OperandRef,
+    PassPlan,
+    Ref,
+    ScannedRef,
+    Stage,
+    StorePlan,
+)
+from arraymill_server.plan.program import BlockTask, Region
+from arraymill_server.plan.regions import contiguous, parts
+from arraymill_server.plan.workspace import PassLayout
+
+
+@dataclass(slots=True)
+class BlockState:
+    """One block in flight."""
+
+    number: int
+    block: Block
+    slot: int
+    waiting: int = 0
+    """Regions that have not arrived."""
+    stage: int = 0
+    partials: list[int] = field(default_factory=list[int])
+    """The partial buffer of each reduction."""
+    carries: dict[int, int] = field(default_factory=dict[int, int])
+    """The carry buffer into this block, by scan."""
+    sends: int = 0
+    absorbed: bool = False
+
+
+class PassMachine:
+    """Moves the blocks of a pass through their life."""
+
+    def __init__(self, plan: PassPlan, layout: PassLayout, base: int, host: Host) -> None:
+        self._plan = plan
+        self._layout = layout
+        self._base = base
+        self._host = host
+        self._free = list(range(layout.depth))[::-1]
+        self._next = 0
+        self._absorber = Absorber(plan, layout, base, host)
+        self._chains = Chains(plan, layout, base, host)
+        self.blocks_done = 0
+
+    @property
+    def is_finished(self) -> bool:
+        return self.blocks_done == len(self._plan.domain)
+
+    def start(self) -> None:
+        self._chains.start()
+
+    def go_on(self) -> None:
+        """Begin blocks while slots are free."""
+        while self._free and self._next < len(self._plan.domain):
+            state = BlockState(self._next, self._plan.domain.block(self._next), self._free.pop())
+            self._next += 1
+            self._begin(state)
+
+    # ------------------------------------------------------------------ the life of a block
+
+    def _begin(self, state: BlockState) -> None:
+        state.partials = self._absorber.take_buffers()
+        state.waiting = 1
+        for number, operand in enumerate(self._plan.operands):
+            if not isinstance(operand.source, Fixed | Kept) and not self._load(state, number, operand):
+                state.waiting += 1
+        self._arrived(state)
+
+    def _load(self, state: BlockState, number: int, operand: Operand) -> bool:
+        """Ask for the region of a streamed operand; True when it is there already."""
+        source = operand.source
+        assert not isinstance(source, Fixed | Kept)
+        offset, nbytes = operand.region_offset(state.block), operand.region_bytes(state.block)
+        then = partial(self._arrived, state)
+        if source.held:
+            return self._host.hold(source.number, offset, nbytes, source.order, then)
+        address = self._slot_address(state) + self._layout.slot.operands[number]
+        self._host.fetch(source.number, offset, nbytes, source.order, address, then)
+        return False
+
+    def _arrived(self, state: BlockState) -> None:
+        state.waiting -= 1
+        if not state.waiting:
+            self._run_stage(state)
+
+    def _run_stage(self, state: BlockState) -> None:
+        stage = self._plan.stages[state.stage]
+        start, shape = state.block.start, state.block.shape
+        if stage.flat:
+            start, shape = (self._flat_start(state.block),), (prod(shape),)
+        task = BlockTask(
+            program=self._host.program(state.stage),
+            start=start,
+            shape=shape,
+            operands=tuple(self._operand_region(state, stage, ref) for ref in stage.operands),
+            outputs=tuple(self._outputs(state, stage)),
+        )
+        self._host.dispatch(task, partial(self._stage_done, state))
+
+    def _stage_done(self, state: BlockState) -> None:
+        stage = self._plan.stages[state.stage]
+        for number in stage.stores:
+            self._send_store(state, self._plan.stores[number], number)
+        state.stage += 1
+        if state.stage == len(self._plan.stages):
+            self._chains.release(state.carries)
+            self._absorber.computed(state.number, state.block, state.partials, partial(self._absorbed, state))
+            return
+        pending = len(stage.scans)
+        for scan in stage.scans:
+            self._chains.total_ready(scan, state.block, self._total_address(state, scan), partial(self._carried, state))
+        if not pending:
+            self._run_stage(state)
+
+    def _carried(self, state: BlockState, scan: int, buffer: int) -> None:
+        """The carry of a scan into this block is known."""
+        state.carries[scan] = buffer
+        begun = [scan for stage in self._plan.stages[: state.stage] for scan in stage.scans]
+        if all(scan in state.carries for scan in begun):
+            self._run_stage(state)
+
+    def _absorbed(self, state: BlockState) -> None:
+        state.absorbed = True
+        self._release(state)
+
+    def _release(self, state: BlockState) -> None:
+        if state.absorbed and not state.sends:
+            self.blocks_done += 1
+            self._free.append(state.slot)
+
+    # ------------------------------------------------------------------ results
+
+    def _send_store(self, state: BlockState, store: StorePlan, number: int) -> None:
+        if store.result.whole:
+            return
+        state.sends += 1
+        address = self._slot_address(state) + self._layout.slot.stores[number]
+        nbytes = prod(state.block.shape) * store.result.type.dtype.itemsize
+        self._host.send(
+            store.result, self._store_offset(store, state.block), nbytes, address, partial(self._sent, state)
+        )
+
+    def _sent(self, state: BlockState) -> None:
+        state.sends -= 1
+        self._release(state)
+
+    def _store_offset(self, store: StorePlan, block: Block) -> int:
+        if store.flat:
+            return self._flat_start(block) * store.result.type.dtype.itemsize
+        return sum(start * stride for start, stride in zip(block.start, store.result.strides, strict=True))
+
+    # ------------------------------------------------------------------ memory
+
+    def _slot_address(self, state: BlockState) -> int:
+        return self._base + self._layout.slots.address(state.slot)
+
+    def _total_address(self, state: BlockState, scan: int) -> int:
+        return self._slot_address(state) + self._layout.slot.totals[scan]
+
+    def _flat_start(self, block: Block) -> int:
+        """Number of the block's first element in C order of the domain."""
+        number = 0
+        for start, length in zip(block.start, self._plan.domain.ordered_shape, strict=True):
+            number = number * length + start
+        return number
+
+    def _operand_region(self, state: BlockState, stage: Stage, ref: Ref) -> Region:
+        if isinstance(ref, OperandRef):
+            operand = self._plan.operands[ref.index]
+            address = self._operand_address(state, ref.index, operand)
+            return Region(address, operand.region_shape(state.block), operand.strides)
+        if isinstance(ref, ScannedRef):
+            scan = self._plan.scans[ref.scan]
+            address = self._slot_address(state) + self._layout.slot.scanned[ref.scan]
+            shape = (prod(state.block.shape),) if stage.flat else state.block.shape
+            return contiguous(address, shape, scan.dtype.itemsize)
+        assert isinstance(ref, CarryRef)
+        return self._chains.regions(ref.scan, state.block, state.carries[ref.scan])[-1]
+
+    def _operand_address(self, state: BlockState, number: int, operand: Operand) -> int:
+        source = operand.source
+        if isinstance(source, Fixed):
+            return source.offset + operand.region_offset(state.block)
+        if isinstance(source, Kept):
+            return self._host.value_address(source.node) + operand.region_offset(state.block)
+        if source.held:
+            return self._host.held_address(source.number) + operand.region_offset(state.block)
+        return self._slot_address(state) + self._layout.slot.operands[number]
+
+    def _outputs(self, state: BlockState, stage: Stage) -> Iterator[tuple[Region, ...]]:
+        for number in stage.stores:
+            yield (self._store_region(state, stage, number),)
+        for number in stage.reductions:
+            yield self._absorber.regions(number, state.block, state.partials[number])
+        for number in stage.scans:
+            scan = self._plan.scans[number]
+            address = self._slot_address(state) + self._layout.slot.scanned[number]
+            scanned = contiguous(address, state.block.shape, scan.dtype.itemsize)
+            total = self._total_address(state, number)
+            yield (scanned, *parts(total, scan.carry_shape(state.block), scan.components, scan.carry_elements))
+
+    def _store_region(self, state: BlockState, stage: Stage, number: int) -> Region:
+        store = self._plan.stores[number]
+        itemsize = store.result.type.dtype.itemsize
+        shape = (prod(state.block.shape),) if stage.flat else state.block.shape
+        if not store.result.whole:
+            return contiguous(self._slot_address(state) + self._layout.slot.stores[number], shape, itemsize)
+        address = self._host.value_address(store.result.node) + self._store_offset(store, state.block)
+        return Region(address, shape, (itemsize,) if store.flat else store.result.strides)
