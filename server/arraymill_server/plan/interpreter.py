@@ -1,0 +1,163 @@
+"""Runs tasks on the arena: all that a worker computes.
+
+Theory of operation. A block is walked in pieces that fit the cache (see `plan.blocks`, `plan.layout`). For each piece
+the operands are sliced views of the arena, every instruction is one kernel call with `out=` in a reused slot of
+scratch, and the sinks take the results out (see `plan.sinks`). No temporary of a block's size exists, and Python's
+share is a few slices and calls for each piece.
+
+Every region is checked against the arena's length before a view of it is made: a defect of the planner becomes an
+InternalError, never a read outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from arraymill_proto.errors import InternalError
+from arraymill_server.ops.reductions import REDUCTIONS
+from arraymill_server.ops.scans import SCANS
+from arraymill_server.plan.blocks import PIECE_BYTES
+from arraymill_server.plan.layout import Array, Code, DType, Layout, Recent, Scratch, broadcast_mask
+from arraymill_server.plan.program import (
+    BlockTask,
+    CarryTask,
+    FinishTask,
+    MergeTask,
+    Program,
+    ProgramRef,
+    Region,
+    Task,
+)
+from arraymill_server.plan.sinks import make_take, sink_dtypes
+
+PROGRAMS: Final = 64
+"""Programs that a worker keeps decoded: more than jobs run at once on one worker."""
+
+Parts = tuple[Array, ...]
+
+
+class Interpreter:
+    """Runs tasks, one at a time; not for use by several threads."""
+
+    def __init__(self, memory: Any, *, piece_bytes: int = PIECE_BYTES) -> None:
+        """Attach to the arena.
+
+        Args:
+            memory: A writable buffer: the whole arena.
+            piece_bytes: Target size of a register; tests make it a few elements.
+        """
+        self._memory: Array = np.frombuffer(memory, np.uint8)
+        self._scratch = Scratch(piece_bytes)
+        self._codes: Recent[bytes, Code] = Recent(PROGRAMS)
+        self._decoder = msgspec.msgpack.Decoder(Program)
+        self._runs: dict[type[Any], Callable[[Any], None]] = {
+            BlockTask: self._run_block,
+            MergeTask: self._run_merge,
+            FinishTask: self._run_finish,
+            CarryTask: self._run_carry,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Interpreter {self._memory.size} bytes of arena, {len(self._codes)} programs>"
+
+    def run(self, task: Task) -> None:
+        """Run one task to its end.
+
+        Raises:
+            ComputationError: NumPy refuses the values.
+            ShapeError: A reduction of no elements has no identity.
+            InternalError: The task is malformed: a defect of the planner.
+        """
+        with np.errstate(all="ignore"):
+            self._runs[type(task)](task)
+
+    def _bytes(self, ref: ProgramRef) -> bytes:
+        if ref.offset < 0 or ref.length < 0 or ref.offset + ref.length > self._memory.size:
+            raise InternalError(f"program at {ref.offset} of {ref.length} bytes lies outside the arena")
+        return self._memory[ref.offset : ref.offset + ref.length].tobytes()
+
+    def _load(self, ref: ProgramRef) -> Code:
+        data = self._bytes(ref)
+        if blake2b(data, digest_size=16).digest() != ref.digest:
+            raise InternalError(f"the program at {ref.offset} is not the one that the task names")
+        return Code(self._decoder.decode(data))
+
+    def _view(self, region: Region, dtype: DType) -> Array:
+        low = high = region.offset
+        for length, stride in zip(region.shape, region.strides, strict=True):
+            if length == 0:
+                return np.empty(region.shape, dtype)
+            span = (length - 1) * stride
+            low, high = (low + span, high) if span < 0 else (low, high + span)
+        if low < 0 or high + dtype.itemsize > self._memory.size or min(region.shape, default=1) < 0:
+            raise InternalError(
+                f"a region spans the bytes {low} to {high + dtype.itemsize} of an arena of {self._memory.size}"
+            )
+        return np.ndarray(region.shape, dtype, self._memory, region.offset, region.strides)
+
+    def _views(self, regions: tuple[Region, ...], dtypes: tuple[DType, ...]) -> Parts:
+        return tuple(self._view(region, dtype) for region, dtype in zip(regions, dtypes, strict=True))
+
+    def _run_block(self, task: BlockTask) -> None:
+        code = self._codes.get(task.program.digest, lambda: self._load(task.program))
+        operands = self._views(task.operands, code.operands)
+        outputs = [
+            self._views(regions, sink_dtypes(sink))
+            for sink, regions in zip(code.program.sinks, task.outputs, strict=True)
+        ]
+        shapes = tuple(operand.shape for operand in operands)
+        targets = tuple(parts[0].shape for parts in outputs)
+        layout = code.layouts.get(
+            (task.shape, shapes, targets), lambda: Layout(code, task.shape, shapes, targets, self._scratch)
+        )
+        takes = [
+            make_take(number, sink, layout, task.start, parts)
+            for number, (sink, parts) in enumerate(zip(code.program.sinks, outputs, strict=True))
+        ]
+        self._walk(code, layout, operands, outputs, [take for take in takes if take is not None])
+
+    @staticmethod
+    def _walk(code: Code, layout: Layout, operands: Parts, outputs: list[Parts], takes: list[Any]) -> None:
+        """Run the instructions and sinks on every piece."""
+        registers: list[Any] = [None] * len(code.dtypes) + code.constants
+        inputs = [(index, view, broadcast_mask(view.shape)) for index, view in enumerate(operands)]
+        no_mask = (False,) * len(layout.block)
+        direct = {register: outputs[sink][0] for register, sink in layout.direct.items()}
+        calls = [
+            (number, instruction.kernel, instruction.args, instruction.params, instruction.target)
+            for number, instruction in enumerate(code.instructions)
+        ]
+        for piece in layout.pieces:
+            scratch = layout.scratch[piece.variant]
+            for index, view, mask in inputs:
+                registers[index] = view[piece.of(mask)]
+            for number, kernel, args, params, target in calls:
+                out = scratch[number]
+                if out is None:
+                    out = direct[target][piece.of(no_mask)]
+                kernel([registers[arg] for arg in args], out, params)
+                registers[target] = out
+            for take in takes:
+                take(registers, piece)
+
+    def _run_merge(self, task: MergeTask) -> None:
+        reduction = REDUCTIONS[task.spec.op]
+        dtypes = reduction.components(task.spec)
+        left, right, out = (self._views(regions, dtypes) for regions in (task.left, task.right, task.out))
+        reduction.merge(task.spec, left, right, out)
+
+    def _run_finish(self, task: FinishTask) -> None:
+        reduction = REDUCTIONS[task.spec.op]
+        parts = self._views(task.parts, reduction.components(task.spec))
+        reduction.finish(task.spec, parts, task.count, self._view(task.out, np.dtype(task.spec.result)))
+
+    def _run_carry(self, task: CarryTask) -> None:
+        scan = SCANS[task.spec.op]
+        dtypes = scan.components(task.spec)
+        carry, total, out = (self._views(regions, dtypes) for regions in (task.carry, task.total, task.out))
+        scan.carry(task.spec, carry, total, out)
