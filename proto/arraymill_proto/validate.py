@@ -46,7 +46,9 @@ def infer_graph(graph: Graph, resident: ResidentTypes) -> tuple[Operand, ...]:
             `details["node"]`.
     """
     if len(graph.nodes) > MAX_NODES:
-        raise GraphError(f"a graph of {len(graph.nodes)} nodes: at most {MAX_NODES} are allowed", nodes=len(graph.nodes))
+        raise GraphError(
+            f"a graph of {len(graph.nodes)} nodes: at most {MAX_NODES} are allowed", nodes=len(graph.nodes)
+        )
     known: list[Operand] = []
     for index, node in enumerate(graph.nodes):
         try:
@@ -113,11 +115,15 @@ def _bound(name: str, parameter: str, value: ParamValue, known: Sequence[Operand
 
 
 def _constant(node: Constant) -> Operand:
-    if isinstance(node.value, np.generic):
-        native(node.value.dtype)
-    elif not isinstance(node.value, (bool, int, float, complex)):
-        raise DTypeError(f"{shorten(repr(node.value))} is neither a Python number nor a NumPy scalar")
+    _check_scalar(node.value)
     return node.value
+
+
+def _check_scalar(value: object) -> None:
+    if isinstance(value, np.generic):
+        native(value.dtype)
+    elif not isinstance(value, (bool, int, float, complex)):
+        raise DTypeError(f"{shorten(repr(value))} is neither a Python number nor a NumPy scalar")
 
 
 def _check_outputs(outputs: Sequence[int], known: Sequence[Operand]) -> None:

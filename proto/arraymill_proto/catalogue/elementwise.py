@@ -1,4 +1,4 @@
-"""Elementwise operations: every unary and binary ufunc of NumPy for numbers, and clip, where, astype, real, imag, round."""
+"""Elementwise operations: NumPy's unary and binary ufuncs of numbers, and clip, where, astype, real, imag, round."""
 
 from __future__ import annotations
 
@@ -170,12 +170,16 @@ def _unary_rule(name: str) -> Rule:
 
 
 _FUNCTIONS: Final = [
-    Signature("where", Kind.ELEMENTWISE, 3, 3, (), _where_rule, "the second operand where the first is true, else the third"),
+    Signature(
+        "where", Kind.ELEMENTWISE, 3, 3, (), _where_rule, "the second operand where the first is true, else the third"
+    ),
     Signature("clip", Kind.ELEMENTWISE, 1, 1, ("min", "max"), _clip_rule, "x held between min and max"),
     Signature("astype", Kind.ELEMENTWISE, 1, 1, ("dtype",), _astype_rule, "x cast to dtype", ("dtype",)),
     Signature("real", Kind.ELEMENTWISE, 1, 1, (), _unary_rule("real"), "real part"),
     Signature("imag", Kind.ELEMENTWISE, 1, 1, (), _unary_rule("imag"), "imaginary part"),
-    Signature("round", Kind.ELEMENTWISE, 1, 1, ("decimals",), _unary_rule("round"), "x rounded to decimals, ties to even"),
+    Signature(
+        "round", Kind.ELEMENTWISE, 1, 1, ("decimals",), _unary_rule("round"), "x rounded to decimals, ties to even"
+    ),
 ]
 
 ELEMENTWISE: Final[list[Signature]] = [

@@ -7,7 +7,7 @@ Python scalars, undefined loops, integers that do not fit. Answers are memoised 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -40,8 +40,8 @@ def ufunc_dtype(name: str, dtype: DType | None, part: int, *known: Known) -> DTy
     """
     ufunc: np.ufunc = getattr(np, name)
     with _as_arraymill_errors(known, dtype):
-        answer = ufunc(*_samples(known), **({} if dtype is None else {"dtype": dtype}))
-    return native((answer[part] if isinstance(answer, tuple) else answer).dtype)
+        answer = ufunc(*map(_sample, known), **({} if dtype is None else {"dtype": dtype}))
+    return native((answer[part] if ufunc.nout > 1 else answer).dtype)
 
 
 @lru_cache(_MEMO, typed=True)
@@ -74,10 +74,6 @@ def reduction_dtype(name: str, source: DType, dtype: DType | None, initial: Know
     return native(np.asarray(answer).dtype)
 
 
-def _samples(known: Sequence[Known]) -> list[Any]:
-    return [_sample(one) for one in known]
-
-
 def _sample(known: Known) -> Any:
     """Return a stand-in: no elements of a dtype, a constant itself."""
     if isinstance(known, np.dtype):
@@ -86,7 +82,7 @@ def _sample(known: Known) -> Any:
 
 
 @contextmanager
-def _as_arraymill_errors(known: Sequence[Known], dtype: DType | None) -> Iterator[None]:
+def _as_arraymill_errors(known: Sequence[Known], dtype: DType | None) -> Generator[None, None, None]:
     """Turn what NumPy raises into the errors of arraymill; silence its floating-point warnings."""
     try:
         with np.errstate(all="ignore"):
@@ -105,7 +101,7 @@ def _as_arraymill_errors(known: Sequence[Known], dtype: DType | None) -> Iterato
 
 
 @contextmanager
-def _no_complex_warning(source: DType, initial: Known | None) -> Iterator[None]:
+def _no_complex_warning(source: DType, initial: Known | None) -> Generator[None, None, None]:
     """Silence the warning that an imaginary part is dropped: the kernels' cast, not this question, gives it."""
     if source.kind == "c" or isinstance(initial, np.complexfloating):
         # Filters are global to the process: touched only where NumPy would warn.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import numpy as np
 
 from arraymill_proto.catalogue.signature import BoundParams, Operand, Signature, is_operand
-from arraymill_proto.dtypes import native
+from arraymill_proto.dtypes import DType, native
 from arraymill_proto.errors import ParameterError
 from arraymill_proto.graph import ArrayType, ParamValue
 from arraymill_proto.limits import shorten
@@ -23,13 +23,13 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_axis(value: object) -> bool:
+def _is_axis(value: ParamValue | Operand) -> bool:
     return _is_integer(value) or (isinstance(value, tuple) and all(map(_is_integer, value)))
 
 
 def _is_dtype(value: object) -> bool:
     if isinstance(value, np.dtype):
-        native(value)
+        native(cast("DType", value))
         return True
     return False
 

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-import numpy as np
-
 from arraymill_proto.catalogue.numpy_rules import reduction_dtype
 from arraymill_proto.catalogue.shapes import broadcast_shapes, normalise_axes, reduced_shape
 from arraymill_proto.catalogue.signature import BoundParams, Kind, Known, Operand, Signature, operand_type

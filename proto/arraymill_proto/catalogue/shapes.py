@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from operator import index
 
 from arraymill_proto.errors import AxisError, ParameterError, ShapeError
@@ -47,13 +48,13 @@ def normalise_axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ..
     if axis is None:
         return tuple(range(ndim))
     if not isinstance(axis, Sequence):
-        if ndim == 0 and axis in (0, -1) and not isinstance(axis, bool):
-            return ()
-        return (_normalise(axis, ndim),)
+        # An array without dimensions is measured as one of one dimension, which then is not there to reduce.
+        number = _normalise(axis, ndim or 1)
+        return (number,) if ndim else ()
     if len(axis) > MAX_DIMENSIONS:
         raise AxisError(f"{len(axis)} axes are given: an array has at most {MAX_DIMENSIONS}", ndim=ndim)
     axes = sorted(_normalise(one, ndim) for one in axis)
-    for left, right in zip(axes, axes[1:], strict=False):
+    for left, right in pairwise(axes):
         if left == right:
             raise AxisError(f"duplicate value in 'axis': {tuple(axis)} names axis {left} twice", axis=left, ndim=ndim)
     return tuple(axes)
