@@ -2,8 +2,8 @@
 
 Blocks are absorbed in the order of their numbers. Within a cell, partials meet in a binary tree over the blocks of the
 cell, as carries ripple through a binary counter: a stack holds partials of 2ᵏ blocks each, and equal neighbours merge.
-Large partials are chained instead (`workspace.CHAIN_BYTES`). When the last block of a cell is in, what is left on the stack
-merges from the right, and the cell is finished into the result.
+Large partials are chained instead (`workspace.CHAIN_BYTES`). When the last block of a cell is in, what is left on the
+stack merges from the right, and the cell is finished into the result.
 
 Absorption is a generator: it yields a task and goes on when the task is done, or yields None when it must wait for a
 buffer that is being sent.
@@ -18,7 +18,7 @@ from typing import Final
 
 from arraymill_server.plan.domain import Block
 from arraymill_server.plan.host import Host
-from arraymill_server.plan.model import PassPlan, ReducePlan
+from arraymill_server.plan.model import Part, PassPlan, ReducePlan
 from arraymill_server.plan.program import FinishTask, MergeTask, Region, Task
 from arraymill_server.plan.regions import Buffers, contiguous, parts
 from arraymill_server.plan.workspace import PassLayout, is_chained
@@ -157,7 +157,8 @@ class Absorber:
         itemsize = result.type.dtype.itemsize
         yield FinishTask(plan.spec, plan.count, source, contiguous(address, shape, itemsize))
         self._buffers[number].give(buffer)
-        self._host.send(result, offset, prod(shape) * itemsize, address, lambda: self._sent(number, out))
+        part = Part(offset, prod(shape) * itemsize, address)
+        self._host.send(result, part, lambda: self._sent(number, out))
 
     def _sent(self, number: int, out: int) -> None:
         self._finished[number].give(out)

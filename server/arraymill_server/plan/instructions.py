@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from arraymill_proto.graph import Order
+from arraymill_server.plan.model import Part, Wanted
 from arraymill_server.plan.program import Task
 
 
@@ -26,12 +26,7 @@ class Fetch:
     """Get a range of an input into the arena; done when all of it is there."""
 
     token: int
-    number: int
-    """Number of the input."""
-    offset: int
-    """Bytes, the input's axes taken in `order`."""
-    nbytes: int
-    order: Order
+    wanted: Wanted
     address: int
 
 
@@ -56,10 +51,7 @@ class Send:
 
     token: int
     outputs: tuple[int, ...]
-    offset: int
-    """Bytes from the start of the result, its axes in its own order."""
-    address: int
-    nbytes: int
+    part: Part
 
 
 Instruction: TypeAlias = Write | Fetch | Compute | Dispatch | Send

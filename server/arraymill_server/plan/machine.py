@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from arraymill_proto.graph import Order
 from arraymill_server.plan.host import Then
 from arraymill_server.plan.instructions import Compute, Dispatch, Fetch, Instruction, Send, Write
-from arraymill_server.plan.model import JobPlan, PassPlan, ResultSpec, Stream
+from arraymill_server.plan.model import JobPlan, Part, PassPlan, ResultSpec, Stream, Wanted
 from arraymill_server.plan.pass_machine import PassMachine
 from arraymill_server.plan.program import ProgramRef, Task
 from arraymill_server.plan.workspace import JobLayout
@@ -105,25 +104,25 @@ class JobMachine:
     def dispatch(self, task: Task, then: Then) -> None:
         self._instructions.append(Dispatch(self._token(then), task))
 
-    def fetch(self, number: int, offset: int, nbytes: int, order: Order, address: int, then: Then) -> None:
-        self._instructions.append(Fetch(self._token(then), number, offset, nbytes, order, address))
+    def fetch(self, wanted: Wanted, address: int, then: Then) -> None:
+        self._instructions.append(Fetch(self._token(then), wanted, address))
 
-    def hold(self, number: int, offset: int, nbytes: int, order: Order, then: Then) -> bool:
+    def hold(self, wanted: Wanted, then: Then) -> bool:
         """Make sure that a region of a held input is there; True when it is there already."""
-        if number in self._complete:
+        if wanted.number in self._complete:
             return True
-        key = (number, offset)
+        key = (wanted.number, wanted.offset)
         if key not in self._regions:
             self._regions[key] = []
-            self.fetch(number, offset, nbytes, order, self.held_address(number) + offset, lambda: self._arrived(key))
+            self.fetch(wanted, self.held_address(wanted.number) + wanted.offset, lambda: self._arrived(key))
         waiting = self._regions[key]
         if waiting is None:
             return True
         waiting.append(then)
         return False
 
-    def send(self, result: ResultSpec, offset: int, nbytes: int, address: int, then: Then) -> None:
-        self._instructions.append(Send(self._token(then), result.outputs, offset, address, nbytes))
+    def send(self, result: ResultSpec, part: Part, then: Then) -> None:
+        self._instructions.append(Send(self._token(then), result.outputs, part))
 
     # ------------------------------------------------------------------ inside
 
@@ -156,7 +155,7 @@ class JobMachine:
         """Send the results that the ended pass collected."""
         for result in self._plan.passes[self._number].results:
             if result.whole and result.outputs and result.nbytes and not self._plan.keep:
-                self.send(result, 0, result.nbytes, self.value_address(result.node), _nothing)
+                self.send(result, Part(0, result.nbytes, self.value_address(result.node)), _nothing)
 
     def _next_pass(self) -> None:
         self._number += 1

@@ -32,6 +32,18 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """A range of an input's bytes."""
+
+    number: int
+    """Number of the input."""
+    offset: int
+    """Bytes, the input's axes taken in `order`."""
+    nbytes: int
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
 class Fixed:
     """An operand that lies in the arena: a resident array or a slice of one."""
 
@@ -148,6 +160,16 @@ class ResultSpec:
     @property
     def nbytes(self) -> int:
         return self.type.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A contiguous part of a result that lies in the arena."""
+
+    offset: int
+    """Bytes from the start of the result, its axes in its own order."""
+    nbytes: int
+    address: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,13 @@ from arraymill_server.plan.model import (
     Kept,
     Operand,
     OperandRef,
+    Part,
     PassPlan,
     Ref,
     ScannedRef,
     Stage,
     StorePlan,
+    Wanted,
 )
 from arraymill_server.plan.program import BlockTask, Region
 from arraymill_server.plan.regions import contiguous, parts
@@ -89,11 +91,10 @@ class PassMachine:
         source = operand.source
         assert not isinstance(source, Fixed | Kept)
         offset, nbytes = operand.region_offset(state.block), operand.region_bytes(state.block)
-        then = partial(self._arrived, state)
+        wanted, then = Wanted(source.number, offset, nbytes, source.order), partial(self._arrived, state)
         if source.held:
-            return self._host.hold(source.number, offset, nbytes, source.order, then)
-        address = self._slot_address(state) + self._layout.slot.operands[number]
-        self._host.fetch(source.number, offset, nbytes, source.order, address, then)
+            return self._host.hold(wanted, then)
+        self._host.fetch(wanted, self._slot_address(state) + self._layout.slot.operands[number], then)
         return False
 
     def _arrived(self, state: BlockState) -> None:
@@ -154,9 +155,8 @@ class PassMachine:
         state.sends += 1
         address = self._slot_address(state) + self._layout.slot.stores[number]
         nbytes = prod(state.block.shape) * store.result.type.dtype.itemsize
-        self._host.send(
-            store.result, self._store_offset(store, state.block), nbytes, address, partial(self._sent, state)
-        )
+        part = Part(self._store_offset(store, state.block), nbytes, address)
+        self._host.send(store.result, part, partial(self._sent, state))
 
     def _sent(self, state: BlockState) -> None:
         state.sends -= 1
