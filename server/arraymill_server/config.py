@@ -1,0 +1,314 @@
+"""The configuration of a server: one frozen, validated value, its units, and how text becomes it.
+
+The same names serve as flags, in the environment and as keys of a TOML file: the field without its unit. `arena_bytes`
+is ``--arena 256MiB``, ``ARRAYMILL_ARENA=256MiB`` and ``arena = "256MiB"``. `settings` tells the command line all of it;
+the command line merges the sources and hands one mapping to `ServerConfig.from_mapping`.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any, Final, Self
+
+from arraymill_server.cgroup import Machine
+from arraymill_server.listen import Address, parse_address
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+TIB: Final = 1 << 40
+
+DEFAULT_ARENA_LIMIT: Final = 512 * MIB
+"""Largest arena that is made unasked. Every page is written at start, which took 0.9 to 2 s per GiB: this keeps the
+start below 2 s. Arrays larger than the arena stream through it all the same."""
+
+SMALLEST_DEFAULT_ARENA: Final = 64 * MIB
+"""Smallest arena that is made unasked: below, only one or two jobs of 4 MiB blocks run at a time. It is also all that
+Docker gives /dev/shm by default."""
+
+MAX_TTL_SECONDS: Final = 30 * 86400
+"""Longest time to live of a resident array. The arena is memory that ends with the server: who needs an array for
+longer than a month needs a file."""
+
+MOST_BYTES: Final = 64 * TIB
+"""Upper bound of all sizes: more than any machine has, small enough that sums stay below 2**63."""
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("auto", "console", "json")
+
+_SIZES: Final[Mapping[str, float]] = {"": 1, "B": 1} | {
+    unit: size
+    for letter, binary, decimal in (("K", KIB, 10**3), ("M", MIB, 10**6), ("G", GIB, 10**9), ("T", TIB, 10**12))
+    for unit, size in ((letter, binary), (f"{letter}IB", binary), (f"{letter}B", decimal))
+}
+_SECONDS: Final[Mapping[str, float]] = {"": 1, "MS": 0.001, "S": 1, "M": 60, "MIN": 60, "H": 3600, "D": 86400}
+
+
+class ConfigError(ValueError):
+    """The server cannot start like this. One line that says what is wrong, with the numbers, and what to change."""
+
+
+def parse_bytes(text: str | int) -> int:
+    """Return a number of bytes: 1048576, "1048576", "1MiB", "1M" (the same), "1.5 GiB", "1MB" (10⁶).
+
+    Raises:
+        ConfigError: It is not a number of bytes.
+    """
+    value = _quantity(text, _SIZES)
+    if value is None:
+        raise ConfigError(f"{text!r} is not a number of bytes; write for example 256MiB or 1.5GiB")
+    return math.floor(value)
+
+
+def parse_seconds(text: str | float) -> float:
+    """Return a number of seconds: 90, "90", "90s", "1.5min", "12h", "7d", "250ms".
+
+    Raises:
+        ConfigError: It is not a duration.
+    """
+    value = _quantity(text, _SECONDS)
+    if value is None:
+        raise ConfigError(f"{text!r} is not a duration; write seconds, or for example 30s, 5min, 12h")
+    return float(value)
+
+
+def format_bytes(count: int) -> str:
+    """Return bytes for people, to three digits: 1000 B, 64 KiB, 1.5 GiB."""
+    for unit, size in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if abs(count) >= size:
+            value = count / size
+            return f"{value:.0f} {unit}" if abs(value) >= 100 else f"{value:.3g} {unit}"
+    return f"{count} B"
+
+
+def _quantity(text: object, units: Mapping[str, float]) -> float | None:
+    if isinstance(text, bool):
+        return None
+    if isinstance(text, int | float):
+        return text if math.isfinite(text) else None
+    found = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
+    factor = units.get(found[2].upper()) if found else None
+    if found is None or factor is None:
+        return None
+    number = int(found[1]) if found[1].lstrip("-").isdecimal() else float(found[1])
+    return number * factor
+
+
+def _parse_count(text: str | int) -> int:
+    if isinstance(text, int) and not isinstance(text, bool):
+        return text
+    if isinstance(text, str) and re.fullmatch(r"\s*-?\d+\s*", text):
+        return int(text)
+    raise ConfigError(f"{text!r} is not a whole number")
+
+
+def _parse_listen(value: str | Iterable[str]) -> tuple[str, ...]:
+    texts = value.replace(",", " ").split() if isinstance(value, str) else value
+    return tuple(str(parse_address(text)) for text in texts)
+
+
+def _parse_word(value: str) -> str:
+    return value.strip().lower()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How the values of a field are read, written and bounded."""
+
+    parse: Callable[[Any], Any]
+    format: Callable[[Any], str] = str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+def _kind(kind: _Kind) -> dict[str, _Kind]:
+    return {"kind": kind}
+
+
+def _size(low: int) -> dict[str, _Kind]:
+    return _kind(_Kind(parse_bytes, format_bytes, low, MOST_BYTES))
+
+
+def _count(low: int, high: int) -> dict[str, _Kind]:
+    return _kind(_Kind(_parse_count, "{:,}".format, low, high))
+
+
+def _time(low: float, high: float) -> dict[str, _Kind]:
+    return _kind(_Kind(parse_seconds, "{:g} s".format, low, high))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """All that a server can be told. `from_mapping` fills what depends on the machine.
+
+    Raises:
+        ConfigError: A value is out of bounds; the message names the field, the value and the bound.
+    """
+
+    listen: tuple[str, ...] = field(default=("127.0.0.1:50051",), metadata=_kind(_Kind(_parse_listen, " ".join)))
+    """Addresses to listen on: host:port, [v6]:port or unix:/path. Port 0 picks a free one."""
+    workers: int = field(metadata=_count(1, 512))
+    """Worker processes. Default: the CPUs that the control group allows."""
+    arena_bytes: int = field(metadata=_size(MIB))
+    """Shared memory for all arrays, in bytes. Default: a quarter of the memory limit, at most half of /dev/shm's free
+    space and 512 MiB, at least 64 MiB."""
+    resident_budget_bytes: int = field(metadata=_size(0))
+    """Part of the arena that resident arrays may hold, in bytes. Default: half of the arena."""
+    resident_ttl_seconds: float = field(default=3600.0, metadata=_time(1, MAX_TTL_SECONDS))
+    """Seconds after its last use until a resident array is deleted, unless its client asks for another time."""
+    worker_memory_bytes: int = field(metadata=_size(128 * MIB))
+    """Private memory of one worker (RLIMIT_DATA; the arena does not count), in bytes. Default: its share of the memory
+    limit beside the arena, 256 MiB to 1 GiB."""
+    task_timeout_seconds: float = field(default=60.0, metadata=_time(0.1, 86400))
+    """Seconds that one block of work may take before its worker is killed and replaced."""
+    max_waiting_jobs: int = field(default=1024, metadata=_count(1, 100_000))
+    """Jobs that may wait for memory; one more is told to try again later."""
+    max_streams: int = field(default=2048, metadata=_count(1, 100_000))
+    """Calls that may be open at once; one more is told to try again later."""
+    drain_seconds: float = field(default=30.0, metadata=_time(0, 3600))
+    """Seconds that running jobs get to end after SIGTERM."""
+    log_level: str = field(default="info", metadata=_kind(_Kind(_parse_word, choices=LOG_LEVELS)))
+    """Least severe level that is logged: debug, info, warning or error."""
+    log_format: str = field(default="auto", metadata=_kind(_Kind(_parse_word, choices=LOG_FORMATS)))
+    """json: a JSON object per line; console: for people; auto: console when stderr is a terminal, else json."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            _check_bounds(item, getattr(self, item.name))
+        if not self.listen:
+            raise ConfigError("listen is empty; give at least one address, for example 127.0.0.1:50051")
+        for text in self.listen:
+            _parsed("listen", parse_address, text)
+        if self.resident_budget_bytes > self.arena_bytes:
+            raise ConfigError(
+                f"resident_budget_bytes is {format_bytes(self.resident_budget_bytes)}, above arena_bytes, which is "
+                f"{format_bytes(self.arena_bytes)}"
+            )
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """`listen`, parsed."""
+        return tuple(parse_address(text) for text in self.listen)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, object], *, machine: Machine | None = None) -> Self:
+        """Return the configuration that a mapping of settings means.
+
+        Args:
+            mapping: Keys as in `settings`, with - or _; values as text or as numbers. None means not given.
+            machine: For the defaults; None looks at this machine.
+
+        Raises:
+            ConfigError: A key is unknown, a value cannot be read or is out of bounds, or the arena is larger than the
+                memory limit.
+        """
+        known = {_key(item): item for item in fields(cls)}
+        given: dict[str, Any] = {}
+        for key, value in mapping.items():
+            item = known.get(key.replace("-", "_"))
+            if item is None:
+                raise ConfigError(_unknown_key(key, known))
+            if value is not None:
+                given[item.name] = _parsed(key, _kind_of(item).parse, value)
+        machine = machine or Machine.detect()
+        config = cls(**{**_machine_defaults(machine, given), **given})
+        if config.arena_bytes >= machine.memory_bytes:
+            raise ConfigError(
+                f"arena_bytes is {format_bytes(config.arena_bytes)}, but this process may use only "
+                f"{format_bytes(machine.memory_bytes)} of memory in all; give a smaller --arena or raise the limit"
+            )
+        return config
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as a command line sees it."""
+
+    key: str
+    """Name in the environment (after ARRAYMILL_) and in a TOML file."""
+    parse: Callable[[Any], Any]
+    """Turns text into the field's value; raises ValueError."""
+    default: str
+    """As text; empty when it depends on the machine (the help says how)."""
+    choices: tuple[str, ...]
+    """Words that may be given; empty: anything that `parse` reads."""
+    help: str
+    """What it is and its unit."""
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.key.replace("_", "-")
+
+
+def settings() -> tuple[Setting, ...]:
+    """Return every setting in the order of the fields; the help is the string under the field."""
+    docs = _field_docs(ServerConfig)
+    return tuple(_setting(item, docs[item.name]) for item in fields(ServerConfig))
+
+
+def _setting(item: Field[Any], text: str) -> Setting:
+    kind = _kind_of(item)
+    default = "" if item.default is MISSING else kind.format(item.default)
+    return Setting(_key(item), kind.parse, default, kind.choices, text)
+
+
+def _field_docs(cls: type) -> dict[str, str]:
+    tree = ast.parse(inspect.getsource(cls)).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    docs: dict[str, str] = {}
+    for item, text in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and isinstance(text, ast.Expr):
+            docs[item.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return docs
+
+
+def _key(item: Field[Any]) -> str:
+    return item.name.removesuffix("_bytes").removesuffix("_seconds")
+
+
+def _kind_of(item: Field[Any]) -> _Kind:
+    kind: _Kind = item.metadata["kind"]
+    return kind
+
+
+def _parsed(key: str, parse: Callable[[Any], Any], value: object) -> Any:
+    try:
+        return parse(value)
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise ConfigError(f"{key}: {exc}") from exc
+
+
+def _check_bounds(item: Field[Any], value: Any) -> None:
+    kind = _kind_of(item)
+    if kind.choices and value not in kind.choices:
+        raise ConfigError(f"{item.name} is {value!r}, not one of {', '.join(kind.choices)}")
+    if kind.low is not None and not value >= kind.low:
+        raise ConfigError(f"{item.name} is {kind.format(value)}, below its bound of {kind.format(kind.low)}")
+    if kind.high is not None and not value <= kind.high:
+        raise ConfigError(f"{item.name} is {kind.format(value)}, above its bound of {kind.format(kind.high)}")
+
+
+def _unknown_key(key: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = get_close_matches(key.replace("-", "_"), names, n=1, cutoff=0)
+    return f"unknown setting {key!r}: did you mean {near[0]!r}? There are {', '.join(names)}"
+
+
+def _machine_defaults(machine: Machine, given: Mapping[str, Any]) -> dict[str, Any]:
+    share = min(machine.memory_bytes // 4, machine.shm_free_bytes // 2, DEFAULT_ARENA_LIMIT)
+    arena: int = given.get("arena_bytes", max(share, SMALLEST_DEFAULT_ARENA))
+    workers: int = given.get("workers", machine.workers)
+    private = (machine.memory_bytes - arena) // max(workers, 1)
+    return {
+        "workers": workers,
+        "arena_bytes": arena,
+        "resident_budget_bytes": arena // 2,
+        "worker_memory_bytes": min(max(private, 256 * MIB), GIB),
+    }
