@@ -1,0 +1,271 @@
+"""The waiting line for memory: who is next, how much it gets, and who can never be served. No I/O.
+
+Theory of operation. A job takes its whole workspace at once (and, with `keep`, the memory of the array that it leaves
+behind in the same step) and gives it back at its end. So nobody waits while holding memory, and whenever all running
+jobs have ended, whoever is next fits: there is no deadlock.
+
+Order. Every ticket gets a tag when it joins, and the line is sorted by tags (self-clocked fair queueing)::
+
+    cost = max(wanted + keep, LEAST_COST)
+    tag  = max(clock, tag of the client's last waiting ticket) + cost
+    clock = tag of the ticket served last, but never ahead of the first that waits
+
+So clients take turns weighted by bytes, a client's jobs keep their order, a newcomer stands beside the first ticket of
+the others and not behind their backlog, and a small job stands before a large one. A client that was idle has saved up
+nothing; one that has nothing waiting leaves no trace.
+
+Overtaking. A ticket whose memory is not free may be passed by later ones that fit, or the memory would stand idle. Each
+ticket bears the number of grants after which it is *due*: at most the jobs that may wait plus `max_overtakes`. The
+oldest ticket is served before all others once it is due, and nobody passes it. Hence no job starves, whatever its size.
+
+Portions. A job gets the largest of `wanted`, `wanted`/2, `wanted`/4, … that leaves half of the largest free extent to
+others, but never less than its minimum. So one long job that could use everything never locks the small ones out.
+
+A waiting job that can no longer run beside the residents that came meanwhile is refused, once it is due or nothing runs
+any more, with the same error as one that never could. Jobs up to the arena minus the residents' budget never meet this.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from arraymill_proto.errors import ArraymillError, BusyError, TooLargeError
+from arraymill_server.arena.arena import Arena, Lease
+from arraymill_server.config import MIB, format_bytes
+
+MAX_OVERTAKES: Final = 64
+"""Grants by which later jobs may pass one that waits for more memory. Enough to keep small jobs flowing while a few
+large ones run; at the thousands of small jobs per second that a server does, it costs a large job some 20 ms."""
+
+LEAST_COST: Final = MIB // 4
+"""Bytes that a job counts at least in the order of turns: a job of 1 KiB costs a dispatch all the same."""
+
+RETRY_AFTER_SECONDS: Final = 1.0
+"""What a refused client is told to wait: a full line of small jobs is served in about that time."""
+
+
+class Keep(Protocol):
+    """Resident memory that a job takes together with its workspace."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    @property
+    def floor(self) -> int:
+        """Lowest offset at which it may lie."""
+        ...
+
+    def place(self) -> bool:
+        """Lease the memory; False when there is none now."""
+        ...
+
+    def unplace(self) -> None:
+        """Give the memory back, as if `place` had not been called."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One job's place in the line. It ends with a lease or with an error."""
+
+    minimum: int
+    """Bytes with which the job can always make progress."""
+    wanted: int
+    """Bytes that it can make use of."""
+    owner: str
+    """The job, for messages."""
+    client: str
+    """Whose turn it takes."""
+    keep: Keep | None = None
+    """Resident memory that it needs as well."""
+    number: int = field(default=0, init=False)
+    """Order of arrival."""
+    tag: int = field(default=0, init=False)
+    due_at: int = field(default=0, init=False)
+    lease: Lease | None = field(default=None, init=False)
+    error: ArraymillError | None = field(default=None, init=False)
+
+    @property
+    def cost(self) -> int:
+        """Bytes that it counts in the order of turns."""
+        return max(self.wanted + (self.keep.size if self.keep else 0), LEAST_COST)
+
+
+@dataclass(slots=True)
+class _Client:
+    waiting: int = 0
+    last_tag: int = 0
+
+
+class Line:
+    """Tickets that wait for memory of an arena.
+
+    Args:
+        arena: What is handed out.
+        max_waiting: Tickets that may wait.
+        max_overtakes: See the module's text.
+    """
+
+    def __init__(self, arena: Arena, max_waiting: int, *, max_overtakes: int = MAX_OVERTAKES) -> None:
+        self._arena = arena
+        self._max_waiting = max_waiting
+        self._max_overtakes = max_overtakes
+        self._line: list[Ticket] = []
+        self._arrivals: dict[int, Ticket] = {}
+        self._clients: dict[str, _Client] = {}
+        self._clock = 0
+        self._joined = 0
+        self._granted = 0
+        self._last_due_at = 0
+        self._is_serving = False
+        self.running = 0
+        """Jobs that hold memory."""
+
+    def __repr__(self) -> str:
+        return f"<Line {self.running} running, {self.waiting} waiting for {format_bytes(self.waiting_bytes)}>"
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait."""
+        return len(self._line)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that the waiting jobs need at least."""
+        return sum(ticket.minimum for ticket in self._line)
+
+    def position(self, ticket: Ticket) -> int | None:
+        """Return how many jobs stand before this one, None when it does not wait."""
+        return self._index(ticket) if ticket.number in self._arrivals else None
+
+    def join(self, ticket: Ticket) -> None:
+        """Put a ticket into the line; `serve` decides about it.
+
+        Raises:
+            TooLargeError: It could not run even if nothing else did.
+            BusyError: The line is full.
+        """
+        if not self._can_ever_fit(ticket):
+            raise self._too_large(ticket)
+        if self.waiting >= self._max_waiting:
+            raise self._busy()
+        client = self._clients.setdefault(ticket.client, _Client())
+        self._joined += 1
+        ticket.number = self._joined
+        ticket.tag = client.last_tag = max(self._clock, client.last_tag) + ticket.cost
+        ticket.due_at = self._last_due_at = max(self._last_due_at, self._granted + self.waiting + self._max_overtakes)
+        client.waiting += 1
+        insort(self._line, ticket, key=_order)
+        self._arrivals[ticket.number] = ticket
+
+    def serve(self) -> list[Ticket]:
+        """Hand out what is free.
+
+        Returns:
+            The tickets that left the line, each with a lease or with an error.
+        """
+        if self._is_serving:  # a release in here is the undoing of an attempt: it frees nothing for others
+            return []
+        self._is_serving = True
+        try:
+            return list(self._serve())
+        finally:
+            self._is_serving = False
+
+    def leave(self, ticket: Ticket) -> None:
+        """End a ticket: its lease is released, or it stops waiting."""
+        if ticket.number in self._arrivals:
+            self._remove(ticket)
+        elif ticket.lease is not None:
+            self.running -= 1
+            ticket.lease.release()
+
+    def _serve(self) -> Iterator[Ticket]:
+        while self._line:
+            oldest = next(iter(self._arrivals.values()))
+            is_due = self._granted >= oldest.due_at
+            is_last_chance = is_due or not self.running
+            candidates = [oldest] if is_due else self._line
+            ticket = next((ticket for ticket in candidates if self._settle(ticket, is_last_chance)), None)
+            if ticket is None:
+                return
+            self._remove(ticket)
+            if ticket.lease is not None:
+                self._count(ticket)
+            yield ticket
+
+    def _settle(self, ticket: Ticket, is_last_chance: bool) -> bool:
+        if ticket.minimum <= self._arena.largest_free:
+            ticket.lease = self._grant(ticket)
+        if ticket.lease is None and is_last_chance and not self._can_ever_fit(ticket):
+            ticket.error = self._too_large(ticket)
+        return ticket.lease is not None or ticket.error is not None
+
+    def _grant(self, ticket: Ticket) -> Lease | None:
+        if ticket.keep is not None and not ticket.keep.place():
+            return None
+        lease = self._arena.lease(self._portion(ticket), ticket.owner)
+        if lease is None and ticket.keep is not None:
+            ticket.keep.unplace()
+        return lease
+
+    def _portion(self, ticket: Ticket) -> int:
+        size, room = ticket.wanted, self._arena.largest_free // 2
+        while size > max(room, ticket.minimum):
+            size //= 2
+        return max(size, ticket.minimum)
+
+    def _can_ever_fit(self, ticket: Ticket) -> bool:
+        if ticket.keep is None:
+            return self._arena.fits_when_idle(ticket.minimum)
+        return self._arena.fits_when_idle(ticket.minimum, keep=ticket.keep.size, floor=ticket.keep.floor)
+
+    def _count(self, ticket: Ticket) -> None:
+        self.running += 1
+        self._granted += 1
+        first = self._line[0].tag if self._line else ticket.tag
+        self._clock = max(self._clock, min(ticket.tag, first))
+
+    def _remove(self, ticket: Ticket) -> None:
+        del self._line[self._index(ticket)]
+        del self._arrivals[ticket.number]
+        client = self._clients[ticket.client]
+        client.waiting -= 1
+        if not client.waiting:
+            del self._clients[ticket.client]
+
+    def _index(self, ticket: Ticket) -> int:
+        return bisect_left(self._line, _order(ticket), key=_order)
+
+    def _busy(self) -> BusyError:
+        error = BusyError(
+            f"{self.waiting:,} jobs wait for {format_bytes(self.waiting_bytes)} of memory, as many as may "
+            f"(--max-waiting-jobs {self._max_waiting}); try again in {RETRY_AFTER_SECONDS:g} s",
+            waiting_jobs=self.waiting,
+            waiting_bytes=self.waiting_bytes,
+        )
+        error.retry_after = RETRY_AFTER_SECONDS
+        return error
+
+    def _too_large(self, ticket: Ticket) -> TooLargeError:
+        arena, kept = self._arena, ticket.keep.size if ticket.keep else 0
+        beside = f" and {format_bytes(kept)} for the array that it keeps" if kept else ""
+        held = f", of which resident arrays hold {format_bytes(arena.resident)}" if arena.resident else ""
+        largest = format_bytes(arena.largest_when_idle)
+        return TooLargeError(
+            f"the job needs {format_bytes(ticket.minimum)}{beside} of memory in one piece, but the server's arena has "
+            f"{format_bytes(arena.size)}{held} (largest piece: {largest}); delete resident arrays, split the job, or "
+            f"start the server with a larger --arena",
+            needed_bytes=ticket.minimum + kept,
+            arena_bytes=arena.size,
+            resident_bytes=arena.resident,
+        )
+
+
+def _order(ticket: Ticket) -> tuple[int, int]:
+    return ticket.tag, ticket.number
