@@ -1,0 +1,76 @@
+"""The image and the compose file, on a real engine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+from container.commands import Service, first_health, run
+
+import arraymill as am
+
+pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
+
+LOOK_AROUND = """
+import json, os
+status = dict(line.split(":", 1) for line in open("/proc/1/status"))
+shm = os.statvfs("/dev/shm")
+print(json.dumps({
+    "uid": os.getuid(),
+    "gid": os.getgid(),
+    "capabilities": int(status["CapEff"], 16) | int(status["CapBnd"], 16),
+    "no_new_privileges": int(status["NoNewPrivs"]),
+    "read_only": bool(os.statvfs("/").f_flag & os.ST_RDONLY),
+    "shm": shm.f_blocks * shm.f_frsize,
+}))
+"""
+
+
+def test_the_service_becomes_healthy_by_its_own_command(service: Service) -> None:
+    assert first_health(service.container) == "healthy"
+
+
+def test_a_job_goes_through_the_published_port(service: Service) -> None:
+    assert first_health(service.container) == "healthy"
+    x = np.random.default_rng(7).standard_normal((3000, 1000))
+    with am.Client(f"127.0.0.1:{service.port}") as mill:
+        assert np.allclose(mill.sum(x, axis=0), x.sum(axis=0))
+        root = mill.transform("sqrt", abs(x))
+    assert np.array_equal(root, np.sqrt(abs(x)))
+
+
+def test_the_server_holds_no_rights(service: Service) -> None:
+    seen = run("docker", "exec", service.container, "python", "-c", LOOK_AROUND)
+    assert json.loads(seen) == {
+        "uid": 10001,
+        "gid": 10001,
+        "capabilities": 0,
+        "no_new_privileges": 1,
+        "read_only": True,
+        "shm": 320 * 2**20,
+    }
+
+
+def test_the_image_alone_is_healthy_and_stops_cleanly(image: str) -> None:
+    container = run("docker", "run", "--detach", "--shm-size=320m", "--env=ARRAYMILL_ARENA=256MiB", image).strip()
+    try:
+        assert first_health(container) == "healthy"
+        run("docker", "stop", "--time=40", container)
+        assert run("docker", "inspect", "--format={{.State.ExitCode}} {{.State.OOMKilled}}", container).split() == [
+            "0",
+            "false",
+        ]
+    finally:
+        run("docker", "rm", "--force", container)
+
+
+def test_too_small_a_shm_is_refused_with_both_numbers_and_the_fix(image: str) -> None:
+    command = ["docker", "run", "--rm", "--shm-size=64m", "--env=ARRAYMILL_ARENA=256MiB", image]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode not in {0, 125, 126, 127, 137}
+    last = refused.stderr.strip().splitlines()[-1]
+    assert "64" in last
+    assert "256" in last
+    assert "shm_size" in last
