@@ -115,14 +115,15 @@ def _bound(name: str, parameter: str, value: ParamValue, known: Sequence[Operand
 
 
 def _constant(node: Constant) -> Operand:
-    _check_scalar(node.value)
+    if isinstance(node.value, np.generic):
+        native(node.value.dtype)
+    else:
+        _check_python_number(node.value)
     return node.value
 
 
-def _check_scalar(value: object) -> None:
-    if isinstance(value, np.generic):
-        native(value.dtype)
-    elif not isinstance(value, (bool, int, float, complex)):
+def _check_python_number(value: object) -> None:
+    if not isinstance(value, (bool, int, float, complex)):
         raise DTypeError(f"{shorten(repr(value))} is neither a Python number nor a NumPy scalar")
 
 
