@@ -10,7 +10,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+from arraymill_proto.errors import InternalError
 from arraymill_server.plan.program import Task
+
+
+class EngineStartError(InternalError):
+    """Workers cannot be started here. The operator's; a retry helps once there is memory and room for processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +44,27 @@ class Engine(Protocol):
 
         Returns:
             A future of the seconds of worker time. It fails with the task's own typed error (ComputationError,
-            TooLargeError for memory, WorkerError after repeated deaths). Cancelling it drops a task that no worker
-            holds; a task that a worker holds runs on, and its future must then be awaited through `wait_idle`.
+            TooLargeError for memory, WorkerError after repeated deaths, InternalError for a defect, EngineStartError
+            when no worker is left). Cancelling it drops a task that no worker holds; a task that a worker holds runs
+            on: `wait_idle` tells when its memory is free.
+
+        Raises:
+            ConnectionFailedError: The engine is closed.
         """
         ...
 
     async def wait_idle(self, job: str) -> None:
-        """Drop the job's queued tasks and wait until no worker touches its memory any more."""
+        """Drop the job's queued tasks and wait until no worker touches its memory any more.
+
+        The futures of dropped tasks are cancelled. Cancelling the wait leaves the tasks dropped.
+        """
         ...
 
     async def close(self) -> None:
-        """End all workers; queued tasks are cancelled. Safe to call twice."""
+        """End all workers; tasks that were not answered are cancelled. Safe to call twice.
+
+        Afterwards nothing touches the arena. Cancelling it only shortens the grace that running tasks have.
+        """
         ...
 
     @property

@@ -1,0 +1,180 @@
+"""Worker processes through multiprocess' forkserver: the only module that knows how they come and go.
+
+Theory of operation. The fork server is a small process of one thread that has NumPy and the worker's code loaded and
+forks itself on request: a worker is ready in about 7 ms, and is never a copy of the server's threads, locks or gRPC.
+It belongs to the whole server process; pools hold it, and the last one to let go ends it. Rules:
+
+1. The server's end kills everything. Each worker asks the kernel for SIGKILL when the server's end of its start-up pipe
+   closes (`die_with_server`), which reaches a worker that computes, hangs or is stopped. The fork server ends when
+   nobody holds its `alive` pipe; so workers close their copy, else they would keep it and each other alive.
+   PR_SET_PDEATHSIG was rejected: it watches the fork server.
+2. BLAS and OpenMP read their number of threads when they are loaded, which is in the fork server: the limits stand in
+   its environment, and only there.
+3. `__main__` of the server is left alone: multiprocess would run it again in every worker, and it imports gRPC.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from typing import Any, Final, Protocol, cast
+
+PRELOAD: Final = ["numpy", "arraymill_server.engine.worker"]
+"""What the fork server imports before it forks."""
+
+ONE_THREAD: Final[Mapping[str, str]] = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "BLIS_NUM_THREADS": "1",
+}
+"""The environment that holds NumPy's libraries to one thread: workers are the parallelism."""
+
+# multiprocess has neither types nor stubs; the Protocols below are all that is used of it.
+_multiprocess: Final[Any] = importlib.import_module("multiprocess")
+_connection: Final[Any] = importlib.import_module("multiprocess.connection")
+_forkserver: Final[Any] = importlib.import_module("multiprocess.forkserver")
+_resource_tracker: Final[Any] = importlib.import_module("multiprocess.resource_tracker")
+
+
+class Process(Protocol):
+    """A process that was started."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def sentinel(self) -> int:
+        """A file descriptor that is readable once the process has ended, or the fork server has."""
+        ...
+
+    @property
+    def exitcode(self) -> int | None:
+        """The exit code, or the negative number of the signal; 255 when the fork server ended before it could tell."""
+        ...
+
+    def start(self) -> None: ...
+
+    def join(self, timeout: float | None = None) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Connection(Protocol):
+    """The worker's end of its pipe."""
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
+    def send_bytes(self, buf: bytes) -> None: ...
+
+    def recv_bytes(self, maxlength: int | None = None) -> bytes: ...
+
+
+class ForkServer:
+    """The holders of the fork server. multiprocess has one per process, hence so has this class."""
+
+    def __init__(self) -> None:
+        self._holders = 0
+
+    def hold(self) -> None:
+        """Keep the fork server until `release`; the first `spawn` starts it."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """Let go; after the last holder, end the fork server and multiprocess' resource tracker.
+
+        All workers must have ended. Takes a few milliseconds: SIGKILL, since nothing is left to be tidied.
+        """
+        self._holders -= 1
+        if self._holders:
+            return
+        server = _forkserver._forkserver
+        if server._forkserver_pid is not None:
+            os.kill(server._forkserver_pid, signal.SIGKILL)
+        server._stop()
+        _resource_tracker._resource_tracker._stop()
+
+    def pids(self) -> frozenset[int]:
+        """The processes that serve workers without being one: the fork server and the resource tracker."""
+        pids = (_forkserver._forkserver._forkserver_pid, _resource_tracker._resource_tracker._pid)
+        return frozenset(pid for pid in pids if pid is not None)
+
+
+fork_server: Final = ForkServer()
+"""The fork server of this process."""
+
+
+def spawn(name: str, main: Callable[..., None], *args: object) -> Process:
+    """Start a process that runs `main(*args)`; blocks for about 2 ms (0.2 s when the fork server must start first).
+
+    Connections and RawArrays among the arguments are inherited; the rest is pickled, once, here.
+
+    Raises:
+        OSError: No process, or no file descriptor, is to be had.
+        EOFError: The fork server died in the attempt.
+    """
+    context = _multiprocess.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOAD))
+    process = cast("Process", context.Process(target=main, args=args, name=name, daemon=True))
+    with _environment(ONE_THREAD), _main_left_alone():
+        process.start()
+    return process
+
+
+def connection(fd: int) -> Connection:
+    """Return the connection over a socket; it owns the descriptor from now on."""
+    return cast("Connection", _connection.Connection(fd))
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Generator[None, None, None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _main_left_alone() -> Generator[None, None, None]:
+    """Let multiprocess see a main module of the kind that it does not run again in the child."""
+    main = sys.modules["__main__"]
+    spec = main.__spec__
+    main.__spec__ = ModuleSpec("arraymill_server.__main__", None)
+    try:
+        yield
+    finally:
+        main.__spec__ = spec
+
+
+def leave_fork_server() -> None:
+    """In a worker: give back the `alive` pipe of the fork server (rule 1)."""
+    server = _forkserver._forkserver
+    if server._forkserver_alive_fd is not None:
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
+
+
+def die_with_server() -> None:
+    """In a worker: let the kernel kill this process when the server ends, whatever either is doing.
+
+    The start-up pipe carries nothing any more, so the only event it can have is that its writing end, which only the
+    server holds, closes.
+    """
+    pipe: int = _multiprocess.parent_process().sentinel
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
