@@ -88,6 +88,8 @@ def arrays(
 
 def layouts(values: Array) -> st.SearchStrategy[Array]:
     """The same elements laid out in memory as C, Fortran, transposed, strided, reversed, unaligned or read-only."""
+    if values.ndim == 0:
+        return st.just(values)
     return st.sampled_from(_LAYOUTS).map(lambda lay_out: lay_out(values))
 
 
@@ -100,13 +102,13 @@ def _transposed(values: Array) -> Array:
 def _strided(values: Array) -> Array:
     """Take every second element of an array that is larger in every direction."""
     whole = np.zeros([2 * length + 1 for length in values.shape], values.dtype)
-    view = whole[(..., *(slice(1, 2 * length + 1, 2) for length in values.shape))]
+    view = whole[tuple(slice(1, 2 * length + 1, 2) for length in values.shape)]
     view[...] = values
     return view
 
 
 def _reversed(values: Array) -> Array:
-    backwards = (..., *[slice(None, None, -1)] * values.ndim)
+    backwards = (slice(None, None, -1),) * values.ndim
     return np.array(values[backwards], order="C")[backwards]
 
 
