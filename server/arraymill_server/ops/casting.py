@@ -39,8 +39,10 @@ def cast_into(out: Array, values: Array | np.generic | complex) -> None:
 
 def cast_elements(values: Array, dtype: DType) -> Array:
     """Return `values` so that a loop in `loop_dtype(dtype)` sees them as elements of `dtype`."""
+    if values.dtype == dtype:
+        return values
     loses_imaginary = values.dtype.kind == "c" and dtype.kind not in "cb"
-    rounds_first = dtype.char in _LOOP and values.dtype != dtype
+    rounds_first = dtype.char in _LOOP
     if not (loses_imaginary or rounds_first):
         return values
     elements = np.empty(values.shape, dtype)

@@ -45,6 +45,9 @@ class Reduction:
     """(spec, parts, count, out): the result, of the parts' shape; `count` elements were reduced into each cell."""
     identity: Callable[[ReduceSpec, Parts], None]
     """(spec, out): partial of no elements; raises ShapeError where there is none."""
+    in_pieces: Callable[[ReduceSpec], bool]
+    """(spec): does a step make temporaries of a piece's size, read it twice, or add in less than the partial's
+    precision? If not, a whole block may be one piece."""
 
 
 _COUNT: Final[DType] = np.dtype(np.int64)
@@ -70,6 +73,14 @@ def _merge_by(*ufuncs: np.ufunc) -> Merge:
             ufunc(ours, theirs, out=part)
 
     return merge
+
+
+def _always(spec: ReduceSpec) -> bool:
+    return True
+
+
+def _never(spec: ReduceSpec) -> bool:
+    return False
 
 
 def _identity_of(*values: float) -> Callable[[ReduceSpec, Parts], None]:
@@ -101,7 +112,10 @@ def _total(name: str, ufunc: np.ufunc, identity: float) -> Reduction:
             total = ufunc(scalar_as(spec.initial, np.dtype(spec.result)), total)
         cast_into(out, total)
 
-    return Reduction(name, components, step, _merge_by(ufunc), finish, _identity_of(identity))
+    def in_pieces(spec: ReduceSpec) -> bool:
+        return components(spec)[0] != np.dtype(spec.source)
+
+    return Reduction(name, components, step, _merge_by(ufunc), finish, _identity_of(identity), in_pieces)
 
 
 def _mean_dtype(spec: ReduceSpec) -> DType:
@@ -127,6 +141,10 @@ def _mean_finish(spec: ReduceSpec, parts: Parts, count: int, out: Array) -> None
     cast_into(out, np.divide(parts[0], parts[1] if spec.masked else count))
 
 
+def _mean_in_pieces(spec: ReduceSpec) -> bool:
+    return _mean_components(spec)[0] != np.dtype(spec.source)
+
+
 def _extreme(name: str, ufunc: np.ufunc) -> Reduction:
     """Make min or max: one component, the extreme so far."""
 
@@ -145,7 +163,7 @@ def _extreme(name: str, ufunc: np.ufunc) -> Reduction:
             raise ShapeError(f"zero-size array to reduction operation {name} which has no identity", operation=name)
         cast_into(out[0], scalar_as(spec.initial, out[0].dtype))
 
-    return Reduction(name, components, step, _merge_by(ufunc), _finish_first, identity)
+    return Reduction(name, components, step, _merge_by(ufunc), _finish_first, identity, _never)
 
 
 def _ptp_components(spec: ReduceSpec) -> tuple[DType, ...]:
@@ -174,7 +192,7 @@ def _truth(name: str, ufunc: np.ufunc, identity: bool) -> Reduction:
     def step(spec: ReduceSpec, x: Array, where: Array | None, start: tuple[int, ...], out: Parts) -> None:
         ufunc.reduce(x, axis=spec.axes, keepdims=True, where=_mask(where), out=out[0])
 
-    return Reduction(name, components, step, _merge_by(ufunc), _finish_first, _identity_of(identity))
+    return Reduction(name, components, step, _merge_by(ufunc), _finish_first, _identity_of(identity), _never)
 
 
 def _count_components(spec: ReduceSpec) -> tuple[DType, ...]:
@@ -191,28 +209,37 @@ def _count_step(spec: ReduceSpec, x: Array, where: Array | None, start: tuple[in
 def _position(name: str, search: Callable[..., object], better: np.ufunc) -> Reduction:
     """Make argmin or argmax."""
     step, merge = extremes.make_step(search), extremes.make_merge(better)
-    return Reduction(name, extremes.components, step, merge, extremes.finish, extremes.identity)
+    return Reduction(name, extremes.components, step, merge, extremes.finish, extremes.identity, _always)
 
 
 def _spread(name: str, finish: Finish) -> Reduction:
     """Make var or std."""
-    return Reduction(name, moments.components, moments.step, moments.merge, finish, moments.identity)
+    return Reduction(name, moments.components, moments.step, moments.merge, finish, moments.identity, _always)
 
 
+_MEAN: Final = Reduction(
+    "mean", _mean_components, _mean_step, _merge_by(np.add, np.add), _mean_finish, _identity_of(0, 0), _mean_in_pieces
+)
+_PTP: Final = Reduction(
+    "ptp", _ptp_components, _ptp_step, _merge_by(np.minimum, np.maximum), _ptp_finish, _ptp_identity, _always
+)
+_COUNT_NONZERO: Final = Reduction(
+    "count_nonzero", _count_components, _count_step, _merge_by(np.add), _finish_first, _identity_of(0), _always
+)
 _ALL: Final = (
     _total("sum", np.add, 0),
     _total("prod", np.multiply, 1),
-    Reduction("mean", _mean_components, _mean_step, _merge_by(np.add, np.add), _mean_finish, _identity_of(0, 0)),
+    _MEAN,
     _spread("var", moments.finish_var),
     _spread("std", moments.finish_std),
     _extreme("min", np.minimum),
     _extreme("max", np.maximum),
-    Reduction("ptp", _ptp_components, _ptp_step, _merge_by(np.minimum, np.maximum), _ptp_finish, _ptp_identity),
+    _PTP,
     _position("argmin", np.argmin, np.less),
     _position("argmax", np.argmax, np.greater),
     _truth("any", np.logical_or, False),
     _truth("all", np.logical_and, True),
-    Reduction("count_nonzero", _count_components, _count_step, _merge_by(np.add), _finish_first, _identity_of(0)),
+    _COUNT_NONZERO,
 )
 
 REDUCTIONS: Final[dict[str, Reduction]] = {reduction.name: reduction for reduction in _ALL}

@@ -2,7 +2,8 @@
 
 Theory of operation. A `Code` is a program ready to run: kernels looked up, constants decoded, last uses known. A
 `Layout` is what the shapes of a block add to it: the pieces, and for each instruction the scratch memory of its result.
-Both are made once and used for every block of the same shape, so a piece costs slicing and calls only.
+Both are made once and used for every block of the same shape, so a piece costs slicing and calls only. A program
+without instructions whose only sink is one loop of NumPy's takes the block whole.
 
 Registers live in *slots* of one scratch buffer, given out by linear scan: a slot is free again after the last use of
 its register, and a kernel that is one ufunc writes over an argument that dies there. The scratch buffer has a fixed
@@ -24,8 +25,9 @@ import numpy.typing as npt
 
 from arraymill_proto.errors import InternalError
 from arraymill_server.ops.elementwise import IN_PLACE, KERNELS, SCAN_KERNELS, Kernel, Params
+from arraymill_server.ops.reductions import REDUCTIONS
 from arraymill_server.plan.blocks import Grid
-from arraymill_server.plan.program import Program, Store
+from arraymill_server.plan.program import Program, Reduce, Scan, Sink, Store
 
 Array: TypeAlias = npt.NDArray[Any]
 DType: TypeAlias = np.dtype[Any]
@@ -34,7 +36,7 @@ Index: TypeAlias = tuple[slice | EllipsisType, ...]
 Mask: TypeAlias = tuple[bool, ...]
 """For each axis: does the array have length 1 there, whatever the piece?"""
 
-SCRATCH_BYTES: Final = 4 << 20
+SCRATCH_BYTES: Final = 8 << 20
 """Memory of all registers: 16 of a full piece; most expressions need 1 to 4."""
 
 LAYOUTS: Final = 8
@@ -84,6 +86,11 @@ def _load(args: Sequence[Any], out: Array, params: Params) -> None:
     np.copyto(out, args[0])
 
 
+def needs_pieces(sink: Sink) -> bool:
+    """Return whether a sink gains from pieces when nothing is computed before it: most of NumPy's loops do not."""
+    return isinstance(sink, Scan) or (isinstance(sink, Reduce) and REDUCTIONS[sink.spec.op].in_pieces(sink.spec))
+
+
 class Code:
     """A program ready to run."""
 
@@ -105,6 +112,7 @@ class Code:
             for index, step in enumerate(program.steps)
         )
         self.last_uses = self._last_uses()
+        self.in_pieces = bool(self.instructions) or len(program.sinks) != 1 or needs_pieces(program.sinks[0])
         self.layouts: Recent[Hashable, Layout] = Recent(LAYOUTS)
 
     def _last_uses(self) -> dict[int, int]:
@@ -136,6 +144,7 @@ def broadcast_mask(shape: Shape) -> Mask:
 class Piece:
     """One piece of a block."""
 
+    number: int
     start: Shape
     """Index of the first element in the block."""
     shape: Shape
@@ -176,12 +185,20 @@ class Layout:
         self.shapes = _register_shapes(code, block, operands)
         self.direct = _direct_stores(code, block, self.shapes, outputs)
         slots, used = _allocate(code, self.shapes, self.direct)
-        self.grid = Grid.cut(block, code.itemsize, space.piece_bytes(used))
-        self.pieces = _pieces(self.grid)
+        limit = space.piece_bytes(used)
+        self.pieces = _pieces(Grid.cut(block, code.itemsize, limit if code.in_pieces else prod(block) * code.itemsize))
+        self._first: dict[Shape, list[bool]] = {}
         self.scratch: list[list[Array | None]] = []
         for variant in range(1 + max((piece.variant for piece in self.pieces), default=-1)):
             shape = next(piece.shape for piece in self.pieces if piece.variant == variant)
             self.scratch.append(self._arrays(code, slots, shape, space))
+
+    def first_pieces(self, axes: Shape) -> list[bool]:
+        """Return for each piece whether it is the first of its cell in a reduction of these axes."""
+        first = self._first.get(axes)
+        if first is None:
+            first = self._first[axes] = [not any(piece.start[axis] for axis in axes) for piece in self.pieces]
+        return first
 
     def _arrays(self, code: Code, slots: list[int | None], piece: Shape, space: Scratch) -> list[Array | None]:
         """Return the memory of each instruction's result for pieces of one shape; None where it is an output."""
@@ -297,5 +314,5 @@ def _pieces(grid: Grid) -> list[Piece]:
     pieces: list[Piece] = []
     for number in range(len(grid)):
         start, shape = grid.block(number)
-        pieces.append(Piece(start, shape, grid.axis, variants.setdefault(shape, len(variants))))
+        pieces.append(Piece(number, start, shape, grid.axis, variants.setdefault(shape, len(variants))))
     return pieces

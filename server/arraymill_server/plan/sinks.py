@@ -7,6 +7,7 @@ The pieces of a cell of a partial come in C order; the first one makes the cell,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import add
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -73,18 +74,20 @@ def _make_reduce(sink: Reduce, layout: Layout, start: Shape, parts: Parts) -> Ta
     mask: Mask = tuple(axis in spec.axes for axis in range(len(layout.block)))
     whole = _make_whole(sink.arg, layout, np.dtype(spec.source))
     where_of = None if where is None else _make_whole(where, layout, np.dtype(np.bool_))
+    full, first = all(mask), layout.first_pieces(spec.axes)
     spare: dict[Shape, Parts] = {}
 
     def take(registers: Sequence[Any], piece: Piece) -> None:
-        cell = parts if all(mask) else tuple(part[piece.of(mask)] for part in parts)
-        origin = tuple(a + b for a, b in zip(start, piece.start, strict=True))
+        cell = parts if full else tuple([part[piece.of(mask)] for part in parts])
+        origin = tuple(map(add, start, piece.start))
         chosen = None if where_of is None else where_of(registers, piece)
-        if not any(piece.start[axis] for axis in spec.axes):
+        if first[piece.number]:
             reduction.step(spec, whole(registers, piece), chosen, origin, cell)
             return
-        partial = spare.get(cell[0].shape)
+        shape = cell[0].shape
+        partial = spare.get(shape)
         if partial is None:
-            partial = spare[cell[0].shape] = tuple(np.empty(part.shape, part.dtype) for part in cell)
+            partial = spare[shape] = tuple([np.empty(shape, part.dtype) for part in cell])
         reduction.step(spec, whole(registers, piece), chosen, origin, partial)
         reduction.merge(spec, cell, partial, cell)
 
