@@ -160,3 +160,14 @@ def test_the_bare_client_loads_nothing_of_the_extras(tmp_path: Path) -> None:
     loaded = set(python("import sys, arraymill; print(*{m.partition('.')[0] for m in sys.modules})", tmp_path).split())
     extras = {"click", "rich", "msgspec", "multiprocess", "structlog", "uvloop", "grpc_health", "grpc_reflection"}
     assert not loaded & (extras | {"arraymill_server"})
+
+
+def test_a_worker_loads_tasks_and_memory_only(tmp_path: Path) -> None:
+    code = "import sys, arraymill_server.engine.worker; print(*(m for m in sys.modules if m.startswith('arraymill')))"
+    known = re.compile(
+        r"arraymill_proto(\.errors)?"
+        r"|arraymill_server(\.arena|\.arena\.attach|\.ops(\.\w+)?|\.engine|\.plan)?"
+        r"|arraymill_server\.engine\.(worker|messages|outcome|processes)"
+        r"|arraymill_server\.plan\.(program|interpreter|blocks|layout|sinks)"
+    )
+    assert not [name for name in python(code, tmp_path).split() if not known.fullmatch(name)]
