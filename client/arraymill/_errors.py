@@ -1,0 +1,128 @@
+"""From gRPC's statuses to exceptions: the one boundary where errors are mapped, by table.
+
+A server's error carries google.rpc.ErrorInfo with a stable reason, which names the class. Statuses without one come
+from gRPC itself (nobody listens, the connection broke) or from something that is no arraymill server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import grpc
+import grpc.aio
+
+from arraymill_proto.errors import (
+    DOMAIN,
+    ERRORS,
+    ArrayExistsError,
+    ArraymillError,
+    ArrayNotFoundError,
+    BusyError,
+    ConnectionFailedError,
+    DeadlineError,
+    IncompatibleServerError,
+    InternalError,
+    InvalidJobError,
+    JobCancelledError,
+    Reason,
+    WorkerError,
+)
+
+_DETAILS_KEY: Final = "grpc-status-details-bin"
+"""Trailing metadata in which gRPC carries google.rpc.Status."""
+
+_RESERVED: Final = frozenset({"message", "reason", "self"})
+"""Names that details cannot have: they are parameters of the exceptions."""
+
+_NO_ANSWER: Final = "{details} ({address}); is the server running? Start one with: arraymill serve"
+_NOT_OURS: Final = "what answers at {address} is no arraymill server, or another version of it: {details}"
+_DEFECT: Final = "the server at {address} failed: {details}"
+_REFUSED: Final = "the server at {address} refused the job: {details}"
+
+UNEXPLAINED: Final[dict[grpc.StatusCode, tuple[type[ArraymillError], str]]] = {
+    grpc.StatusCode.OK: (InternalError, "the call ended without an answer ({address})"),
+    grpc.StatusCode.CANCELLED: (JobCancelledError, "the job was cancelled by the server at {address}: {details}"),
+    grpc.StatusCode.UNKNOWN: (InternalError, _DEFECT),
+    grpc.StatusCode.INVALID_ARGUMENT: (InvalidJobError, _REFUSED),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (DeadlineError, "the deadline passed before {address} answered: {details}"),
+    grpc.StatusCode.NOT_FOUND: (ArrayNotFoundError, _REFUSED),
+    grpc.StatusCode.ALREADY_EXISTS: (ArrayExistsError, _REFUSED),
+    grpc.StatusCode.PERMISSION_DENIED: (ConnectionFailedError, "{address} denies access: {details}"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (BusyError, "{address} has no room for this call: {details}"),
+    grpc.StatusCode.FAILED_PRECONDITION: (InvalidJobError, _REFUSED),
+    grpc.StatusCode.ABORTED: (WorkerError, _DEFECT),
+    grpc.StatusCode.OUT_OF_RANGE: (InvalidJobError, _REFUSED),
+    grpc.StatusCode.UNIMPLEMENTED: (IncompatibleServerError, _NOT_OURS),
+    grpc.StatusCode.INTERNAL: (InternalError, _DEFECT),
+    grpc.StatusCode.UNAVAILABLE: (ConnectionFailedError, _NO_ANSWER),
+    grpc.StatusCode.DATA_LOSS: (ConnectionFailedError, "the connection to {address} lost data: {details}"),
+    grpc.StatusCode.UNAUTHENTICATED: (ConnectionFailedError, "{address} wants credentials: {details}"),
+}
+"""The class and the message of a status that carries no reason; a test proves that the table is total."""
+
+
+@dataclass(slots=True)
+class Explanation:
+    """What google.rpc details say of an error."""
+
+    reason: Reason | None = None
+    details: dict[str, str] = field(default_factory=dict[str, str])
+    retry_after: float | None = None
+    """Seconds after which the server asks to try again."""
+
+
+@contextmanager
+def arraymill_errors(address: str) -> Generator[None]:
+    """Turn what gRPC raises into exceptions of arraymill; cancellation passes through."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as exc:
+        raise from_rpc_error(exc, address) from exc
+    except (grpc.aio.UsageError, asyncio.InvalidStateError) as exc:
+        raise ConnectionFailedError(f"the client of {address} is closed") from exc
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> ArraymillError:
+    """Return the exception that a failed call means."""
+    message = error.details() or error.code().name
+    explanation = _explain(error)
+    if explanation.reason is None:
+        kind, template = UNEXPLAINED[error.code()]
+        made = kind(template.format(address=address, details=message))
+    else:
+        made = ERRORS[explanation.reason](message, reason=explanation.reason, **explanation.details)
+    if isinstance(made, BusyError) and explanation.retry_after is not None:
+        made.retry_after = explanation.retry_after
+    return made
+
+
+def _explain(error: grpc.aio.AioRpcError) -> Explanation:
+    """Read google.rpc.Status from the trailing metadata; whatever cannot be read explains nothing."""
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            return read_status(value)
+    return Explanation()
+
+
+def read_status(serialized: bytes) -> Explanation:
+    """Read a serialized google.rpc.Status."""
+    # Loaded at the first error: `import arraymill` does not pay for it.
+    from google.protobuf.message import DecodeError  # noqa: PLC0415
+    from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # noqa: PLC0415  # no py.typed
+
+    explanation = Explanation()
+    try:
+        for detail in status_pb2.Status.FromString(serialized).details:
+            info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+            if detail.Unpack(info) and info.domain == DOMAIN:
+                explanation.reason = Reason.__members__.get(info.reason)
+                explanation.details = {key: text for key, text in info.metadata.items() if key not in _RESERVED}
+            elif detail.Unpack(retry):
+                explanation.retry_after = retry.retry_delay.ToTimedelta().total_seconds()
+    except DecodeError:
+        return Explanation()
+    return explanation
