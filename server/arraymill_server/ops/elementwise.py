@@ -42,10 +42,10 @@ UFUNCS: Final[tuple[np.ufunc, ...]] = (
 
 
 def _of(ufunc: np.ufunc) -> Kernel:
-    """Make the kernel of one ufunc."""
+    """Make the kernel of one ufunc; params["dtype"] names the loop that NumPy shall take."""
 
     def kernel(args: Sequence[Any], out: Array, params: Params) -> None:
-        ufunc(*args, out=out)
+        ufunc(*args, out=out, **params)
 
     return kernel
 
@@ -54,15 +54,17 @@ def _part_of(ufunc: np.ufunc) -> Kernel:
     """Make the kernel of a ufunc of two results, of which params["part"] names one."""
 
     def kernel(args: Sequence[Any], out: Array, params: Params) -> None:
-        ufunc(*args, out=(None, out) if params["part"] else (out, None))
+        ufunc(*args, out=(None, out) if params["part"] else (out, None), dtype=params.get("dtype"))
 
     return kernel
 
 
+_unguarded_power: Final = _of(np.power)
+
+
 def _power(args: Sequence[Any], out: Array, params: Params) -> None:
-    base, exponent = args
     try:
-        np.power(base, exponent, out=out)
+        _unguarded_power(args, out, params)
     except ValueError as error:
         raise ComputationError(f"power: {error}", operation="power") from error
 

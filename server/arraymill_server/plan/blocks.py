@@ -20,10 +20,10 @@ BLOCK_BYTES: Final = 4 << 20
 """Target size of a block. A dispatch costs about 60 µs: at 1 MiB it shows, at 64 MiB cores idle at the end."""
 
 PIECE_BYTES: Final = 512 << 10
-"""Target size of a register in a worker: large enough to hide 2 to 3 µs of Python for each kernel, small enough for the
-second-level cache. 64 MiB of float64 with 128 KiB, 256 KiB, 512 KiB and 1 MiB: sqrt(x*x+1).sum() in 26, 23, 20 and 19 ms
-(NumPy 34), var in 24, 18, 14 and 12 ms (NumPy 21), an expression of seven steps and three registers in 30, 26, 23 and
-20 ms (NumPy 62). 1 MiB wins only while the last-level cache is free for one worker."""
+"""Target size of a register in a worker: large enough to hide 2 to 3 µs of Python for each kernel, small enough for
+the second-level cache. 64 MiB of float64 with 128 KiB, 256 KiB, 512 KiB and 1 MiB: sqrt(x*x+1).sum() in 26, 23, 20 and
+19 ms (NumPy 34), var in 24, 18, 14 and 12 ms (NumPy 21), an expression of seven steps and three registers in 30, 26, 23
+and 20 ms (NumPy 62). 1 MiB wins only while the last-level cache is free for one worker."""
 
 
 @dataclass(frozen=True, slots=True)
