@@ -127,6 +127,8 @@ class Residents:
         self._deadlines: list[tuple[float, str]] = []
         """Heap of (no earlier than, id). An entry may be early, because uses move the real deadline; never late."""
         self._made = 0
+        self.on_commit: Callable[[], None] | None = None
+        """Called when an array was made: `next_expiry` may have changed."""
         self.used_bytes = 0
         """Bytes of the budget in use: arrays, arrays to be, and deleted ones that are still read."""
 
@@ -186,6 +188,8 @@ class Residents:
             last_used=now,
         )
         heappush(self._deadlines, (array.expires, array.id))
+        if self.on_commit is not None:
+            self.on_commit()
         return array
 
     def abort(self, pending: Pending) -> None:

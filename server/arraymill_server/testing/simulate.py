@@ -8,10 +8,11 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from arraymill_proto.graph import Graph, Order
+from arraymill_proto.graph import ArrayType, Graph, Order, Resident
 from arraymill_proto.validate import infer_graph
 from arraymill_server.plan.instructions import Compute, Dispatch, Fetch, Instruction, Send, Write
-from arraymill_server.plan.interpreter import PIECE_BYTES, Interpreter
+from arraymill_server.plan.blocks import PIECE_BYTES
+from arraymill_server.plan.interpreter import Interpreter
 from arraymill_server.plan.machine import JobMachine
 from arraymill_server.plan.model import JobPlan, ResultSpec
 from arraymill_server.plan.planner import PlanLimits, plan_job
@@ -48,7 +49,7 @@ class Simulation:
         self._plan = plan
         self._arrays = arrays
         self._random = random
-        self._interpreter = Interpreter(memoryview(self.memory), piece_bytes=piece_bytes)  # type: ignore[call-arg]
+        self._interpreter = Interpreter(self.memory, piece_bytes=piece_bytes)
         self._machine = JobMachine(plan, layout, base=64)
 
     def run(self) -> list[NDArray[np.generic]]:
@@ -109,7 +110,7 @@ def simulate(
     return Simulation(plan, arrays, depth=depth, random=random, piece_bytes=piece_bytes).run()
 
 
-def _no_residents(node: object) -> object:
+def _no_residents(node: Resident) -> ArrayType:
     raise AssertionError(f"{node} in a simulation")
 
 

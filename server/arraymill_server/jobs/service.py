@@ -1,0 +1,217 @@
+"""Jobs from a validated graph to their end: plan, reserve, run, clean up."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final
+
+from arraymill_proto.catalogue import Operand
+from arraymill_proto.errors import ParameterError
+from arraymill_proto.graph import ArrayType, Graph, Resident
+from arraymill_proto.validate import infer_graph
+from arraymill_server.arena.arena import Arena
+from arraymill_server.engine.base import Engine
+from arraymill_server.jobs.admission import Admission
+from arraymill_server.jobs.exchange import Exchange, Started
+from arraymill_server.jobs.residents import Pending, ResidentArray, Residents
+from arraymill_server.jobs.run import Hands, JobRun, Times
+from arraymill_server.jobs.views import view_of
+from arraymill_server.plan.interpreter import Interpreter
+from arraymill_server.plan.machine import JobMachine
+from arraymill_server.plan.model import JobPlan, ResidentView
+from arraymill_server.plan.planner import PlanLimits, plan_job
+from arraymill_server.plan.workspace import JobLayout, fit_depth
+
+SLOTS_PER_WORKER: Final = 3
+"""Blocks in flight for each worker: one that runs, one that waits in its pipe, one that is received."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The wish to keep a result on the server."""
+
+    name: str = ""
+    ttl_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A job as it comes in."""
+
+    graph: Graph
+    client: str
+    """Whose turn it takes."""
+    keep: Keep | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """How a job went."""
+
+    job_id: str
+    times: Times = field(default_factory=Times)
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    blocks: int = 0
+    passes: int = 0
+    array: ResidentArray | None = None
+    """The result that was kept."""
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """A job that is valid and planned, with what it holds before it has memory."""
+
+    report: Report
+    plan: JobPlan
+    pins: list[ResidentArray]
+    pending: Pending | None = None
+
+
+class Jobs:
+    """All jobs of a server.
+
+    Args:
+        arena: Their memory.
+        engine: Runs their tasks.
+        admission: Gives them memory.
+        residents: The arrays that they read and make.
+        slots: Blocks that one job may have in flight.
+        block_elements: Most elements of a block; for tests of the merge paths.
+    """
+
+    def __init__(
+        self,
+        arena: Arena,
+        engine: Engine,
+        admission: Admission,
+        residents: Residents,
+        *,
+        slots: int,
+        block_elements: int | None = None,
+    ) -> None:
+        self._arena = arena
+        self._admission = admission
+        self._residents = residents
+        self._slots = slots
+        self._block_elements = block_elements
+        self._hands = Hands(engine, Interpreter(arena.memory), arena.memory)
+
+    def __repr__(self) -> str:
+        return f"<Jobs {self.running} running, {self.waiting} waiting>"
+
+    @property
+    def running(self) -> int:
+        return self._admission.running
+
+    @property
+    def waiting(self) -> int:
+        return self._admission.waiting
+
+    async def run(self, request: Request, exchange: Exchange) -> Report:
+        """Run a job to its end and say how it went.
+
+        Cancelling it stops the work and gives its memory back before the cancellation goes on.
+
+        Raises:
+            ArraymillError: Whatever is wrong with the job, its values, its frames or the server's room.
+        """
+        begin = monotonic()
+        prepared = self._prepare(request)
+        report = prepared.report
+        try:
+            await self._run(prepared, request, exchange, begin)
+            if prepared.pending is not None:
+                report.array = self._residents.commit(prepared.pending)
+        finally:
+            exchange.close()
+            for array in prepared.pins:
+                self._residents.unpin(array)
+            if prepared.pending is not None:
+                self._residents.abort(prepared.pending)
+        report.times.total = monotonic() - begin
+        return report
+
+    # ------------------------------------------------------------------ prepare
+
+    def _prepare(self, request: Request) -> _Prepared:
+        pins: list[ResidentArray] = []
+        try:
+            return self._plan(request, pins)
+        except BaseException:
+            for array in pins:
+                self._residents.unpin(array)
+            raise
+
+    def _plan(self, request: Request, pins: list[ResidentArray]) -> _Prepared:
+        graph, keep = request.graph, request.keep
+        if keep is not None and len(graph.outputs) != 1:
+            raise ParameterError(f"keep takes a job of one output; this one has {len(graph.outputs)}")
+        arrays: dict[Resident, ResidentArray] = {}
+
+        def type_of(node: Resident) -> ArrayType:
+            arrays[node] = self._residents.pin(node.id)
+            pins.append(arrays[node])
+            return arrays[node].type
+
+        operands = infer_graph(graph, type_of)
+        views = {
+            index: view_of(arrays[node], node.slices)
+            for index, node in enumerate(graph.nodes)
+            if isinstance(node, Resident)
+        }
+        plan = self._plan_within(graph, operands, views, keep=keep is not None)
+        report = Report(secrets.token_hex(8), blocks=plan.blocks, passes=len(plan.passes))
+        pending = None
+        if keep is not None:
+            result = plan.outputs[0]
+            pending = self._residents.reserve(result.type, result.order, keep.name, keep.ttl_seconds)
+        return _Prepared(report, plan, pins, pending)
+
+    def _plan_within(
+        self, graph: Graph, operands: tuple[Operand, ...], views: Mapping[int, ResidentView], *, keep: bool
+    ) -> JobPlan:
+        """Plan; hold inputs for a second reading if that can ever fit, else ask for them again."""
+        limits = PlanLimits(hold_bytes=self._arena.size // 2, block_elements=self._block_elements)
+        plan = plan_job(graph, operands, views, limits, keep=keep)
+        if plan.held and not self._arena.fits_when_idle(JobLayout(plan, 1).nbytes):
+            limits = PlanLimits(hold_bytes=0, block_elements=self._block_elements)
+            plan = plan_job(graph, operands, views, limits, keep=keep)
+        return plan
+
+    # ------------------------------------------------------------------ run
+
+    async def _run(self, prepared: _Prepared, request: Request, exchange: Exchange, begin: float) -> None:
+        plan, report, pending = prepared.plan, prepared.report, prepared.pending
+        minimum, wanted = JobLayout(plan, 1).nbytes, JobLayout(plan, self._slots).nbytes
+        owner = f"job {report.job_id}"
+        async with self._admission.admit(minimum, wanted, owner=owner, client=request.client, keep=pending) as lease:
+            report.times.queued = monotonic() - begin
+            layout = fit_depth(plan, self._slots, lease.size)
+            keep_address = pending.lease.offset if pending is not None else 0
+            machine = JobMachine(plan, layout, base=lease.offset, keep_address=keep_address)
+            run = JobRun(report.job_id, machine, self._hands, exchange, report.times)
+            exchange.start(Started(report.job_id, lease.size, plan.blocks, plan.outputs, pending is not None), run)
+            await _to_the_end(run.run())
+        report.received_bytes, report.sent_bytes = exchange.received_bytes, exchange.sent_bytes
+
+
+async def _to_the_end(work: Coroutine[None, None, None]) -> None:
+    """Await work that must clean up before anything else goes on.
+
+    A cancellation is passed on once; then the wait goes on until the work has ended, however often it is cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        raise

@@ -1,0 +1,177 @@
+"""The two lanes of gRPC: inline in one message, and frames on a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from arraymill_proto.codec import type_to_pb
+from arraymill_proto.errors import Reason, TooLargeError
+from arraymill_proto.frames import Envelope, FrameView, encode_frame
+from arraymill_proto.graph import Graph
+from arraymill_proto.limits import FRAME_BYTES, UNARY_BYTES
+from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.jobs.exchange import Outgoing, Peer, Started
+from arraymill_server.jobs.wants import Wants
+from arraymill_server.plan.model import Wanted
+from arraymill_server.rpc import messages
+from arraymill_server.rpc.inputs import InlineInputs
+
+
+class InlineExchange:
+    """All inputs came in the request, all results go in the response."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._inputs = InlineInputs(graph)
+        self._started: Started | None = None
+        self._peer: Peer | None = None
+        self._results: list[bytearray] = []
+        self.received_bytes = 0
+        self.sent_bytes = 0
+
+    def start(self, started: Started, peer: Peer) -> None:
+        self._started, self._peer = started, peer
+        nbytes = sum(result.nbytes for result in started.results)
+        if nbytes > UNARY_BYTES:
+            message = f"the results have {nbytes:,} bytes, one answer holds {UNARY_BYTES:,}; use the streaming call Run"
+            peer.fail(TooLargeError(message, reason=Reason.RESULT_TOO_LARGE, result_bytes=nbytes, limit=UNARY_BYTES))
+            return
+        self._results = [bytearray(result.nbytes) for result in started.results]
+
+    def want(self, wanted: Wanted, target: memoryview, token: int) -> None:
+        assert self._peer is not None
+        self._inputs.fill(wanted, target)
+        self.received_bytes += wanted.nbytes
+        self._peer.done(token)
+
+    def send(self, outgoing: Outgoing, token: int) -> None:
+        assert self._peer is not None
+        for output in outgoing.outputs:
+            if self._results:
+                self._results[output][outgoing.offset : outgoing.offset + len(outgoing.data)] = outgoing.data
+        self.sent_bytes += len(outgoing.data) * len(outgoing.outputs)
+        self._peer.done(token)
+
+    def close(self) -> None:
+        """Nothing is left behind: every range is copied at once."""
+
+    def results(self) -> list[pb.InlineArray]:
+        """The results, once the job has ended."""
+        assert self._started is not None
+        return [
+            pb.InlineArray(type=type_to_pb(result.type), data=bytes(data), order=messages.wire_order(result.order))
+            for result, data in zip(self._started.results, self._results, strict=True)
+        ]
+
+
+class Writer(Protocol):
+    """The sending half of a call."""
+
+    async def write(self, message: bytes) -> None: ...
+
+
+class StreamExchange:
+    """Frames on a bidirectional stream.
+
+    Small messages overtake result frames: a want that waits behind megabytes of results would leave workers idle.
+    `send_all` is the one coroutine that writes.
+    """
+
+    def __init__(self, graph: Graph, writer: Writer) -> None:
+        self._inline = InlineInputs(graph)
+        self._wants = Wants(self._inline.nbytes)
+        self._writer = writer
+        self._peer: Peer | None = None
+        self._messages: deque[bytes] = deque()
+        self._frames: deque[tuple[Outgoing, int]] = deque()
+        self._news = asyncio.Event()
+        self._is_closed = False
+        self._input_has_ended = False
+        self.sent_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<StreamExchange {self._wants!r}, {len(self._frames)} results waiting, {self.sent_bytes:,} bytes sent>"
+
+    @property
+    def received_bytes(self) -> int:
+        return self._wants.received_bytes
+
+    # ------------------------------------------------------------------ Exchange
+
+    def start(self, started: Started, peer: Peer) -> None:
+        self._peer = peer
+        self._put(messages.accepted(started))
+        if not started.is_kept:
+            self._put(messages.header(started))
+
+    def want(self, wanted: Wanted, target: memoryview, token: int) -> None:
+        assert self._peer is not None
+        if self._inline.fill(wanted, target):
+            self._peer.done(token)
+            return
+        self._put(messages.want(self._wants.open(wanted, target, token), wanted))
+        if self._input_has_ended:
+            self.input_ended()
+
+    def send(self, outgoing: Outgoing, token: int) -> None:
+        self._frames.append((outgoing, token))
+        self._news.set()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._wants.close()
+        self._frames.clear()
+        self._news.set()
+
+    # ------------------------------------------------------------------ the stream
+
+    def receive(self, frame: FrameView) -> None:
+        """Take a frame of the client in.
+
+        Raises:
+            FrameError: It does not fit what was asked for.
+        """
+        token = self._wants.accept(frame)
+        if token is not None and self._peer is not None:
+            self._peer.done(token)
+
+    def input_ended(self) -> None:
+        """The client sends nothing more: an error if something is still wanted."""
+        self._input_has_ended = True
+        missing = self._wants.missing()
+        if missing is not None and self._peer is not None:
+            self._peer.fail(missing)
+
+    async def send_all(self) -> None:
+        """Write everything until the exchange is closed and nothing is left to say."""
+        while True:
+            while self._messages or self._frames:
+                if self._messages:
+                    await self._writer.write(self._messages.popleft())
+                else:
+                    await self._send_result(*self._frames.popleft())
+            if self._is_closed:
+                return
+            self._news.clear()
+            await self._news.wait()
+
+    async def _send_result(self, outgoing: Outgoing, token: int) -> None:
+        """Write a range frame by frame; the memory is given back as soon as the last frame is copied."""
+        data, last = outgoing.data, len(outgoing.outputs) - 1
+        for place, output in enumerate(outgoing.outputs):
+            for start in range(0, len(data), FRAME_BYTES):
+                while self._messages:
+                    await self._writer.write(self._messages.popleft())
+                if self._is_closed:
+                    return
+                payload = data[start : start + FRAME_BYTES]
+                frame = encode_frame(0, output, outgoing.offset + start, payload, Envelope.RESPONSE)
+                self.sent_bytes += len(payload)
+                if place == last and start + FRAME_BYTES >= len(data) and self._peer is not None:
+                    self._peer.done(token)
+                await self._writer.write(frame)
+
+    def _put(self, message: bytes) -> None:
+        self._messages.append(message)
+        self._news.set()

@@ -1,0 +1,117 @@
+"""Values of the server as generated messages."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arraymill_proto.catalogue import OPERATIONS
+from arraymill_proto.codec import type_to_pb
+from arraymill_proto.graph import Order
+from arraymill_proto.limits import (
+    FRAME_BYTES,
+    MAX_DIMENSIONS,
+    MAX_NODES,
+    MESSAGE_BYTES,
+    OLDEST_PROTOCOL,
+    PROTOCOL,
+    UNARY_BYTES,
+)
+from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.jobs.exchange import Started
+from arraymill_server.jobs.residents import ResidentArray, Residents
+from arraymill_server.jobs.service import Report
+from arraymill_server.plan.model import ResultSpec, Wanted
+
+
+def wire_order(order: Order) -> Order:
+    """An order as the wire spells it: empty when it is C order."""
+    return () if order == tuple(range(len(order))) else order
+
+
+def accepted(started: Started) -> bytes:
+    message = pb.Accepted(job_id=started.job_id, reserved_bytes=started.reserved_bytes, blocks=started.blocks)
+    return pb.RunResponse(accepted=message).SerializeToString()
+
+
+def header(started: Started) -> bytes:
+    results = [_result(result) for result in started.results]
+    return pb.RunResponse(header=pb.ResultHeader(results=results)).SerializeToString()
+
+
+def _result(result: ResultSpec) -> pb.Result:
+    return pb.Result(type=type_to_pb(result.type), order=wire_order(result.order))
+
+
+def want(number: int, wanted: Wanted) -> bytes:
+    message = pb.Want(
+        want=number,
+        index=wanted.number,
+        offset=wanted.offset,
+        length=wanted.nbytes,
+        order=wire_order(wanted.order),
+    )
+    return pb.RunResponse(want=message).SerializeToString()
+
+
+def progress(received_bytes: int, blocks_done: int, blocks: int) -> bytes:
+    message = pb.Progress(received_bytes=received_bytes, blocks_done=blocks_done, blocks=blocks)
+    return pb.RunResponse(progress=message).SerializeToString()
+
+
+def done(report: Report, residents: Residents) -> bytes:
+    array = None if report.array is None else array_info(report.array, residents)
+    return pb.RunResponse(done=pb.Done(times=job_times(report), array=array)).SerializeToString()
+
+
+def job_times(report: Report) -> pb.JobTimes:
+    times = report.times
+    return pb.JobTimes(
+        total=times.total,
+        queued=times.queued,
+        received=times.received,
+        computed=times.computed,
+        merged=times.merged,
+        sent=times.sent,
+        received_bytes=report.received_bytes,
+        sent_bytes=report.sent_bytes,
+        blocks=report.blocks,
+        passes=report.passes,
+    )
+
+
+def array_info(array: ResidentArray, residents: Residents) -> pb.ArrayInfo:
+    return pb.ArrayInfo(
+        id=array.id,
+        name=array.name,
+        type=type_to_pb(array.type),
+        bytes=array.type.nbytes,
+        ttl_seconds=array.ttl,
+        expires_in_seconds=residents.expires_in_seconds(array),
+        age_seconds=residents.age_seconds(array),
+    )
+
+
+def server_info(version: str) -> pb.ServerInfo:
+    """What never changes while a server runs."""
+    return pb.ServerInfo(
+        version=version,
+        protocol=PROTOCOL,
+        oldest_protocol=OLDEST_PROTOCOL,
+        frame_bytes=FRAME_BYTES,
+        message_bytes=MESSAGE_BYTES,
+        unary_bytes=UNARY_BYTES,
+        max_nodes=MAX_NODES,
+        max_dimensions=MAX_DIMENSIONS,
+        numpy_version=np.__version__,
+        operations=[
+            pb.OperationInfo(
+                name=signature.name,
+                kind=signature.kind.value,
+                min_args=signature.min_args,
+                max_args=signature.max_args,
+                params=signature.params,
+                summary=signature.summary,
+            )
+            for signature in OPERATIONS.values()
+        ],
+    )

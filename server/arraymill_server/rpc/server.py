@@ -1,0 +1,97 @@
+"""The gRPC server: the service, health and reflection on some addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+from grpc_reflection.v1alpha import reflection
+
+from arraymill_proto.limits import MESSAGE_BYTES
+from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.config import ConfigError
+from arraymill_server.listen import Address
+from arraymill_server.rpc.servicer import Servicer, guard
+
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["Arraymill"].full_name
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # a second server on the same port is an error, not a lottery
+    ("grpc.keepalive_time_ms", 30_000),  # the default never notices a dead peer
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+
+class RpcServer:
+    """Serves the handlers of a servicer.
+
+    Args:
+        servicer: The handlers.
+        addresses: Where to listen.
+    """
+
+    def __init__(self, servicer: Servicer, addresses: Sequence[Address]) -> None:
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._health = health.HealthServicer()
+        self._server.add_generic_rpc_handlers((_handlers(servicer),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        self.bound = tuple(self._bind(address) for address in addresses)
+        """The addresses with the ports that were picked."""
+
+    def __repr__(self) -> str:
+        return f"<RpcServer on {' '.join(map(str, self.bound))}>"
+
+    async def start(self) -> None:
+        """Serve; health says SERVING from now on."""
+        await self._server.start()
+        for name in ("", SERVICE):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no new calls, let the running ones end within the grace, then cancel them."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_seconds)
+
+    def _bind(self, address: Address) -> Address:
+        try:
+            port = self._server.add_insecure_port(str(address))
+        except RuntimeError as exc:
+            raise ConfigError(
+                f"cannot listen on {address}: the address is in use or not of this machine; choose another --listen"
+            ) from exc
+        return address if address.path else replace(address, port=port)
+
+
+def _handlers(servicer: Servicer) -> grpc.GenericRpcHandler:
+    """The service's methods. Run takes and gives raw bytes: `frames` reads and writes them without a copy."""
+
+    def unary(method: Callable[..., Awaitable[Any]], request: Any, response: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        return grpc.unary_unary_rpc_method_handler(
+            guard(method),
+            request_deserializer=request.FromString,
+            response_serializer=response.SerializeToString,
+        )
+
+    return grpc.method_handlers_generic_handler(
+        SERVICE,
+        {
+            "Compute": unary(servicer.compute, pb.ComputeRequest, pb.ComputeResponse),
+            "Run": grpc.stream_stream_rpc_method_handler(guard(servicer.run)),
+            "ListArrays": unary(servicer.list_arrays, pb.ListArraysRequest, pb.ListArraysResponse),
+            "DescribeArray": unary(servicer.describe_array, pb.DescribeArrayRequest, pb.ArrayInfo),
+            "DeleteArray": unary(servicer.delete_array, pb.DeleteArrayRequest, pb.DeleteArrayResponse),
+            "GetServerInfo": unary(servicer.get_server_info, pb.GetServerInfoRequest, pb.ServerInfo),
+        },
+    )

@@ -1,0 +1,226 @@
+"""The handlers of the service. Every one is wrapped by `guard`: nothing undeclared leaves the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import wraps
+from importlib.metadata import version
+from time import monotonic
+from typing import Any, Final, TypeAlias, TypeVar
+
+import grpc
+import grpc.aio
+
+from arraymill_proto.codec import graph_from_pb, parse_request
+from arraymill_proto.errors import ArraymillError, BusyError, FrameError, InvalidJobError, JobCancelledError
+from arraymill_proto.frames import FrameView
+from arraymill_proto.graph import Input
+from arraymill_proto.limits import UNARY_BYTES
+from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.arena.arena import Arena
+from arraymill_server.engine.base import Engine
+from arraymill_server.jobs.residents import Residents
+from arraymill_server.jobs.service import Jobs, Keep, Report, Request
+from arraymill_server.rpc import messages
+from arraymill_server.rpc.lanes import InlineExchange, StreamExchange
+from arraymill_server.rpc.status import declared, status_of
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Answer = TypeVar("Answer")
+
+RETRY_SECONDS: Final = 1.0
+"""What a client is told to wait when too many calls are open."""
+
+
+class Servicer:
+    """Answers calls.
+
+    Args:
+        jobs: Runs jobs.
+        residents: The resident arrays.
+        arena: For the figures of the server's information.
+        engine: Likewise.
+        max_calls: Calls that may be open at once.
+    """
+
+    def __init__(self, jobs: Jobs, residents: Residents, arena: Arena, engine: Engine, *, max_calls: int) -> None:
+        self._jobs = jobs
+        self._residents = residents
+        self._arena = arena
+        self._engine = engine
+        self._max_calls = max_calls
+        self._calls = 0
+        self._begin = monotonic()
+        self._info = messages.server_info(version("arraymill"))
+
+    def __repr__(self) -> str:
+        return f"<Servicer {self._calls} calls open, {self._jobs!r}>"
+
+    # ------------------------------------------------------------------ jobs
+
+    async def compute(self, request: pb.ComputeRequest, context: Context) -> pb.ComputeResponse:
+        """Run a small job in one round trip."""
+        with self._call():
+            graph = graph_from_pb(request.graph)
+            for node in graph.nodes:
+                if isinstance(node, Input) and node.inline is None:
+                    raise InvalidJobError("Compute takes inline inputs only; an input to be streamed belongs on Run")
+            if (nbytes := request.ByteSize()) > UNARY_BYTES + _OVERHEAD_BYTES:
+                raise InvalidJobError(f"a request of {nbytes:,} bytes; Compute takes {UNARY_BYTES:,}; use Run")
+            exchange = InlineExchange(graph)
+            report = await self._jobs.run(Request(graph, context.peer()), exchange)
+            return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
+
+    async def run(self, _: object, context: Context) -> None:
+        """Run a job whose arrays are streamed."""
+        with self._call():
+            start = await _read_start(context)
+            graph = graph_from_pb(start.graph)
+            keep = Keep(start.keep.name, start.keep.ttl_seconds or None) if start.HasField("keep") else None
+            exchange = StreamExchange(graph, context)
+            report = await self._stream(Request(graph, context.peer(), keep), exchange, context)
+            await context.write(messages.done(report, self._residents))
+
+    async def _stream(self, request: Request, exchange: StreamExchange, context: Context) -> Report:
+        """Run a job beside the two halves of its stream; whichever fails ends all three."""
+        job = asyncio.ensure_future(self._jobs.run(request, exchange))
+        reader = asyncio.ensure_future(_receive(exchange, context))
+        writer = asyncio.ensure_future(exchange.send_all())
+        try:
+            pending: set[asyncio.Future[Any]] = {job, reader, writer}
+            while not job.done():
+                finished, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in finished - {job}:
+                    task.result()
+            report = job.result()
+            await writer
+            return report
+        finally:
+            await _stop(job, reader, writer)
+
+    # ------------------------------------------------------------------ resident arrays
+
+    async def list_arrays(self, request: pb.ListArraysRequest, context: Context) -> pb.ListArraysResponse:
+        """List resident arrays in pages."""
+        arrays, token = self._residents.page(request.page_size, request.page_token)
+        return pb.ListArraysResponse(
+            arrays=[messages.array_info(array, self._residents) for array in arrays],
+            next_page_token=token,
+            used_bytes=self._residents.used_bytes,
+            budget_bytes=self._residents.budget_bytes,
+        )
+
+    async def describe_array(self, request: pb.DescribeArrayRequest, context: Context) -> pb.ArrayInfo:
+        """Describe one resident array; this counts as a use."""
+        return messages.array_info(self._residents.get(request.id), self._residents)
+
+    async def delete_array(self, request: pb.DeleteArrayRequest, context: Context) -> pb.DeleteArrayResponse:
+        """Delete a resident array."""
+        self._residents.delete(request.id)
+        return pb.DeleteArrayResponse()
+
+    # ------------------------------------------------------------------ information
+
+    async def get_server_info(self, request: pb.GetServerInfoRequest, context: Context) -> pb.ServerInfo:
+        """Tell versions, limits, operations and the load."""
+        info = pb.ServerInfo()
+        info.CopyFrom(self._info)
+        info.workers = self._engine.status.workers
+        info.arena_bytes = self._arena.size
+        info.arena_free_bytes = self._arena.free
+        info.running_jobs = self._jobs.running
+        info.waiting_jobs = self._jobs.waiting
+        info.uptime_seconds = monotonic() - self._begin
+        return info
+
+    # ------------------------------------------------------------------ inside
+
+    def _call(self) -> _Call:
+        return _Call(self)
+
+    def enter(self) -> None:
+        """Count a call that runs a job."""
+        if self._calls >= self._max_calls:
+            error = BusyError(
+                f"{self._calls:,} calls are open, as many as the server takes; try again in {RETRY_SECONDS:g} s",
+                calls=self._calls,
+            )
+            error.retry_after = RETRY_SECONDS
+            raise error
+        self._calls += 1
+
+    def leave(self) -> None:
+        """A counted call has ended."""
+        self._calls -= 1
+
+
+_OVERHEAD_BYTES: Final = 1 << 20
+"""What a request may have beside its arrays: a graph of the largest size has some 300 KB."""
+
+
+class _Call:
+    """One counted call."""
+
+    def __init__(self, servicer: Servicer) -> None:
+        self._servicer = servicer
+
+    def __enter__(self) -> None:
+        self._servicer.enter()
+
+    def __exit__(self, *_: object) -> None:
+        self._servicer.leave()
+
+
+async def _read_start(context: Context) -> pb.Start:
+    message = await context.read()
+    if message is grpc.aio.EOF:
+        raise InvalidJobError("the client closed the stream before it sent Start")
+    request = parse_request(message)
+    if isinstance(request, FrameView) or not request.HasField("start"):
+        raise InvalidJobError("the first message on Run must be Start; this one is not")
+    return request.start
+
+
+async def _receive(exchange: StreamExchange, context: Context) -> None:
+    """Read frames until the client ends its half."""
+    while (message := await context.read()) is not grpc.aio.EOF:
+        request = parse_request(message)
+        if not isinstance(request, FrameView):
+            raise FrameError("after Start the client sends frames only; this message is none")
+        exchange.receive(request)
+        del message, request
+    exchange.input_ended()
+
+
+async def _stop(*tasks: asyncio.Future[Any]) -> None:
+    """End tasks and wait until they have ended, whatever happens meanwhile."""
+    for task in tasks:
+        task.cancel()
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        with suppress(asyncio.CancelledError):
+            _, pending = await asyncio.wait(pending)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
+
+
+def guard(method: Callable[..., Awaitable[Answer]]) -> Callable[..., Awaitable[Answer]]:
+    """Wrap a handler: its errors become statuses, and nothing undeclared crosses."""
+
+    @wraps(method)
+    async def guarded(request: Any, context: Context) -> Answer:
+        try:
+            return await method(request, context)
+        except asyncio.CancelledError:
+            if context.cancelled() or context.done():
+                raise
+            error: ArraymillError = JobCancelledError("the job was cancelled by the server")
+        except Exception as exc:
+            error = declared(exc, method=method.__name__)
+        await context.abort_with_status(status_of(error))
+        raise AssertionError("abort returns")
+
+    return guarded
