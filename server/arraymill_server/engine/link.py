@@ -47,8 +47,8 @@ class Death:
 
     cause: str
     """Completes “the worker …”: was ended by SIGKILL, exited with code 3, ran longer than 30 s."""
-    is_blamed: bool
-    """True when the task that the worker was running may be the reason."""
+    suspect: Entry | None
+    """The task that the worker was running, when that may be the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,7 @@ class Link:
         self._inbox = Inbox()
         self._unsent = bytearray()
         self._cause = ""
+        self._suspect: Entry | None = None
         self._is_deaf = False
         self._is_at_eof = False
         self._has_exited = False
@@ -134,7 +135,9 @@ class Link:
 
     def kill(self, cause: str) -> None:
         """End the worker now; `link_died` follows. The first cause is the one that is told."""
-        self._cause = self._cause or cause
+        if not self._cause:
+            self._cause = cause
+            self._suspect = self._running()
         self._disarm()
         code = self._process.exitcode
         if code is None or (code == UNKNOWN_EXIT and not self._is_at_eof):
@@ -238,12 +241,17 @@ class Link:
         self._disarm()
         self._close_pipe()
         self._process.join()
-        cause = self._cause or _cause_of(self._process.exitcode)
-        if self._inbox.pending_bytes:
-            cause += " in the middle of an answer"
+        if not self._cause:
+            self._cause = _cause_of(self._process.exitcode)
+            self._suspect = self._running()
+        cut = " in the middle of an answer" if self._inbox.pending_bytes else ""
         self._process.close()
         self._pipe.close()
-        self._owner.link_died(self, Death(cause, is_blamed=self._cause != LOST))
+        is_suspect = self._suspect in self.entries and self._cause != LOST
+        self._owner.link_died(self, Death(self._cause + cut, self._suspect if is_suspect else None))
+
+    def _running(self) -> Entry | None:
+        return self.entries[0] if self.entries else None
 
     def _watch(self, limit: float) -> None:
         self._since = self._loop.time()

@@ -154,8 +154,8 @@ class PoolEngine:
 
     def worker_died(self, entries: list[Entry], death: Death) -> None:
         """Queue a dead worker's tasks again, or fail the one that keeps killing; see `Crew`."""
-        if entries and death.is_blamed:
-            entries[0].causes.append(death.cause)
+        if death.suspect is not None:
+            death.suspect.causes.append(death.cause)
         for entry in reversed(entries):
             if self._is_closed or entry.job in self._waiters:
                 entry.future.cancel()

@@ -9,7 +9,8 @@ It belongs to the whole server process; pools hold it, and the last one to let g
    nobody holds its `alive` pipe; so workers close their copy, else they would keep it and each other alive.
    PR_SET_PDEATHSIG was rejected: it watches the fork server.
 2. BLAS and OpenMP read their number of threads when they are loaded, which is in the fork server: the limits stand in
-   its environment, and only there.
+   the environment as long as anybody holds it. They are set before the server has other threads, since changing the
+   environment while a library reads it is not safe.
 3. `__main__` of the server is left alone: multiprocess would run it again in every worker, and it imports gRPC.
 """
 
@@ -83,15 +84,20 @@ class ForkServer:
 
     def __init__(self) -> None:
         self._holders = 0
+        self._environment: dict[str, str | None] = {}
 
     def hold(self) -> None:
         """Keep the fork server until `release`; the first `spawn` starts it."""
         self._holders += 1
+        if self._holders == 1:
+            self._environment = {name: os.environ.get(name) for name in ONE_THREAD}
+            os.environ.update(ONE_THREAD)
 
     def release(self) -> None:
         """Let go; after the last holder, end the fork server and multiprocess' resource tracker.
 
-        All workers must have ended. Takes a few milliseconds: SIGKILL, since nothing is left to be tidied.
+        All workers must have ended. Takes about 15 ms: SIGKILL for the one, since nothing is left to be tidied, and end
+        of file for the other.
         """
         self._holders -= 1
         if self._holders:
@@ -101,6 +107,10 @@ class ForkServer:
             os.kill(server._forkserver_pid, signal.SIGKILL)
         server._stop()
         _resource_tracker._resource_tracker._stop()
+        for name, value in self._environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
     def pids(self) -> frozenset[int]:
         """The processes that serve workers without being one: the fork server and the resource tracker."""
@@ -115,6 +125,8 @@ fork_server: Final = ForkServer()
 def spawn(name: str, main: Callable[..., None], *args: object) -> Process:
     """Start a process that runs `main(*args)`; blocks for about 2 ms (0.2 s when the fork server must start first).
 
+    The fork server must be held.
+
     Connections and RawArrays among the arguments are inherited; the rest is pickled, once, here.
 
     Raises:
@@ -124,7 +136,7 @@ def spawn(name: str, main: Callable[..., None], *args: object) -> Process:
     context = _multiprocess.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
     process = cast("Process", context.Process(target=main, args=args, name=name, daemon=True))
-    with _environment(ONE_THREAD), _main_left_alone():
+    with _main_left_alone():
         process.start()
     return process
 
@@ -132,20 +144,6 @@ def spawn(name: str, main: Callable[..., None], *args: object) -> Process:
 def connection(fd: int) -> Connection:
     """Return the connection over a socket; it owns the descriptor from now on."""
     return cast("Connection", _connection.Connection(fd))
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Generator[None, None, None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

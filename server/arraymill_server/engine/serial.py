@@ -9,7 +9,8 @@ from arraymill_proto.errors import ConnectionFailedError, Reason
 from arraymill_server.engine.base import EngineStatus
 from arraymill_server.engine.describe import operations_of
 from arraymill_server.engine.messages import Request
-from arraymill_server.engine.outcome import TaskRunner, error_of, perform
+from arraymill_server.engine.outcome import error_of
+from arraymill_server.engine.perform import TaskRunner, perform
 from arraymill_server.engine.turns import Entry, Turns
 from arraymill_server.plan.interpreter import Interpreter
 from arraymill_server.plan.program import Task

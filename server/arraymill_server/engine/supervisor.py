@@ -9,7 +9,6 @@ processes. The first answer to a task ends the waiting.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
@@ -21,8 +20,9 @@ from arraymill_server.engine.messages import Reply
 from arraymill_server.engine.processes import Connection, connection, fork_server, spawn
 from arraymill_server.engine.turns import Entry
 from arraymill_server.engine.worker import WorkerSettings
+from arraymill_server.log import get_logger
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 START_ATTEMPTS: Final = 3
 """Fruitless starts in a row before `start` gives up, and before a running pool waits between attempts."""
@@ -49,7 +49,7 @@ class Crew(Protocol):
         ...
 
     def worker_died(self, entries: list[Entry], death: Death) -> None:
-        """A worker that held these tasks touches no memory any more; it was running the first of them."""
+        """A worker that held these tasks touches no memory any more."""
         ...
 
     def workers_failed(self, error: EngineStartError) -> None:
@@ -150,7 +150,7 @@ class Supervisor:
         self._crew.worker_died(entries, death)
         if self._is_closing:
             return
-        _log.warning("worker %d %s: tasks held %d, answered %d", link.pid, death.cause, len(entries), link.answered)
+        _log.warning("worker_died", pid=link.pid, cause=death.cause, held=len(entries), answered=link.answered)
         self.restarts += link.is_ready
         self._replace(death.cause, is_fruitless=not link.answered and not entries, is_start=not link.is_ready)
 
@@ -158,7 +158,7 @@ class Supervisor:
         try:
             link = self._launch()
         except (OSError, EOFError) as exc:
-            _log.error("a worker could not be started: %r", exc)
+            _log.error("worker_not_started", error=repr(exc))
             self._replace("could not be made", is_fruitless=True, is_start=True)
             return
         self._links.add(link)

@@ -33,6 +33,7 @@ class Turns:
         self._length = 0
 
     def __len__(self) -> int:
+        """Entries that wait, cancelled ones among them until their turn comes."""
         return self._length
 
     def push(self, entry: Entry) -> None:

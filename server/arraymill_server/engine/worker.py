@@ -12,14 +12,19 @@ import resource
 import signal
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from arraymill_server.arena.attach import RawBytes, attach
 from arraymill_server.engine.messages import REQUEST_BYTES, Hello, decode_request, encode
-from arraymill_server.engine.outcome import TaskRunner, perform
+from arraymill_server.engine.perform import TaskRunner, perform
 from arraymill_server.engine.processes import Connection, die_with_server, leave_fork_server
 from arraymill_server.plan.interpreter import Interpreter
+
+OOM_SCORE: Final = 500
+"""Out of memory, the kernel shall take a worker, which costs a block, and not the server. 1,000 would also put workers
+before everything else on the machine."""
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
@@ -42,6 +47,8 @@ def confine(memory_bytes: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold every client's arrays
     faulthandler.enable()
+    with suppress(OSError):  # /proc may be read-only
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
     leave_fork_server()
     die_with_server()
     _limit_data(memory_bytes)

@@ -1,0 +1,311 @@
+"""One worker as the server sees it, with a socket and a pipe in the place of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncGenerator
+from itertools import count
+
+import pytest
+
+from arraymill_proto.errors import Reason
+from arraymill_server.engine import link as link_module
+from arraymill_server.engine.link import Bounds, Death, Link
+from arraymill_server.engine.messages import (
+    REPLY_BYTES,
+    Hello,
+    Inbox,
+    Message,
+    Reply,
+    Request,
+    decode_request,
+    encode,
+    frame,
+)
+from arraymill_server.engine.turns import Entry
+from arraymill_server.testing.faults import write_task
+
+HOUR = 3600.0
+
+
+class FakeProcess:
+    """A process that ends when the test says so. Its kills are noted: they never reach a process."""
+
+    def __init__(self) -> None:
+        self.sentinel, self._exit = os.pipe()
+        self.pid = 1 << 30  # beyond the kernel's largest pid
+        self.exitcode: int | None = None
+        self.is_closed = False
+
+    def start(self) -> None: ...
+
+    def join(self, timeout: float | None = None) -> None:
+        assert self.exitcode is not None
+
+    def close(self) -> None:
+        self.is_closed = True
+        os.close(self.sentinel)
+
+    def exit(self, code: int) -> None:
+        self.exitcode = code
+        os.close(self._exit)
+
+
+class Owner:
+    """Notes what it hears, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self.replies: asyncio.Queue[tuple[Entry, Reply]] = asyncio.Queue()
+        self.death: asyncio.Future[Death] = asyncio.get_running_loop().create_future()
+
+    def link_ready(self, link: Link) -> None:
+        self.ready.set()
+
+    def link_replied(self, link: Link, entry: Entry, reply: Reply) -> None:
+        self.replies.put_nowait((entry, reply))
+
+    def link_died(self, link: Link, death: Death) -> None:
+        self.death.set_result(death)
+
+
+class Scene:
+    """A link, and the worker's side of it in the test's hands."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        ours, self.pipe = socket.socketpair()
+        self.pipe.setblocking(False)
+        self.process = FakeProcess()
+        self.owner = Owner()
+        self.killed = asyncio.Event()
+        self.link = Link(self.process, ours, self.owner, bounds)
+        self.ids = count(1)
+        self._loop = asyncio.get_running_loop()
+
+    async def say(self, message: Message) -> None:
+        await self._loop.sock_sendall(self.pipe, frame(encode(message)))
+
+    async def hello(self) -> None:
+        await self.say(Hello(7))
+        await self.owner.ready.wait()
+
+    def send(self, payload_bytes: int = 0) -> Entry:
+        task_id = next(self.ids)
+        task = write_task(0, task_id)
+        payload = encode(Request(task_id, 1, task)) if not payload_bytes else bytes(payload_bytes)
+        entry = Entry(task_id, "job", task, self._loop.create_future(), payload)
+        self.link.send(entry)
+        return entry
+
+    def end(self, code: int) -> None:
+        """End as a process does: the pipe first, then the exit code."""
+        self.pipe.close()
+        self.process.exit(code)
+
+
+@pytest.fixture
+def bounds() -> Bounds:
+    return Bounds(HOUR, HOUR)
+
+
+@pytest.fixture
+async def scene(bounds: Bounds, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Scene, None]:
+    scene = Scene(bounds)
+
+    def kill(pid: int, number: int) -> None:
+        assert (pid, number) == (scene.process.pid, signal.SIGKILL)
+        scene.killed.set()
+
+    monkeypatch.setattr(os, "kill", kill)
+    yield scene
+    if not scene.owner.death.done():
+        scene.end(0)
+        await scene.owner.death
+    scene.pipe.close()
+    assert scene.process.is_closed
+
+
+async def test_a_worker_is_usable_after_its_hello(scene: Scene) -> None:
+    assert repr(scene.link) == "<Link to worker 1073741824: starting, 0 tasks, 0 answered>"
+    before = scene.link.is_usable
+    await scene.hello()
+    assert (before, scene.link.is_usable) == (False, True)
+    scene.send()
+    assert repr(scene.link) == "<Link to worker 1073741824: ready, 1 tasks, 0 answered>"
+
+
+async def test_answers_come_in_the_order_of_requests(scene: Scene) -> None:
+    await scene.hello()
+    entries = [scene.send(), scene.send()]
+    requests = [decode_request(payload) for payload in Inbox(1 << 20).feed(scene.pipe.recv(1 << 16))]
+    assert [request.task for request in requests] == [entry.task for entry in entries]
+    for entry in entries:
+        await scene.say(Reply(entry.task_id, 1, 0.5))
+        assert await scene.owner.replies.get() == (entry, Reply(entry.task_id, 1, 0.5))
+    assert not scene.link.entries
+    assert scene.link.answered == 2
+
+
+@pytest.mark.parametrize("stale", [(1, 2), (1, 0), (2, 1), (0, 0)])
+async def test_stale_answers_are_dropped(scene: Scene, stale: tuple[int, int]) -> None:
+    await scene.hello()
+    entry = scene.send()
+    await scene.say(Reply(*stale, 0.5, Reason.INTERNAL))
+    await scene.say(Reply(1, 1, 0.25))
+    assert await scene.owner.replies.get() == (entry, Reply(1, 1, 0.25))
+    assert scene.owner.replies.empty()
+
+
+async def test_an_answer_without_a_question_is_dropped(scene: Scene) -> None:
+    await scene.hello()
+    scene.owner.ready.clear()
+    await scene.say(Reply(1, 1, 0.25))
+    await scene.hello()
+    entry = scene.send()
+    await scene.say(Reply(1, 1, 0.5))
+    assert await scene.owner.replies.get() == (entry, Reply(1, 1, 0.5))
+
+
+async def test_requests_longer_than_the_socket_takes_never_block(scene: Scene) -> None:
+    await scene.hello()
+    sizes = [1 << 20, 5, 1 << 20]
+    entries = [scene.send(size) for size in sizes]
+    inbox = Inbox(1 << 20)
+    payloads: list[bytes] = []
+    loop = asyncio.get_running_loop()
+    while len(payloads) < 3:
+        payloads += inbox.feed(await loop.sock_recv(scene.pipe, 1 << 16))
+    assert payloads == [entry.payload for entry in entries]
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"), [(-9, "was ended by SIGKILL"), (-11, "was ended by SIGSEGV"), (3, "exited with code 3")]
+)
+async def test_a_death_names_its_cause_and_its_suspect(scene: Scene, code: int, cause: str) -> None:
+    await scene.hello()
+    entries = [scene.send(), scene.send()]
+    scene.end(code)
+    assert await scene.owner.death == Death(cause, entries[0])
+    assert list(scene.link.entries) == entries
+
+
+async def test_an_answer_before_the_death_counts(scene: Scene) -> None:
+    await scene.hello()
+    entries = [scene.send(), scene.send()]
+    await scene.say(Reply(1, 1, 0.5))
+    scene.end(-9)
+    assert (await scene.owner.death).suspect is entries[1]
+    assert scene.owner.replies.get_nowait()[0] is entries[0]
+
+
+async def test_half_an_answer_does_not_count(scene: Scene) -> None:
+    await scene.hello()
+    entry = scene.send()
+    scene.pipe.send(frame(encode(Reply(1, 1, 0.5)))[:-1])
+    scene.end(-9)
+    assert await scene.owner.death == Death("was ended by SIGKILL in the middle of an answer", entry)
+    assert scene.owner.replies.empty()
+
+
+async def test_an_idle_worker_dies_without_a_suspect(scene: Scene) -> None:
+    await scene.hello()
+    scene.end(0)
+    assert await scene.owner.death == Death("exited with code 0", None)
+
+
+@pytest.mark.parametrize("noise", [b"\xff\xff\xff\xff", (REPLY_BYTES + 1).to_bytes(4, "big"), frame(b"garbage")])
+async def test_a_worker_that_talks_nonsense_is_killed(scene: Scene, noise: bytes) -> None:
+    await scene.hello()
+    entry = scene.send()
+    scene.pipe.send(noise + frame(encode(Reply(1, 1, 0.5))))
+    await scene.killed.wait()
+    assert not scene.link.is_usable
+    assert repr(scene.link) == "<Link to worker 1073741824: ending, 1 tasks, 0 answered>"
+    scene.end(-9)
+    death = await scene.owner.death
+    assert death.cause.startswith("sent ")
+    assert death.suspect is entry
+    assert scene.owner.replies.empty()
+
+
+async def test_the_end_of_the_fork_server_blames_no_task(scene: Scene) -> None:
+    await scene.hello()
+    scene.send()
+    scene.process.exit(255)
+    await scene.killed.wait()
+    assert not scene.owner.death.done(), "the worker may still write"
+    scene.pipe.close()
+    assert await scene.owner.death == Death("lost its fork server", None)
+
+
+async def test_a_worker_that_closes_its_pipe_and_stays_is_killed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "EXIT_SECONDS", 0.01)
+    await scene.hello()
+    entry = scene.send()
+    scene.pipe.close()
+    await scene.killed.wait()
+    scene.process.exit(-9)
+    assert await scene.owner.death == Death("closed its pipe and stayed", entry)
+
+
+class TestShortTaskTime:
+    @pytest.fixture
+    def bounds(self) -> Bounds:
+        return Bounds(HOUR, 0.01)
+
+    async def test_a_hung_worker_is_killed(self, scene: Scene) -> None:
+        await scene.hello()
+        entries = [scene.send(), scene.send()]
+        await scene.killed.wait()
+        scene.end(-9)
+        assert await scene.owner.death == Death("ran longer than 0.01 s", entries[0])
+
+    async def test_an_idle_worker_may_wait(self, scene: Scene) -> None:
+        await scene.hello()
+        scene.send()
+        await scene.say(Reply(1, 1, 0.5))
+        await scene.owner.replies.get()
+        await asyncio.sleep(0.05)
+        assert not scene.killed.is_set()
+
+    async def test_the_task_that_was_answered_after_all_is_not_blamed(self, scene: Scene) -> None:
+        await scene.hello()
+        scene.send()
+        second = scene.send()
+        await scene.killed.wait()
+        await scene.say(Reply(1, 1, 0.5))
+        scene.end(-9)
+        assert await scene.owner.death == Death("ran longer than 0.01 s", None)
+        assert list(scene.link.entries) == [second]
+
+
+class TestShortStart:
+    @pytest.fixture
+    def bounds(self) -> Bounds:
+        return Bounds(0.01, HOUR)
+
+    async def test_a_worker_that_is_never_ready_is_killed(self, scene: Scene) -> None:
+        await scene.killed.wait()
+        scene.end(-9)
+        assert await scene.owner.death == Death("was not ready within 0.01 s", None)
+
+    async def test_a_ready_worker_may_wait(self, scene: Scene) -> None:
+        await scene.hello()
+        await asyncio.sleep(0.05)
+        assert not scene.killed.is_set()
+
+
+async def test_hanging_up_ends_the_worker_but_not_its_answers(scene: Scene) -> None:
+    await scene.hello()
+    entry = scene.send()
+    scene.link.hang_up()
+    assert Inbox(1 << 20).feed(scene.pipe.recv(1 << 16)) == [entry.payload]
+    assert scene.pipe.recv(1) == b""
+    await scene.say(Reply(1, 1, 0.5))
+    assert (await scene.owner.replies.get())[0] is entry
+    scene.end(0)
+    await scene.owner.death
+    scene.link.hang_up()
