@@ -62,6 +62,10 @@ class Exchange(Protocol):
         """Send a range; `peer.done(token)` when `outgoing.data` is no longer read."""
         ...
 
+    def progress(self, blocks_done: int) -> None:
+        """Some more blocks are done."""
+        ...
+
     def close(self) -> None:
         """Touch no memory of the job any more; it ends here, well or not. Safe to call twice."""
         ...

@@ -63,6 +63,7 @@ class JobRun:
         self._first_want: float | None = None
         self._first_send: float | None = None
         self._wants: set[int] = set()
+        self._blocks_told = 0
 
     def __repr__(self) -> str:
         return f"<JobRun {self._job_id}: {self._machine!r}>"
@@ -113,7 +114,12 @@ class JobRun:
             self.fail(error)
         finally:
             self._is_stepping = False
-        if self._machine.is_finished and not self._ended.done():
+        if self._ended.done():
+            return
+        if self.blocks_done > self._blocks_told:
+            self._blocks_told = self.blocks_done
+            self._exchange.progress(self._blocks_told)
+        if self._machine.is_finished:
             self._ended.set_result(None)
 
     def _carry_out(self, instructions: list[Instruction]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from time import monotonic
+from typing import Final, Protocol
 
 from arraymill_proto.codec import type_to_pb
 from arraymill_proto.errors import Reason, TooLargeError
@@ -17,6 +18,9 @@ from arraymill_server.jobs.wants import Wants
 from arraymill_server.plan.model import Wanted
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.inputs import InlineInputs
+
+PROGRESS_SECONDS: Final = 0.25
+"""Least time between two messages of progress: smooth enough for a bar, nothing beside the frames."""
 
 
 class InlineExchange:
@@ -53,6 +57,9 @@ class InlineExchange:
         self.sent_bytes += len(outgoing.data) * len(outgoing.outputs)
         self._peer.done(token)
 
+    def progress(self, blocks_done: int) -> None:
+        """The answer is the only message."""
+
     def close(self) -> None:
         """Nothing is left behind: every range is copied at once."""
 
@@ -86,6 +93,8 @@ class StreamExchange:
         self._messages: deque[bytes] = deque()
         self._frames: deque[tuple[Outgoing, int]] = deque()
         self._news = asyncio.Event()
+        self._blocks = 0
+        self._next_progress = monotonic() + PROGRESS_SECONDS
         self._is_closed = False
         self._input_has_ended = False
         self.sent_bytes = 0
@@ -101,6 +110,7 @@ class StreamExchange:
 
     def start(self, started: Started, peer: Peer) -> None:
         self._peer = peer
+        self._blocks = started.blocks
         self._put(messages.accepted(started))
         if not started.is_kept:
             self._put(messages.header(started))
@@ -117,6 +127,11 @@ class StreamExchange:
     def send(self, outgoing: Outgoing, token: int) -> None:
         self._frames.append((outgoing, token))
         self._news.set()
+
+    def progress(self, blocks_done: int) -> None:
+        if monotonic() >= self._next_progress:
+            self._next_progress = monotonic() + PROGRESS_SECONDS
+            self._put(messages.progress(self.received_bytes, blocks_done, self._blocks))
 
     def close(self) -> None:
         self._is_closed = True
