@@ -182,7 +182,12 @@ class BusyError(ArraymillError):
     """The server is full; try again after `retry_after` seconds (google.rpc.RetryInfo on the wire)."""
 
     default_reason = Reason.BUSY
-    retry_after: float = 1.0
+
+    def __init__(
+        self, message: str, *, reason: Reason | None = None, retry_after: float | str = 1.0, **details: object
+    ) -> None:
+        super().__init__(message, reason=reason, retry_after=retry_after, **details)
+        self.retry_after = float(retry_after)
 
 
 class ArrayNotFoundError(ArraymillError, LookupError):
