@@ -25,8 +25,10 @@ def components(spec: ReduceSpec) -> tuple[DType, ...]:
     return np.dtype(spec.source), _INDEX
 
 
-def identity(spec: ReduceSpec, out: Parts) -> None:
-    raise ShapeError(f"attempt to get {spec.op} of an empty sequence", operation=spec.op)
+def no_identity(spec: ReduceSpec, out: Parts) -> None:
+    """Refuse to fill partials of no elements, where there is a cell to fill."""
+    if out[0].size:
+        raise ShapeError(f"{spec.op} of no elements: there is no identity", operation=spec.op)
 
 
 def _flat_index(index: tuple[int, ...], shape: tuple[int, ...]) -> int:

@@ -9,8 +9,9 @@ for Computing Sample Variances" (1979)::
 Real elements are computed in float64 and complex ones in complex128, whatever dtype= says: it only names the result.
 
 Where a mean is not finite, NumPy's answers are kept: an infinite element gives M2 = NaN (∞ - ∞) in its piece already
-and NaN stays NaN; means that overflowed alike have M2 = ∞, and their δ counts as 0, for ∞ - ∞ would make it NaN. A set
-without elements (masked out) must not spoil the other, so δ counts as 0 there too.
+and NaN stays NaN; means that overflowed alike have M2 = ∞, and their δ counts as 0, for ∞ - ∞ would make it NaN; the
+mean of sets whose δ is infinite is their means' sum. A set without elements (masked out) must not spoil the other, so δ
+counts as 0 there too.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def _working_dtype(spec: ReduceSpec) -> DType:
 def _squares(values: Array) -> Array:
     """Return |values|²; may write into `values`."""
     if values.dtype.kind == "c":
-        squares: Array = np.square(np.real(values))
+        squares = np.asarray(np.square(np.real(values)))
         squares += np.square(np.imag(values))
         return squares
     return np.square(values, out=values)
@@ -57,7 +58,7 @@ def step(spec: ReduceSpec, x: Array, where: Array | None, start: tuple[int, ...]
         np.add.reduce(where, axis=spec.axes, dtype=_COUNT, keepdims=True, out=count)
     np.add.reduce(x, axis=spec.axes, dtype=mean.dtype, keepdims=True, where=mask, out=mean)
     np.divide(mean, np.maximum(count, 1), out=mean)
-    deviations = np.subtract(x, mean, dtype=mean.dtype)
+    deviations = np.subtract(x, mean, out=np.empty(x.shape, mean.dtype))
     np.add.reduce(_squares(deviations), axis=spec.axes, keepdims=True, where=mask, out=m2)
 
 
@@ -65,9 +66,10 @@ def merge(spec: ReduceSpec, left: tuple[Array, ...], right: tuple[Array, ...], o
     (left_count, left_mean, left_m2), (right_count, right_mean, right_m2) = left, right
     count = left_count + right_count
     share = right_count / np.maximum(count, 1)
-    delta = np.subtract(right_mean, left_mean)
+    delta = np.subtract(right_mean, left_mean, out=np.empty_like(left_mean))
     delta[(left_mean == right_mean) | (left_count == 0) | (right_count == 0)] = 0
-    mean = np.where(left_count == 0, right_mean, left_mean + delta * share)
+    mean = np.where(np.isfinite(delta), left_mean + delta * share, left_mean + right_mean)
+    mean = np.where(left_count == 0, right_mean, mean)
     between = _squares(delta) * (left_count * share)
     np.add(left_m2, right_m2, out=out[2])
     np.add(out[2], between, out=out[2])

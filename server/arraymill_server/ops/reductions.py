@@ -19,7 +19,6 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from arraymill_proto.errors import ShapeError
 from arraymill_server.ops import extremes, moments
 from arraymill_server.ops.casting import Array, DType, cast_elements, cast_into, loop_dtype, scalar_as, wide_dtype
 from arraymill_server.ops.spec import ReduceSpec
@@ -160,7 +159,8 @@ def _extreme(name: str, ufunc: np.ufunc) -> Reduction:
 
     def identity(spec: ReduceSpec, out: Parts) -> None:
         if spec.initial is None:
-            raise ShapeError(f"zero-size array to reduction operation {name} which has no identity", operation=name)
+            extremes.no_identity(spec, out)
+            return
         cast_into(out[0], scalar_as(spec.initial, out[0].dtype))
 
     return Reduction(name, components, step, _merge_by(ufunc), _finish_first, identity, _never)
@@ -177,10 +177,6 @@ def _ptp_step(spec: ReduceSpec, x: Array, where: Array | None, start: tuple[int,
 
 def _ptp_finish(spec: ReduceSpec, parts: Parts, count: int, out: Array) -> None:
     cast_into(out, np.subtract(parts[1], parts[0]))
-
-
-def _ptp_identity(spec: ReduceSpec, out: Parts) -> None:
-    raise ShapeError("zero-size array to reduction operation ptp which has no identity", operation="ptp")
 
 
 def _truth(name: str, ufunc: np.ufunc, identity: bool) -> Reduction:
@@ -209,7 +205,7 @@ def _count_step(spec: ReduceSpec, x: Array, where: Array | None, start: tuple[in
 def _position(name: str, search: Callable[..., object], better: np.ufunc) -> Reduction:
     """Make argmin or argmax."""
     step, merge = extremes.make_step(search), extremes.make_merge(better)
-    return Reduction(name, extremes.components, step, merge, extremes.finish, extremes.identity, _always)
+    return Reduction(name, extremes.components, step, merge, extremes.finish, extremes.no_identity, _always)
 
 
 def _spread(name: str, finish: Finish) -> Reduction:
@@ -221,7 +217,7 @@ _MEAN: Final = Reduction(
     "mean", _mean_components, _mean_step, _merge_by(np.add, np.add), _mean_finish, _identity_of(0, 0), _mean_in_pieces
 )
 _PTP: Final = Reduction(
-    "ptp", _ptp_components, _ptp_step, _merge_by(np.minimum, np.maximum), _ptp_finish, _ptp_identity, _always
+    "ptp", _ptp_components, _ptp_step, _merge_by(np.minimum, np.maximum), _ptp_finish, extremes.no_identity, _always
 )
 _COUNT_NONZERO: Final = Reduction(
     "count_nonzero", _count_components, _count_step, _merge_by(np.add), _finish_first, _identity_of(0), _always
