@@ -137,7 +137,7 @@ def _size(low: int) -> dict[str, _Kind]:
 
 
 def _count(low: int, high: int) -> dict[str, _Kind]:
-    return _kind(_Kind(_parse_count, "{:,}".format, low, high))
+    return _kind(_Kind(_parse_count, str, low, high))
 
 
 def _time(low: float, high: float) -> dict[str, _Kind]:

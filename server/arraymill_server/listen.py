@@ -46,10 +46,12 @@ def parse_address(text: str) -> Address:
     text = text.strip()
     if text.startswith("unix:"):
         return Address(path=_socket_path(text, text.removeprefix("unix:")))
+    if text.count(":") > 1 and not text.startswith("["):
+        address, _, port = text.rpartition(":")
+        raise ValueError(f"{text!r} is not an address; write [{address}]:{port or 50051} for IPv6")
     found = re.fullmatch(r"(?:\[([^\]]*)\]|([^:\[\]]*)):(.*)", text)
     if found is None:
-        hint = f"[{text.rpartition(':')[0]}]:50051" if text.count(":") > 1 else "host:50051"
-        raise ValueError(f"{text!r} is not an address; write {hint}, [v6 address]:port or unix:/path")
+        raise ValueError(f"{text!r} is not an address; write host:50051, [v6 address]:50051 or unix:/path")
     v6, host, port = found.groups()
     return Address(host=_name(text, host) if v6 is None else _v6(text, v6), port=_port(text, port))
 

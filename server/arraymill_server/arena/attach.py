@@ -33,4 +33,6 @@ def view(
     Raises:
         ValueError: The array would reach outside of the memory.
     """
+    if offset < 0:  # NumPy checks every other way out of the buffer, but not this one (2.4)
+        raise ValueError(f"offset is {offset}, before the start of the memory")
     return np.ndarray(shape, dtype, memory, offset, strides)

@@ -56,7 +56,7 @@ class Admission:
             TooLargeError: On entering: it can never fit beside the resident arrays.
             BusyError: On entering: too many jobs wait.
         """
-        return Turn(self, Ticket(minimum, max(minimum, wanted), owner, client, keep))
+        return Turn(self, Ticket(minimum, wanted, owner, client, keep))
 
     def position(self, turn: Turn) -> int | None:
         """Return how many jobs stand before this one, None when it does not wait."""

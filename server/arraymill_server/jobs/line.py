@@ -14,15 +14,19 @@ So clients take turns weighted by bytes, a client's jobs keep their order, a new
 the others and not behind their backlog, and a small job stands before a large one. A client that was idle has saved up
 nothing; one that has nothing waiting leaves no trace.
 
-Overtaking. A ticket whose memory is not free may be passed by later ones that fit, or the memory would stand idle. Each
-ticket bears the number of grants after which it is *due*: at most the jobs that may wait plus `max_overtakes`. The
-oldest ticket is served before all others once it is due, and nobody passes it. Hence no job starves, whatever its size.
+Overtaking. A ticket whose memory is not free may be passed by tickets behind it that fit, or the memory would stand
+idle: `max_overtakes` times, then nobody behind it is served before it. The order itself starves nobody, since the clock
+moves with every grant: until a ticket is first, each other client is given about as many bytes as the ticket costs.
 
 Portions. A job gets the largest of `wanted`, `wanted`/2, `wanted`/4, … that leaves half of the largest free extent to
 others, but never less than its minimum. So one long job that could use everything never locks the small ones out.
 
-A waiting job that can no longer run beside the residents that came meanwhile is refused, once it is due or nothing runs
-any more, with the same error as one that never could. Jobs up to the arena minus the residents' budget never meet this.
+A waiting job that can no longer run beside the residents that came meanwhile is refused, at the latest when nothing
+runs any more, with the same error as one that never could. Jobs up to the arena minus the residents' budget never meet
+this.
+
+Rejected: to count age in grants instead of passes. With a deep backlog everybody becomes overdue, and the line turns
+into first come, first served, behind whoever sent most.
 """
 
 from __future__ import annotations
@@ -37,8 +41,8 @@ from arraymill_server.arena.arena import Arena, Lease
 from arraymill_server.config import MIB, format_bytes
 
 MAX_OVERTAKES: Final = 64
-"""Grants by which later jobs may pass one that waits for more memory. Enough to keep small jobs flowing while a few
-large ones run; at the thousands of small jobs per second that a server does, it costs a large job some 20 ms."""
+"""How often others may pass a job that waits for more memory than is free. Enough to keep small jobs flowing while a
+few large ones run; at the thousands of small jobs per second that a server does, it costs a large job some 20 ms."""
 
 LEAST_COST: Final = MIB // 4
 """Bytes that a job counts at least in the order of turns: a job of 1 KiB costs a dispatch all the same."""
@@ -76,7 +80,7 @@ class Ticket:
     minimum: int
     """Bytes with which the job can always make progress."""
     wanted: int
-    """Bytes that it can make use of."""
+    """Bytes that it can make use of; less than the minimum means the minimum."""
     owner: str
     """The job, for messages."""
     client: str
@@ -86,14 +90,16 @@ class Ticket:
     number: int = field(default=0, init=False)
     """Order of arrival."""
     tag: int = field(default=0, init=False)
-    due_at: int = field(default=0, init=False)
+    passed: int = field(default=0, init=False)
+    """How often a ticket behind it was served first."""
+    is_waiting: bool = field(default=False, init=False)
     lease: Lease | None = field(default=None, init=False)
     error: ArraymillError | None = field(default=None, init=False)
 
     @property
     def cost(self) -> int:
         """Bytes that it counts in the order of turns."""
-        return max(self.wanted + (self.keep.size if self.keep else 0), LEAST_COST)
+        return max(max(self.minimum, self.wanted) + (self.keep.size if self.keep else 0), LEAST_COST)
 
 
 @dataclass(slots=True)
@@ -116,12 +122,9 @@ class Line:
         self._max_waiting = max_waiting
         self._max_overtakes = max_overtakes
         self._line: list[Ticket] = []
-        self._arrivals: dict[int, Ticket] = {}
         self._clients: dict[str, _Client] = {}
         self._clock = 0
         self._joined = 0
-        self._granted = 0
-        self._last_due_at = 0
         self._is_serving = False
         self.running = 0
         """Jobs that hold memory."""
@@ -141,7 +144,7 @@ class Line:
 
     def position(self, ticket: Ticket) -> int | None:
         """Return how many jobs stand before this one, None when it does not wait."""
-        return self._index(ticket) if ticket.number in self._arrivals else None
+        return self._index(ticket) if ticket.is_waiting else None
 
     def join(self, ticket: Ticket) -> None:
         """Put a ticket into the line; `serve` decides about it.
@@ -158,10 +161,9 @@ class Line:
         self._joined += 1
         ticket.number = self._joined
         ticket.tag = client.last_tag = max(self._clock, client.last_tag) + ticket.cost
-        ticket.due_at = self._last_due_at = max(self._last_due_at, self._granted + self.waiting + self._max_overtakes)
         client.waiting += 1
         insort(self._line, ticket, key=_order)
-        self._arrivals[ticket.number] = ticket
+        ticket.is_waiting = True
 
     def serve(self) -> list[Ticket]:
         """Hand out what is free.
@@ -179,25 +181,29 @@ class Line:
 
     def leave(self, ticket: Ticket) -> None:
         """End a ticket: its lease is released, or it stops waiting."""
-        if ticket.number in self._arrivals:
+        if ticket.is_waiting:
             self._remove(ticket)
         elif ticket.lease is not None:
             self.running -= 1
             ticket.lease.release()
 
     def _serve(self) -> Iterator[Ticket]:
-        while self._line:
-            oldest = next(iter(self._arrivals.values()))
-            is_due = self._granted >= oldest.due_at
-            is_last_chance = is_due or not self.running
-            candidates = [oldest] if is_due else self._line
-            ticket = next((ticket for ticket in candidates if self._settle(ticket, is_last_chance)), None)
-            if ticket is None:
-                return
+        while (ticket := self._next()) is not None:
             self._remove(ticket)
             if ticket.lease is not None:
                 self._count(ticket)
             yield ticket
+
+    def _next(self) -> Ticket | None:
+        for index, ticket in enumerate(self._line):
+            is_barrier = ticket.passed >= self._max_overtakes
+            if self._settle(ticket, is_last_chance=is_barrier or not self.running):
+                for passed in self._line[:index] if ticket.lease else ():
+                    passed.passed += 1
+                return ticket
+            if is_barrier:
+                return None
+        return None
 
     def _settle(self, ticket: Ticket, is_last_chance: bool) -> bool:
         if ticket.minimum <= self._arena.largest_free:
@@ -227,13 +233,12 @@ class Line:
 
     def _count(self, ticket: Ticket) -> None:
         self.running += 1
-        self._granted += 1
         first = self._line[0].tag if self._line else ticket.tag
         self._clock = max(self._clock, min(ticket.tag, first))
 
     def _remove(self, ticket: Ticket) -> None:
         del self._line[self._index(ticket)]
-        del self._arrivals[ticket.number]
+        ticket.is_waiting = False
         client = self._clients[ticket.client]
         client.waiting -= 1
         if not client.waiting:

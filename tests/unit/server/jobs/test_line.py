@@ -1,0 +1,387 @@
+"""The waiting line: turns, portions, refusals, and a state machine over arena and line together."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from arraymill_proto.errors import BusyError, TooLargeError
+from arraymill_server.arena.arena import Arena, Lease
+from arraymill_server.arena.extents import ALIGNMENT as PAGE
+from arraymill_server.jobs.line import Line, Ticket
+
+MIB = 1 << 20
+
+
+MakeLine: TypeAlias = Callable[..., tuple[Arena, Line]]
+
+
+@pytest.fixture
+def make_line() -> Iterator[MakeLine]:
+    """Makes a line over an arena of so many pages; what the test did not end is ended after it."""
+    arenas: list[Arena] = []
+
+    def make(pages: int = 16, max_waiting: int = 100, max_overtakes: int = 3) -> tuple[Arena, Line]:
+        arena = Arena((ctypes.c_ubyte * (pages * PAGE))())
+        arenas.append(arena)
+        return arena, Line(arena, max_waiting, max_overtakes=max_overtakes)
+
+    yield make
+    for lease in [lease for arena in arenas for lease in arena.leases]:
+        lease.release()
+
+
+def ask(line: Line, pages: int, wanted: int = 0, *, client: str = "c", keep: Kept | None = None) -> Ticket:
+    ticket = Ticket(pages * PAGE, max(pages, wanted) * PAGE, f"job of {client}", client, keep)
+    line.join(ticket)
+    return ticket
+
+
+@dataclass(eq=False)
+class Kept:
+    """Resident memory beside a job, as `residents.Pending` has it."""
+
+    arena: Arena
+    size: int
+    floor: int = 0
+    lease: Lease | None = None
+
+    def place(self) -> bool:
+        self.lease = self.arena.lease(self.size, "array", top=True, floor=self.floor)
+        return self.lease is not None
+
+    def unplace(self) -> None:
+        assert self.lease is not None
+        self.lease.release()
+        self.lease = None
+
+
+def test_a_free_arena_serves_at_once(make_line: MakeLine) -> None:
+    arena, line = make_line()
+    ticket = ask(line, 4)
+    assert line.position(ticket) == 0
+    assert line.serve() == [ticket]
+    assert line.position(ticket) is None
+    assert ticket.lease is not None
+    assert (ticket.lease.size, ticket.lease.owner) == (4 * PAGE, "job of c")
+    assert (line.running, line.waiting, line.waiting_bytes) == (1, 0, 0)
+    assert repr(line) == "<Line 1 running, 0 waiting for 0 B>"
+    line.leave(ticket)
+    assert (line.running, arena.leased) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("minimum", "wanted", "given"), [(1, 8, 8), (1, 10, 5), (1, 96, 6), (10, 12, 10), (16, 100, 16), (3, 3, 3)]
+)
+def test_a_portion_is_a_halving_that_leaves_half_to_others(
+    make_line: MakeLine, minimum: int, wanted: int, given: int
+) -> None:
+    _, line = make_line(16)
+    ticket = ask(line, minimum, wanted)
+    line.serve()
+    assert ticket.lease is not None
+    assert ticket.lease.size // PAGE == given
+
+
+def test_one_that_could_use_everything_leaves_room(make_line: MakeLine) -> None:
+    _, line = make_line(16)
+    greedy, small = ask(line, 1, 100), ask(line, 1)
+    assert line.serve() == [greedy, small]
+    assert small.lease
+    assert greedy.lease
+
+
+def test_clients_take_turns_weighted_by_bytes(make_line: MakeLine) -> None:
+    _, line = make_line(4 * MIB // PAGE)
+    blocker = Ticket(4 * MIB, 0, "blocker", "z")
+    line.join(blocker)
+    line.serve()
+    order: dict[Ticket, str] = {}
+    for client, size, count in (("large", 2 * MIB, 3), ("small", MIB // 2, 6)):
+        for number in range(count):
+            ticket = Ticket(size, size, "job", client)
+            line.join(ticket)
+            order[ticket] = f"{client} {number}"
+    line.leave(blocker)
+    served: list[str] = []
+    while line.waiting:
+        for ticket in line.serve():
+            served.append(order[ticket])
+            line.leave(ticket)
+    assert served == [
+        *("small 0", "small 1", "small 2", "large 0", "small 3"),
+        *("small 4", "small 5", "large 1", "large 2"),
+    ]
+
+
+def test_a_newcomer_does_not_stand_behind_a_backlog(make_line: MakeLine) -> None:
+    _, line = make_line(1)
+    running = ask(line, 1, client="a")
+    line.serve()
+    backlog = [ask(line, 1, client="a") for _ in range(5)]
+    newcomer = ask(line, 1, client="b")
+    assert [line.position(ticket) for ticket in backlog] == [0, 2, 3, 4, 5]
+    assert line.position(newcomer) == 1
+    line.leave(running)
+    assert line.serve() == backlog[:1]
+
+
+def test_giving_up_leaves_no_trace(make_line: MakeLine) -> None:
+    _, line = make_line(1)
+    running = ask(line, 1, client="a")
+    line.serve()
+    for ticket in [ask(line, 1, client="b") for _ in range(5)]:
+        line.leave(ticket)
+    first, second = ask(line, 1, client="c"), ask(line, 1, client="b")
+    assert (line.position(first), line.position(second)) == (0, 1)
+    assert second.tag == first.tag
+    line.leave(second)
+    line.leave(second)
+    assert (line.waiting, line.running) == (1, 1)
+    line.leave(running)
+    assert line.serve() == [first]
+
+
+def test_small_jobs_pass_a_large_one_but_not_for_ever(make_line: MakeLine) -> None:
+    _, line = make_line(16, max_overtakes=3)
+    long = ask(line, 8)
+    line.serve()
+    large = ask(line, 12)
+    passed = 0
+    for _ in range(20):
+        small = ask(line, 1, client="d")
+        served = line.serve()
+        passed += served == [small]
+        for ticket in served:
+            line.leave(ticket)
+    assert large.lease is None
+    assert passed == 3
+    line.leave(long)
+    assert line.serve()[0] is large
+
+
+def test_a_ticket_before_a_barrier_does_not_let_others_pass_it(make_line: MakeLine) -> None:
+    _, line = make_line(8 * MIB // PAGE, max_overtakes=1)
+    running = Ticket(6 * MIB, 0, "job", "z")
+    line.join(running)
+    line.serve()
+    first, barrier, passing = Ticket(4 * MIB, 0, "", "a"), Ticket(8 * MIB, 0, "", "b"), Ticket(MIB, 9 * MIB, "", "c")
+    for ticket in (first, barrier, passing):
+        line.join(ticket)
+    assert line.serve() == [passing]
+    assert (first.passed, barrier.passed) == (1, 1)
+    before, behind = Ticket(7 * MIB // 2, 0, "", "d"), Ticket(PAGE, 16 * MIB, "", "d")
+    line.join(before)
+    line.join(behind)
+    assert [line.position(ticket) for ticket in (first, before, barrier, behind)] == [0, 1, 2, 3]
+    assert line.serve() == []
+    line.leave(running)
+    assert line.serve() == [first]
+    for ticket in (first, passing):
+        line.leave(ticket)
+    assert line.serve() == [before]
+    line.leave(before)
+    assert line.serve() == [barrier]
+    line.leave(barrier)
+    assert line.serve() == [behind]
+
+
+def test_what_can_never_fit_is_refused_at_once_with_the_numbers(make_line: MakeLine) -> None:
+    arena, line = make_line(16)
+    array = arena.lease(4 * PAGE, "array", top=True)
+    assert array is not None
+    with pytest.raises(TooLargeError) as caught:
+        ask(line, 13)
+    assert str(caught.value) == (
+        "the job needs 52 KiB of memory in one piece, but the server's arena has 64 KiB, of which resident arrays hold "
+        "16 KiB (largest piece: 48 KiB); delete resident arrays, split the job, or start the server with a larger "
+        "--arena"
+    )
+    assert caught.value.details == {"needed_bytes": "53248", "arena_bytes": "65536", "resident_bytes": "16384"}
+    assert ask(line, 12) in line.serve()
+
+
+def test_a_full_line_is_busy(make_line: MakeLine) -> None:
+    _, line = make_line(1, max_waiting=2)
+    ask(line, 1)
+    line.serve()
+    waiting = [ask(line, 1), ask(line, 1)]
+    with pytest.raises(
+        BusyError, match=r"2 jobs wait for 8 KiB of memory, .*--max-waiting-jobs 2.*again in 1 s"
+    ) as caught:
+        ask(line, 1)
+    assert caught.value.retry_after == 1
+    line.leave(waiting[0])
+    ask(line, 1)
+
+
+def test_workspace_and_kept_array_come_together_or_not_at_all(make_line: MakeLine) -> None:
+    arena, line = make_line(16)
+    running = ask(line, 8)
+    line.serve()
+    kept = Kept(arena, 4 * PAGE)
+    ticket = ask(line, 6, keep=kept)
+    assert line.serve() == []
+    assert (kept.lease, arena.resident) == (None, 0)
+    line.leave(running)
+    assert line.serve() == [ticket]
+    assert kept.lease is not None
+    assert kept.lease.offset == 12 * PAGE
+    line.leave(ticket)
+    assert arena.resident == 4 * PAGE
+
+
+def test_a_kept_array_that_does_not_fit_beside_the_workspace_is_refused(make_line: MakeLine) -> None:
+    arena, line = make_line(16)
+    with pytest.raises(
+        TooLargeError, match="needs 48 KiB and 20 KiB for the array that it keeps of memory in one piece"
+    ):
+        ask(line, 12, keep=Kept(arena, 5 * PAGE))
+    with pytest.raises(TooLargeError):
+        ask(line, 1, keep=Kept(arena, 5 * PAGE, floor=12 * PAGE))
+    assert arena.leased == 0
+
+
+def test_a_waiter_that_residents_shut_out_is_refused_when_nothing_runs_any_more(make_line: MakeLine) -> None:
+    arena, line = make_line(16)
+    running, large = ask(line, 8), ask(line, 16)
+    line.serve()
+    assert arena.lease(PAGE, "array", top=True)
+    assert line.serve() == []
+    line.leave(running)
+    assert line.serve() == [large]
+    assert isinstance(large.error, TooLargeError)
+    assert large.lease is None
+
+
+class LineMachine(RuleBasedStateMachine):
+    """Any order of joining, ending, giving up, keeping and deleting."""
+
+    PAGES, MAX_WAITING, MAX_OVERTAKES, CLIENTS = 16, 6, 2, "abc"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arena = Arena((ctypes.c_ubyte * (self.PAGES * PAGE))())
+        self.line = Line(self.arena, self.MAX_WAITING, max_overtakes=self.MAX_OVERTAKES)
+        self.waiting: list[Ticket] = []
+        self.running: list[Ticket] = []
+        self.residents: list[Lease] = []
+        self.later: dict[Ticket, int] = {}
+        self.behind: dict[Ticket, int] = {}
+        self.arena.on_release(self.serve)
+
+    def serve(self) -> None:
+        for ticket in self.line.serve():
+            self.waiting.remove(ticket)
+            assert (ticket.lease is None) is not (ticket.error is None)
+            if ticket.error is not None:
+                assert not self.could_ever_fit(ticket)
+                continue
+            self.running.append(ticket)
+            if isinstance(ticket.keep, Kept) and ticket.keep.lease is not None:
+                self.residents.append(ticket.keep.lease)
+            for other in self.waiting:
+                self.later[other] = self.later.get(other, 0) + (other.number < ticket.number)
+                is_behind = (other.tag, other.number) < (ticket.tag, ticket.number)
+                self.behind[other] = self.behind.get(other, 0) + is_behind
+
+    def could_ever_fit(self, ticket: Ticket) -> bool:
+        if ticket.keep is None:
+            return self.arena.fits_when_idle(ticket.minimum)
+        return self.arena.fits_when_idle(ticket.minimum, keep=ticket.keep.size, floor=ticket.keep.floor)
+
+    @rule(pages=st.integers(1, PAGES), more=st.integers(0, 8), client=st.sampled_from(CLIENTS), keep=st.integers(0, 6))
+    def join(self, pages: int, more: int, client: str, keep: int) -> None:
+        kept = Kept(self.arena, keep * PAGE, floor=8 * PAGE) if keep else None
+        ticket = Ticket(pages * PAGE, (pages + more) * PAGE, "job", client, kept)
+        fits = self.could_ever_fit(ticket)
+        try:
+            self.line.join(ticket)
+        except TooLargeError:
+            assert not fits
+        except BusyError:
+            assert fits
+            assert len(self.waiting) == self.MAX_WAITING
+        else:
+            assert fits
+            self.waiting.append(ticket)
+            self.serve()
+
+    @precondition(lambda self: bool(self.running))
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        self.line.leave(self.running.pop(data.draw(st.integers(0, len(self.running) - 1))))
+
+    @precondition(lambda self: bool(self.waiting))
+    @rule(data=st.data())
+    def give_up(self, data: st.DataObject) -> None:
+        self.line.leave(self.waiting.pop(data.draw(st.integers(0, len(self.waiting) - 1))))
+        self.serve()
+
+    @precondition(lambda self: bool(self.residents))
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        self.residents.pop(data.draw(st.integers(0, len(self.residents) - 1))).release()
+
+    @rule(pages=st.integers(1, 3))
+    def keep_without_a_job(self, pages: int) -> None:
+        lease = self.arena.lease(pages * PAGE, "array", top=True, floor=8 * PAGE)
+        if lease is not None:
+            self.residents.append(lease)
+            self.serve()
+
+    @invariant()
+    def memory_is_sound(self) -> None:
+        self.arena.check()
+        spans = sorted((lease.offset, lease.end) for lease in self.arena.leases)
+        assert all(offset % PAGE == end % PAGE == 0 for offset, end in spans)
+        assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+        held = {ticket.lease for ticket in self.running} | set(self.residents)
+        assert held == set(self.arena.leases), "somebody else holds memory, or a lease was lost"
+
+    @invariant()
+    def portions_are_within_bounds(self) -> None:
+        for ticket in self.running:
+            assert ticket.lease is not None
+            assert ticket.minimum <= ticket.lease.size <= max(ticket.wanted, PAGE)
+
+    @invariant()
+    def counts_agree(self) -> None:
+        assert self.line.running == len(self.running)
+        assert self.line.waiting == len(self.waiting)
+        assert self.line.waiting_bytes == sum(ticket.minimum for ticket in self.waiting)
+        assert sorted(self.line.position(ticket) or 0 for ticket in self.waiting) == list(range(len(self.waiting)))
+
+    @invariant()
+    def nobody_waits_while_nothing_runs(self) -> None:
+        assert self.running or not self.waiting, "deadlock"
+
+    @invariant()
+    def nobody_starves(self) -> None:
+        assert all(count <= self.MAX_OVERTAKES for count in self.behind.values())
+        # All jobs cost the same here, so each client's turns before a ticket are as many as could wait before it.
+        bound = len(self.CLIENTS) * self.MAX_WAITING + self.MAX_OVERTAKES
+        assert all(count <= bound for count in self.later.values())
+
+    def teardown(self) -> None:
+        ends = 0
+        while self.running:
+            self.line.leave(self.running.pop(0))
+            ends += 1
+            assert ends <= 1000
+        assert not self.waiting
+        while self.residents:
+            self.residents.pop().release()
+        assert self.arena.free == self.arena.largest_free == self.arena.size
+
+
+TestLine = LineMachine.TestCase
+TestLine.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

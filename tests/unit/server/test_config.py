@@ -1,0 +1,201 @@
+"""Units, bounds, defaults and the reading of mappings."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arraymill_server.cgroup import Machine
+from arraymill_server.config import (
+    GIB,
+    KIB,
+    MIB,
+    TIB,
+    ConfigError,
+    ServerConfig,
+    format_bytes,
+    parse_bytes,
+    parse_seconds,
+    settings,
+)
+
+MACHINE = Machine(cpus=4, memory_bytes=8 * GIB, shm_free_bytes=4 * GIB)
+
+
+def make(**mapping: object) -> ServerConfig:
+    return ServerConfig.from_mapping(mapping, machine=MACHINE)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        (1024, 1024),
+        ("1024", 1024),
+        ("256MiB", 256 * MIB),
+        ("256 mib", 256 * MIB),
+        ("256M", 256 * MIB),
+        ("1.5GiB", 3 * GIB // 2),
+        ("2TiB", 2 * TIB),
+        ("1MB", 10**6),
+        ("7B", 7),
+        (" 4KiB ", 4 * KIB),
+        ("-1", -1),
+    ],
+)
+def test_bytes_from_text(text: str | int, count: int) -> None:
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "MiB", "1 XiB", "1,5GiB", "1e9", "0x10", "inf", "1MiBB", True, float("nan")])
+def test_what_is_no_number_of_bytes(text: Any) -> None:
+    with pytest.raises(ConfigError, match="is not a number of bytes; write for example 256MiB"):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [(90, 90), (0.5, 0.5), ("90", 90), ("90s", 90), ("1.5min", 90), ("2m", 120), ("12h", 43200), ("250ms", 0.25)],
+)
+def test_seconds_from_text(text: str | float, seconds: float) -> None:
+    assert parse_seconds(text) == seconds
+
+
+def test_what_is_no_duration() -> None:
+    with pytest.raises(ConfigError, match="'soon' is not a duration"):
+        parse_seconds("soon")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1000, "1000 B"),
+        (64 * KIB, "64 KiB"),
+        (3 * GIB // 2, "1.5 GiB"),
+        (512 * MIB, "512 MiB"),
+        (1023 * MIB, "1023 MiB"),
+        (TIB, "1 TiB"),
+    ],
+)
+def test_bytes_for_people(count: int, text: str) -> None:
+    assert format_bytes(count) == text
+
+
+@given(st.integers(0, 64 * TIB))
+def test_formatted_bytes_read_back_within_their_digits(count: int) -> None:
+    assert parse_bytes(format_bytes(count)) == pytest.approx(count, rel=0.006)
+
+
+def test_defaults_come_from_the_machine() -> None:
+    config = make()
+    assert config.listen == ("127.0.0.1:50051",)
+    assert config.workers == 4
+    assert config.arena_bytes == 512 * MIB
+    assert config.resident_budget_bytes == 256 * MIB
+    assert config.worker_memory_bytes == GIB
+
+
+@pytest.mark.parametrize(
+    ("memory", "shm", "arena"),
+    [
+        (8 * GIB, 4 * GIB, 512 * MIB),
+        (GIB, 4 * GIB, 256 * MIB),
+        (8 * GIB, 400 * MIB, 200 * MIB),
+        (8 * GIB, 64 * MIB, 64 * MIB),
+        (128 * MIB, 0, 64 * MIB),
+    ],
+)
+def test_the_default_arena_follows_the_scarcest_memory(memory: int, shm: int, arena: int) -> None:
+    machine = Machine(cpus=1, memory_bytes=memory, shm_free_bytes=shm)
+    config = ServerConfig.from_mapping({}, machine=machine)
+    assert config.arena_bytes == arena
+    assert config.resident_budget_bytes == arena // 2
+
+
+def test_a_worker_gets_its_share_of_the_memory_limit() -> None:
+    machine = Machine(cpus=4, memory_bytes=4 * GIB, shm_free_bytes=4 * GIB)
+    assert ServerConfig.from_mapping({"arena": GIB}, machine=machine).worker_memory_bytes == 3 * GIB // 4
+    assert ServerConfig.from_mapping({"arena": GIB, "workers": 100}, machine=machine).worker_memory_bytes == 256 * MIB
+
+
+def test_text_and_numbers_and_both_spellings_of_keys() -> None:
+    config = make(
+        listen="127.0.0.1:0, unix:/run/mill.sock",
+        arena="64MiB",
+        **{"resident-budget": "16MiB", "resident-ttl": "5min", "max-waiting-jobs": "7"},
+        drain=1.5,
+        log_level="DEBUG",
+        workers=None,
+    )
+    assert config.listen == ("127.0.0.1:0", "unix:/run/mill.sock")
+    assert [address.path for address in config.addresses] == ["", "/run/mill.sock"]
+    assert (config.arena_bytes, config.resident_budget_bytes) == (64 * MIB, 16 * MIB)
+    assert (config.resident_ttl_seconds, config.drain_seconds) == (300, 1.5)
+    assert (config.max_waiting_jobs, config.log_level, config.workers) == (7, "debug", 4)
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [("arean", "arena"), ("worker", "workers"), ("log-fromat", "log_format"), ("arena_bytes", "arena"), ("?", "")],
+)
+def test_an_unknown_key_names_the_nearest(key: str, near: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown setting .*did you mean '{near}.*There are arena, "):
+        make(**{key: 1})
+
+
+@pytest.mark.parametrize(
+    ("mapping", "complaint"),
+    [
+        ({"workers": 0}, "workers is 0, below its bound of 1"),
+        ({"workers": 513}, "workers is 513, above its bound of 512"),
+        ({"workers": "two"}, "workers: 'two' is not a whole number"),
+        ({"workers": 1.5}, "workers: 1.5 is not a whole number"),
+        ({"workers": True}, "workers: True is not a whole number"),
+        ({"arena": "1KiB"}, "arena_bytes is 1 KiB, below its bound of 1 MiB"),
+        ({"arena": "65TiB"}, "arena_bytes is 65 TiB, above its bound of 64 TiB"),
+        ({"arena": "lots"}, "arena: 'lots' is not a number of bytes"),
+        ({"arena": "9GiB"}, "arena_bytes is 9 GiB, but this process may use only 8 GiB of memory in all"),
+        ({"arena": "64MiB", "resident_budget": "65MiB"}, "is 65 MiB, above arena_bytes, which is 64 MiB"),
+        ({"resident_ttl": 0}, "resident_ttl_seconds is 0 s, below its bound of 1 s"),
+        ({"resident_ttl": float("nan")}, "resident_ttl: nan is not a duration"),
+        ({"log_level": "loud"}, "log_level is 'loud', not one of debug, info, warning, error"),
+        ({"log_level": 7}, "log_level: "),
+        ({"log_format": "xml"}, "log_format is 'xml', not one of auto, console, json"),
+        ({"listen": ()}, "listen is empty; give at least one address"),
+        ({"listen": "nowhere"}, "listen: 'nowhere' is not an address"),
+        ({"listen": 50051}, "listen: "),
+    ],
+)  # fmt: skip
+def test_bad_values_name_the_field_the_value_and_the_bound(mapping: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        make(**mapping)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_made_by_hand_is_checked_too() -> None:
+    config = make()
+    with pytest.raises(ConfigError, match="listen: 'x' is not an address"):
+        replace(config, listen=("x",))
+    with pytest.raises(ConfigError, match="task_timeout_seconds is nan s, below"):
+        replace(config, task_timeout_seconds=float("nan"))
+    with pytest.raises(FrozenInstanceError):
+        config.workers = 2  # type: ignore[misc]  # the point of the test
+
+
+def test_every_field_is_a_setting_with_help_and_a_default_that_reads_back() -> None:
+    by_key = {setting.key: setting for setting in settings()}
+    assert len(by_key) == len(fields(ServerConfig))
+    config = make()
+    for item, setting in zip(fields(ServerConfig), settings(), strict=True):
+        assert len(setting.help) > 20, f"{item.name} has no text under it"
+        assert setting.key in item.name
+        if setting.default:
+            assert setting.parse(setting.default) == getattr(config, item.name)
+        else:
+            assert "Default: " in setting.help
+    assert by_key["resident_budget"].flag == "--resident-budget"
+    assert by_key["log_format"].choices == ("auto", "console", "json")
