@@ -25,7 +25,7 @@ from arraymill_server.plan.interpreter import Interpreter
 from arraymill_server.plan.machine import JobMachine
 from arraymill_server.plan.model import JobPlan, ResidentView
 from arraymill_server.plan.planner import PlanLimits, plan_job
-from arraymill_server.plan.workspace import JobLayout, fit_depth
+from arraymill_server.plan.workspace import JobLayout, deepest, fit_depth
 
 SLOTS_PER_WORKER: Final = 3
 """Blocks in flight for each worker: one that runs, one that waits in its pipe, one that is received."""
@@ -188,11 +188,15 @@ class Jobs:
 
     async def _run(self, prepared: _Prepared, request: Request, exchange: Exchange, begin: float) -> None:
         plan, report, pending = prepared.plan, prepared.report, prepared.pending
-        minimum, wanted = JobLayout(plan, 1).nbytes, JobLayout(plan, self._slots).nbytes
+        depth = min(self._slots, deepest(plan))
+        least = JobLayout(plan, 1)
+        most = JobLayout(plan, depth) if depth > 1 else least
         owner = f"job {report.job_id}"
-        async with self._admission.admit(minimum, wanted, owner=owner, client=request.client, keep=pending) as lease:
+        async with self._admission.admit(
+            least.nbytes, most.nbytes, owner=owner, client=request.client, keep=pending
+        ) as lease:
             report.times.queued = monotonic() - begin
-            layout = fit_depth(plan, self._slots, lease.size)
+            layout = most if lease.size >= most.nbytes else fit_depth(plan, depth, lease.size)
             keep_address = pending.lease.offset if pending is not None else 0
             machine = JobMachine(plan, layout, base=lease.offset, keep_address=keep_address)
             run = JobRun(report.job_id, machine, self._hands, exchange, report.times)

@@ -106,6 +106,11 @@ class JobLayout:
         self.nbytes = max((step.end for step in self.passes), default=cursor.offset)
 
 
+def deepest(plan: JobPlan) -> int:
+    """The depth beyond which a plan has no more blocks to keep in flight."""
+    return max((len(step.domain) for step in plan.passes), default=1)
+
+
 def fit_depth(plan: JobPlan, wanted: int, nbytes: int) -> JobLayout:
     """The deepest layout, at most `wanted`, that fits into a workspace of some bytes; at least depth 1."""
     low, high = 1, max(1, wanted)
