@@ -1,4 +1,4 @@
-"""Hypothesis strategies shared by all tests: dtypes, shapes, axes, and arrays in every layout."""
+"""Hypothesis strategies shared by all tests: dtypes, shapes, axes, arrays in every layout, and graphs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from arraymill_proto.catalogue import OPERATIONS
 from arraymill_proto.dtypes import SUPPORTED, DType
-from arraymill_proto.graph import Shape
+from arraymill_proto.graph import Constant, Graph, Input, Node, NodeRef, Operation, ParamValue, Resident, Shape, Slice
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -124,3 +125,70 @@ _LAYOUTS: list[Callable[[Array], Array]] = [
     _reversed,
     _unaligned,
 ]
+
+
+def slices(length: int) -> st.SearchStrategy[Slice]:
+    """Basic slices of an axis, normalised as the graph has them; integer indices where the axis has elements."""
+    pieces: st.SearchStrategy[Slice] = st.slices(length).map(lambda piece: _normalised(piece, length))
+    if length:
+        pieces |= st.integers(0, length - 1).map(lambda start: Slice(start, 1, 1, drop=True))
+    return pieces
+
+
+def _normalised(piece: slice, length: int) -> Slice:
+    start, stop, step = piece.indices(length)
+    count = len(range(start, stop, step))
+    return Slice(start if count else 0, step, count)
+
+
+def _inputs(draw: st.DrawFn) -> Input:
+    shape = draw(shapes(max_side=3))
+    dtype = draw(dtypes())
+    order = draw(st.none() | st.permutations(range(len(shape))).map(tuple)) or None
+    size = int(np.prod(shape)) * dtype.itemsize
+    return Input(shape, dtype, order, draw(st.none() | st.binary(min_size=size, max_size=size)))
+
+
+def _residents(draw: st.DrawFn) -> Resident:
+    return Resident(draw(st.text("ab/-", min_size=1)), tuple(draw(st.lists(slices(5), max_size=3))))
+
+
+def _params(draw: st.DrawFn, earlier: st.SearchStrategy[int]) -> dict[str, ParamValue]:
+    """Some parameters of a reduction, one of each type."""
+    choices: dict[str, st.SearchStrategy[ParamValue | None]] = {
+        "axis": axes(3),
+        "keepdims": st.booleans(),
+        "dtype": dtypes(foreign=False),
+        "where": earlier.map(NodeRef),
+        "ddof": st.floats(0, 2),
+    }
+    drawn = {name: draw(choice) for name, choice in choices.items() if draw(st.booleans())}
+    return {name: value for name, value in drawn.items() if value is not None}
+
+
+_OPERATIONS = ["add", "sqrt", "where", "greater", "multiply", "isfinite"]
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Graph:
+    """Graphs of all kinds of nodes whose references hold; whether operations are defined for them is left open."""
+    nodes: list[Node] = [_inputs(draw)]
+    for _ in range(draw(st.integers(0, 6))):
+        earlier = st.integers(0, len(nodes) - 1)
+        kind = draw(st.sampled_from(["input", "resident", "constant", "elementwise", "reduction"]))
+        if kind == "input":
+            nodes.append(_inputs(draw))
+        elif kind == "resident":
+            nodes.append(_residents(draw))
+        elif kind == "constant":
+            nodes.append(Constant(draw(python_scalars() | dtypes(foreign=False).flatmap(scalars))))
+        elif kind == "elementwise":
+            name = draw(st.sampled_from(_OPERATIONS))
+            count = OPERATIONS[name].max_args
+            nodes.append(Operation(name, tuple(draw(st.lists(earlier, min_size=count, max_size=count)))))
+        else:
+            nodes.append(
+                Operation(draw(st.sampled_from(["sum", "var", "min"])), (draw(earlier),), _params(draw, earlier))
+            )
+    outputs = draw(st.lists(st.integers(0, len(nodes) - 1), min_size=1, max_size=3))
+    return Graph(tuple(nodes), tuple(outputs))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, cast
 
 import numpy as np
 
-from arraymill_proto.codec.types import dtype_from_pb, dtype_to_pb, numbers
+from arraymill_proto.codec.types import dtype_from_pb, dtype_to_pb
 from arraymill_proto.dtypes import from_code, native
 from arraymill_proto.errors import AxisError, GraphError, IntegerOverflowError, ParameterError
 from arraymill_proto.graph import NodeRef, ParamValue, Weak
-from arraymill_proto.limits import MAX_BIG_INT_CHARS, shorten
+from arraymill_proto.limits import MAX_BIG_INT_CHARS, MAX_DIMENSIONS, shorten
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 _INT32: Final = range(-(1 << 31), 1 << 31)
@@ -59,14 +60,15 @@ def param_from_pb(name: str, message: pb.Param) -> ParamValue:
     """Return the parameter that a message describes.
 
     Raises:
-        ParameterError: Its value is missing, of an unknown kind, or has too many axes.
+        ParameterError: Its value is missing or of an unknown kind.
+        AxisError: There are more axes than any array has.
         DTypeError: The dtype is unknown.
     """
     match message.WhichOneof("value"):
         case "bool_value" | "int_value" | "float_value" | "string_value" as kind:
             return cast("bool | int | float | str", getattr(message, kind))
         case "axes":
-            return numbers(message.axes.axis, "axes")
+            return _axes(message.axes.axis)
         case "dtype":
             return dtype_from_pb(message.dtype)
         case "node":
@@ -74,6 +76,12 @@ def param_from_pb(name: str, message: pb.Param) -> ParamValue:
         case _:
             name = shorten(name)
             raise ParameterError(f"the value of {name} is missing or of a kind newer than this side", parameter=name)
+
+
+def _axes(axes: Sequence[int]) -> tuple[int, ...]:
+    if len(axes) > MAX_DIMENSIONS:
+        raise AxisError(f"{len(axes)} axes are given: an array has at most {MAX_DIMENSIONS}", parameter="axis")
+    return tuple(axes)
 
 
 def write_constant(message: pb.Constant, value: Weak | np.generic) -> None:
