@@ -167,7 +167,7 @@ def test_a_worker_loads_tasks_and_memory_only(tmp_path: Path) -> None:
     known = re.compile(
         r"arraymill_proto(\.errors)?"
         r"|arraymill_server(\.arena|\.arena\.attach|\.ops(\.\w+)?|\.engine|\.plan)?"
-        r"|arraymill_server\.engine\.(worker|messages|outcome|processes)"
+        r"|arraymill_server\.engine\.(worker|messages|outcome|perform|processes)"
         r"|arraymill_server\.plan\.(program|interpreter|blocks|layout|sinks)"
     )
     assert not [name for name in python(code, tmp_path).split() if not known.fullmatch(name)]
