@@ -195,9 +195,11 @@ class Line:
             yield ticket
 
     def _next(self) -> Ticket | None:
+        free = self._arena.largest_free
         for index, ticket in enumerate(self._line):
             is_barrier = ticket.passed >= self._max_overtakes
-            if self._settle(ticket, is_last_chance=is_barrier or not self.running):
+            is_last_chance = is_barrier or not self.running
+            if (ticket.minimum <= free or is_last_chance) and self._settle(ticket, is_last_chance):
                 for passed in self._line[:index] if ticket.lease else ():
                     passed.passed += 1
                 return ticket
@@ -206,8 +208,7 @@ class Line:
         return None
 
     def _settle(self, ticket: Ticket, is_last_chance: bool) -> bool:
-        if ticket.minimum <= self._arena.largest_free:
-            ticket.lease = self._grant(ticket)
+        ticket.lease = self._grant(ticket)
         if ticket.lease is None and is_last_chance and not self._can_ever_fit(ticket):
             ticket.error = self._too_large(ticket)
         return ticket.lease is not None or ticket.error is not None

@@ -14,6 +14,7 @@ from arraymill_proto.graph import ArrayType
 from arraymill_server.arena.arena import Arena, Lease
 from arraymill_server.arena.extents import ALIGNMENT as PAGE
 from arraymill_server.jobs.admission import Admission, Turn
+from arraymill_server.jobs.line import MAX_OVERTAKES
 from arraymill_server.jobs.residents import Residents
 
 
@@ -100,6 +101,25 @@ async def test_cancelling_a_wait_gives_the_turn_up_and_lets_others_on(arena: Are
         end.set()
         assert await hold(ask(admission, 8), end) == 8 * PAGE
     assert arena.leased == 0
+
+
+async def test_cancelling_one_that_may_not_be_passed_any_more_lets_others_on(admission: Admission) -> None:
+    async with ask(admission, 8):
+        large = asyncio.create_task(hold(ask(admission, 16), asyncio.Event()))
+        await settle()
+        for _ in range(MAX_OVERTAKES):
+            async with ask(admission, 1):
+                pass
+        small = asyncio.create_task(hold(ask(admission, 1), end := asyncio.Event()))
+        await settle()
+        assert admission.waiting == 2
+        large.cancel()
+        await settle()
+        assert (admission.waiting, admission.running) == (0, 2)
+        end.set()
+        assert await small == PAGE
+    with pytest.raises(asyncio.CancelledError):
+        await large
 
 
 async def test_cancelling_between_grant_and_waking_loses_nothing(arena: Arena, admission: Admission) -> None:
