@@ -103,6 +103,8 @@ def test_integers_to_negative_powers_are_refused() -> None:
 
 @given(arrays(), dtypes(foreign=False))
 def test_astype(values: Array, dtype: np.dtype[Any]) -> None:
+    if dtype.kind in "iu" and values.dtype.kind in "fc":  # C leaves open what a float that does not fit becomes
+        values = np.remainder(np.nan_to_num(np.real(values)), 100).astype(values.dtype)
     with np.errstate(all="ignore"):
         _check("astype", [values], values.astype(dtype), {"dtype": dtype.str})
 

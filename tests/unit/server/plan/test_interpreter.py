@@ -164,6 +164,8 @@ def test_programs_compute_what_numpy_computes(
 @given(arrays(dtype=dtypes("biufc")), dtypes(foreign=False), piece_sizes)
 def test_a_store_casts_and_reads_any_byte_order(values: Array, dtype: np.dtype[Any], piece_bytes: int) -> None:
     assume(not (values.dtype.kind == "c" and dtype.kind not in "cb"))
+    if dtype.kind in "iu" and values.dtype.kind == "f":  # C leaves open what a float that does not fit becomes
+        values = np.remainder(np.nan_to_num(values), 100).astype(values.dtype)
     bench = Bench(piece_bytes)
     out = bench.empty(values.shape, dtype)
     bench.block(Program((values.dtype.str,), (), (), (_store(dtype),)), values.shape, [bench.put(values)], [[out]])
