@@ -25,6 +25,9 @@ GRACE_SECONDS: Final = 3.0
 LASTING_THREADS: Final = ("MainThread", "asyncio_")
 """Beginnings of names: the test's own, and the default executor of an event loop, which ends with the loop."""
 
+LASTING_TARGETS: Final = ("(_poll_wrapper)",)
+"""Ends of names: gRPC's poller, of which there is one in a process that has ever used grpc.aio."""
+
 _arenas: WeakSet[Arena] = WeakSet()
 
 
@@ -53,11 +56,15 @@ def _leases() -> set[str]:
     return {repr(lease) for arena in _arenas for lease in arena.leases if not lease.is_resident}
 
 
+def _lasts(name: str) -> bool:
+    return name.startswith(LASTING_THREADS) or name.endswith(LASTING_TARGETS)
+
+
 def _belongings() -> dict[str, set[Any]]:
     """Return everything that a test could leave, by kind."""
     return {
         "processes": _processes(),
-        "threads": {thread for thread in threading.enumerate() if not thread.name.startswith(LASTING_THREADS)},
+        "threads": {thread for thread in threading.enumerate() if not _lasts(thread.name)},
         "files in /dev/shm": {path.name for path in Path("/dev/shm").iterdir()},
         "leases": _leases(),
     }

@@ -1,0 +1,95 @@
+"""A client in the raw: speaks the wire with generated messages only, and can misbehave in every way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import grpc.aio
+import numpy as np
+from numpy.typing import NDArray
+
+from arraymill_proto.codec import graph_to_pb
+from arraymill_proto.dtypes import from_code
+from arraymill_proto.graph import Graph
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+Call: TypeAlias = Any
+"""A grpc.aio stream-stream call of raw bytes."""
+
+RUN = "/arraymill.v1.Arraymill/Run"
+FRAME_BYTES = 1 << 20
+
+
+@asynccontextmanager
+async def channel_to(address: str) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel with gRPC's own limits."""
+    async with grpc.aio.insecure_channel(address, options=[("grpc.max_send_message_length", -1)]) as channel:
+        yield channel
+
+
+def open_run(channel: grpc.aio.Channel, timeout: float = 60.0) -> Call:
+    """Open a Run stream without sending anything."""
+    return channel.stream_stream(RUN, request_serializer=None, response_deserializer=None)(timeout=timeout)
+
+
+def start_message(graph: Graph, keep: pb.Keep | None = None) -> bytes:
+    return pb.RunRequest(start=pb.Start(graph=graph_to_pb(graph), keep=keep)).SerializeToString()
+
+
+def frame_message(want: int, index: int, offset: int, data: bytes) -> bytes:
+    frame = pb.Frame(want=want, index=index, offset=offset, data=data)
+    return pb.RunRequest(frame=frame).SerializeToString()
+
+
+async def responses(call: Call) -> AsyncIterator[pb.RunResponse]:
+    """All messages of the server until it ends the call; raises AioRpcError if it fails."""
+    while (message := await call.read()) is not grpc.aio.EOF:
+        yield pb.RunResponse.FromString(message)
+
+
+async def next_want(call: Call) -> pb.Want:
+    """The next want, whatever stands before it."""
+    async for response in responses(call):
+        if response.HasField("want"):
+            return response.want
+    raise AssertionError("the call ended without a want")
+
+
+def wanted_bytes(array: NDArray[Any], want: pb.Want) -> bytes:
+    ordered = array.transpose(tuple(want.order)) if want.order else array
+    return ordered.tobytes()[want.offset : want.offset + want.length]
+
+
+async def run_graph(
+    channel: grpc.aio.Channel, graph: Graph, arrays: Sequence[NDArray[Any]], frame_bytes: int = FRAME_BYTES
+) -> list[NDArray[Any]]:
+    """Run a job as a well-behaved client of another language would."""
+    call = open_run(channel)
+    await call.write(start_message(graph))
+    results: list[NDArray[Any]] = []
+    async for response in responses(call):
+        if response.HasField("want"):
+            want = response.want
+            data = wanted_bytes(arrays[want.index], want)
+            for start in range(0, len(data), frame_bytes):
+                piece = data[start : start + frame_bytes]
+                await call.write(frame_message(want.want, want.index, want.offset + start, piece))
+        elif response.HasField("header"):
+            for result in response.header.results:
+                dtype = from_code(result.type.dtype)
+                order = tuple(result.order) or tuple(range(len(result.type.shape)))
+                shape = tuple(result.type.shape[axis] for axis in order)
+                results.append(np.empty(shape, dtype).transpose(tuple(np.argsort(order))))
+        elif response.HasField("frame"):
+            frame = response.frame
+            flat = _memory(results[frame.index])
+            flat[frame.offset : frame.offset + len(frame.data)] = np.frombuffer(frame.data, np.uint8)
+    return results
+
+
+def _memory(array: NDArray[Any]) -> NDArray[np.uint8]:
+    order = np.argsort([-stride for stride in array.strides], kind="stable")
+    flat: NDArray[np.uint8] = array.transpose(tuple(order)).reshape(-1).view(np.uint8)
+    return flat
