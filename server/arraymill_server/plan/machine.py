@@ -21,7 +21,7 @@ from arraymill_server.plan.instructions import Compute, Dispatch, Fetch, Instruc
 from arraymill_server.plan.model import JobPlan, Part, PassPlan, ResultSpec, Stream, Wanted
 from arraymill_server.plan.pass_machine import PassMachine
 from arraymill_server.plan.program import ProgramRef, Task
-from arraymill_server.plan.workspace import JobLayout
+from arraymill_server.plan.workspace import JobLayout, PassLayout
 
 
 class JobMachine:
@@ -162,8 +162,11 @@ class JobMachine:
         self._pass = None
         if self._number < len(self._plan.passes):
             step = self._plan.passes[self._number]
-            self._pass = PassMachine(step, self._layout.passes[self._number], self._base, self)
+            self._pass = self._make_pass(step, self._layout.passes[self._number])
             self._pass.start()
+
+    def _make_pass(self, plan: PassPlan, layout: PassLayout) -> PassMachine:
+        return PassMachine(plan, layout, self._base, self)
 
 
 def _nothing() -> None:
