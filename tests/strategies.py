@@ -138,7 +138,7 @@ def slices(length: int) -> st.SearchStrategy[Slice]:
 def _normalised(piece: slice, length: int) -> Slice:
     start, stop, step = piece.indices(length)
     count = len(range(start, stop, step))
-    return Slice(start if count else 0, step, count)
+    return Slice(start if count else 0, step if count > 1 else 1, count)
 
 
 def _inputs(draw: st.DrawFn) -> Input:

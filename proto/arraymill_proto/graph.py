@@ -60,7 +60,10 @@ NO_PARAMS: Params = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One axis of a basic slice, normalised: elements start, start + step, …; `length` of them."""
+    """One axis of a basic slice, normalised: elements start, start + step, …; `length` of them.
+
+    The step is 1 when it is not used: Python's slices take steps of any size, the wire takes 64 bits.
+    """
 
     start: int
     step: int

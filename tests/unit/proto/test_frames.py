@@ -194,6 +194,8 @@ def assert_agrees_with_protobuf(message: bytes, envelope: Envelope) -> None:
 @example(b"\x12\x04\x3b\x08\x05\x3c", Envelope.REQUEST)
 @example(b"\x12\x0b\x08" + b"\x85" + b"\x80" * 8 + b"\x7f", Envelope.REQUEST)
 @example(b"\x12\x82" + b"\x80" * 8 + b"\x02\x08\x05", Envelope.REQUEST)
+@example(b"\x12\x06\x10\x85\x80\x80\x80\x10", Envelope.REQUEST)
+@example(b"\x12\x08\x10\x85\x80\x80\x80\x10\x78\x01", Envelope.REQUEST)
 @example(b"\x22\x06\x22\x02\x22\x00\x08\x01", Envelope.RESPONSE)
 @example(b"\x12\x04\x12\x02\x08\x01", Envelope.REQUEST)
 def test_agrees_with_protobuf_on_messages(message: bytes, envelope: Envelope) -> None:
