@@ -45,6 +45,7 @@ class Watch:
         self._readers = np.zeros(memory.size, np.int16)
         self._writers = np.zeros(memory.size, np.int16)
         self._written = np.zeros(memory.size, np.bool_)
+        self._mark = np.zeros(memory.size, np.intp)
 
     def know(self, start: int, data: NDArray[np.uint8]) -> None:
         """Put bytes into the memory that lay there before the run."""
@@ -54,14 +55,16 @@ class Watch:
     def begin(self, instruction: Instruction) -> None:
         """An instruction is under way from now on."""
         reads, writes = self._accesses(instruction)
-        both = f"{instruction} "
-        assert np.unique(writes).size == writes.size, both + "writes bytes twice"
-        assert not np.isin(writes, reads).any(), both + "writes what it reads"
-        assert not self._readers[writes].any(), both + "writes what another one reads"
-        assert not self._writers[writes].any(), both + "writes what another one writes"
-        assert not self._writers[reads].any(), both + "reads what another one writes"
-        assert self._written[reads].all(), both + "reads what nobody has written"
         self._readers[reads] += 1
+        self._mark[writes] = places = np.arange(writes.size)
+        for is_broken, rule in (
+            (self._mark[writes] != places, "writes bytes twice"),
+            (self._readers[writes], "writes what it, or another one, reads"),
+            (self._writers[writes], "writes what another one writes"),
+            (self._writers[reads], "reads what another one writes"),
+            (~self._written[reads], "reads what nobody has written"),
+        ):
+            assert not is_broken.any(), f"{instruction} {rule}"
         self._writers[writes] += 1
         self._written[writes] = False
         self._memory[writes] = POISON
@@ -69,7 +72,7 @@ class Watch:
     def end(self, instruction: Instruction) -> None:
         """An instruction has ended."""
         reads, writes = self._accesses(instruction)
-        self._readers[reads] -= 1
+        self._readers[reads] -= 1  # a byte that is read twice over counts once, as in `begin`
         self._writers[writes] -= 1
         self._written[writes] = True
 
@@ -82,7 +85,7 @@ class Watch:
         self._memory[freed] = POISON
 
     def _accesses(self, instruction: Instruction) -> tuple[Offsets, Offsets]:
-        """The bytes that an instruction reads, each once, and those that it writes."""
+        """The bytes that an instruction reads, and those that it writes."""
         match instruction:
             case Write():
                 return _NONE, _range(instruction.address, len(instruction.data))
@@ -92,7 +95,7 @@ class Watch:
                 return _range(instruction.part.address, instruction.part.nbytes), _NONE
             case Dispatch() | Compute():
                 reads, writes = self._regions(instruction.task)
-                return np.unique(_join(reads)), _join(writes)
+                return _join(reads), _join(writes)
 
     def _regions(self, task: Task) -> tuple[Iterator[Offsets], Iterator[Offsets]]:
         match task:
