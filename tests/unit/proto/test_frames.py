@@ -186,6 +186,8 @@ def assert_agrees_with_protobuf(message: bytes, envelope: Envelope) -> None:
 @settings(max_examples=400)
 @given(messages, envelopes)
 @example(b"", Envelope.REQUEST)
+@example(b"\x02\x00", Envelope.REQUEST)
+@example(b"\x12\x02\x02\x00", Envelope.REQUEST)
 @example(b"\x12\x00", Envelope.REQUEST)
 @example(b"\x12\x02\x08\x05\x12\x02\x10\x07", Envelope.REQUEST)
 @example(b"\x12\x02\x08\x05\x12\x02\x08\x00", Envelope.REQUEST)

@@ -1,0 +1,113 @@
+"""What proto/DESIGN.md says is so: its bytes are read, its tables are those of the code."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arraymill_proto import limits
+from arraymill_proto.catalogue import OPERATIONS, Kind, infer
+from arraymill_proto.codec import graph_from_pb
+from arraymill_proto.errors import ERRORS, STATUS, Reason
+from arraymill_proto.frames import Envelope, FrameView, decode, encode_frame
+from arraymill_proto.graph import Graph, Input, Operation
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+PAGE = (Path(__file__).parents[3] / "proto" / "DESIGN.md").read_text()
+
+
+def section(title: str) -> str:
+    """Return what stands between the marks of a section."""
+    found = re.search(rf"<!-- {title} -->\n(.*?)\n<!-- end -->", PAGE, re.DOTALL)
+    assert found, f"no section {title}"
+    return found[1]
+
+
+def shown_bytes(title: str) -> bytes:
+    """Return the bytes that a listing shows: the hexadecimal numbers at the start of its lines."""
+    shown = re.findall(r"^ *((?:[0-9a-f]{2} ?)+)", section(title), re.MULTILINE)
+    return bytes.fromhex("".join(shown))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def first_line(documented: object) -> str:
+    return (inspect.getdoc(documented) or "").splitlines()[0]
+
+
+def operations() -> str:
+    """Return the tables of operations, by kind."""
+    parts: list[str] = []
+    for kind in Kind:
+        rows = [
+            [f"`{name}`", str(signature.max_args), ", ".join(signature.params), signature.summary.replace("|", "\\|")]
+            for name, signature in OPERATIONS.items()
+            if signature.kind is kind
+        ]
+        parts += [f"**{kind.capitalize()}** ({len(rows)}):", table(["name", "operands", "parameters", "value"], rows)]
+    return "\n\n".join(parts)
+
+
+def errors() -> str:
+    rows = [
+        [f"`{reason}`", STATUS[reason], f"`{ERRORS[reason].__name__}`", first_line(ERRORS[reason])] for reason in Reason
+    ]
+    return table(["reason", "status", "Python", "meaning"], rows)
+
+
+def bounds() -> str:
+    """Return the table of limits, from the constants and the strings under them."""
+    body = ast.parse(inspect.getsource(limits)).body
+    rows: list[list[str]] = []
+    for constant, text in pairwise(body):
+        if isinstance(constant, ast.AnnAssign) and isinstance(text, ast.Expr):
+            name = ast.unparse(constant.target)
+            rows.append(
+                [f"`{name}`", f"{getattr(limits, name):,}", str(ast.literal_eval(text.value)).replace("\n", " ")]
+            )
+    return table(["name", "value", "meaning"], rows)
+
+
+@pytest.mark.parametrize("render", [operations, errors, bounds])
+def test_tables_are_those_of_the_code(render: Callable[[], str]) -> None:
+    expected = render()
+    title = {"bounds": "limits"}.get(render.__name__, render.__name__)
+    assert section(title).strip() == expected, f"section {title} should be:\n{expected}"
+
+
+def test_the_first_request_is_what_it_says() -> None:
+    request = pb.ComputeRequest.FromString(shown_bytes("bytes of ComputeRequest"))
+    assert request.SerializeToString() == shown_bytes("bytes of ComputeRequest")
+    graph = graph_from_pb(request.graph)
+    inline = np.array([1.5, 2.5]).tobytes()
+    assert graph == Graph((Input((2,), np.dtype("f8"), inline=inline), Operation("sum", (0,))), (1,))
+    assert isinstance(graph.nodes[0], Input)
+    assert graph.nodes[0].inline == inline
+
+
+def test_the_frame_is_what_it_says() -> None:
+    shown = shown_bytes("bytes of RunRequest")
+    assert shown == encode_frame(3, 1, 2097152, b"mill", Envelope.REQUEST)
+    assert decode(shown, Envelope.REQUEST) == FrameView(3, 1, 2097152, memoryview(b"mill"))
+    assert encode_frame(3, 1, 2097152, b"mill", Envelope.RESPONSE)[:1].hex() in PAGE
+
+
+def test_every_module_is_named() -> None:
+    package = Path(inspect.getfile(limits)).parent
+    modules = {path.stem for path in package.iterdir() if not path.name.startswith(("_", "py."))}
+    assert set(re.findall(r"^\| `(\w+)` \|.*\|.*\|$", PAGE.split("## The story")[0], re.MULTILINE)) == modules
+
+
+def test_infer_documents_what_it_raises() -> None:
+    for name in re.findall(r"\b\w+Error\b", infer.__doc__ or ""):
+        assert name in {cls.__name__ for cls in ERRORS.values()} | {"ArraymillError"}
