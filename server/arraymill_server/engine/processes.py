@@ -16,6 +16,7 @@ It belongs to the whole server process; pools hold it, and the last one to let g
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import importlib
 import os
@@ -90,6 +91,7 @@ class ForkServer:
         """Keep the fork server until `release`; the first `spawn` starts it."""
         self._holders += 1
         if self._holders == 1:
+            atexit.register(_kill_all)
             self._environment = {name: os.environ.get(name) for name in ONE_THREAD}
             os.environ.update(ONE_THREAD)
 
@@ -102,6 +104,7 @@ class ForkServer:
         self._holders -= 1
         if self._holders:
             return
+        atexit.unregister(_kill_all)
         server = _forkserver._forkserver
         if server._forkserver_pid is not None:
             os.kill(server._forkserver_pid, signal.SIGKILL)
@@ -156,6 +159,12 @@ def _main_left_alone() -> Generator[None, None, None]:
         yield
     finally:
         main.__spec__ = spec
+
+
+def _kill_all() -> None:
+    """At the exit of a server that was not closed: multiprocess would wait for each worker, also for a stopped one."""
+    for process in _multiprocess.active_children():
+        process.kill()
 
 
 def leave_fork_server() -> None:

@@ -53,6 +53,7 @@ class Fault(StrEnum):
     SIGNAL = "signal"
     KILL = "kill"
     HANG = "hang"
+    SPIN = "spin"
     STOP = "stop"
     OUT_OF_MEMORY = "out-of-memory"
 
@@ -75,9 +76,9 @@ def fault_task(fault: Fault, point: Point, cell: int, *, times: int = 1) -> Fini
     return _task(f"{fault}@{point}", cell, times)
 
 
-def write_task(cell: int, value: int) -> FinishTask:
-    """Make a task that writes a value into its cell."""
-    return _task("write", cell, value)
+def write_task(cell: int, value: int, *, seconds: float = 0.0) -> FinishTask:
+    """Make a task that writes a value into its cell, after some time."""
+    return _task("write", cell, value, seconds)
 
 
 def gate_task(cell: int) -> FinishTask:
@@ -126,10 +127,18 @@ def strike(fault: Fault) -> NoReturn:
             signal.raise_signal(signal.SIGSTOP)
         case Fault.OUT_OF_MEMORY:
             np.ones(resource.getrlimit(resource.RLIMIT_DATA)[0], np.uint8)
+        case Fault.SPIN:
+            _spin()
         case Fault.HANG:
             pass
     while True:
         signal.pause()
+
+
+def _spin() -> NoReturn:
+    """Hang without ever letting a signal handler or another thread in."""
+    all(iter(lambda: True, False))
+    raise AssertionError
 
 
 class DoubleRunner:
@@ -143,6 +152,7 @@ class DoubleRunner:
         cell = _cell(self._memory, task.out.offset)
         match task.spec.op:
             case "write":
+                time.sleep(task.spec.ddof)
                 cell[1] = task.count
             case "gate":
                 while not cell[2]:
@@ -205,8 +215,8 @@ def faulty_main(pipe: Connection, raw: RawBytes, settings: WorkerSettings) -> No
     serve(FaultyPipe(pipe, memory), DoubleRunner(memory), settings.memory_bytes)
 
 
-def _task(op: str, offset: int, number: int) -> FinishTask:
-    return FinishTask(ReduceSpec(op, (), "", ""), number, (), Region(offset, (), ()))
+def _task(op: str, offset: int, number: int, seconds: float = 0.0) -> FinishTask:
+    return FinishTask(ReduceSpec(op, (), "", "", ddof=seconds), number, (), Region(offset, (), ()))
 
 
 def _cell(memory: memoryview, offset: int) -> memoryview:
@@ -226,6 +236,7 @@ def _due(memory: memoryview, task: Task | None, point: Point) -> Fault | None:
 def _probe() -> dict[str, object]:
     """What cannot be seen in /proc: the top-level modules, the name of the main module, the environment."""
     return {
+        "pid": os.getpid(),
         "modules": sorted({name.partition(".")[0] for name in sys.modules}),
         "main": sys.modules["__main__"].__name__,
         "environ": dict(os.environ),

@@ -1,0 +1,75 @@
+"""The fork server and its processes. What ends it runs in a process of its own: the session's must live on."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import closing
+
+from arraymill_server.engine.messages import Hello, Inbox, encode
+from arraymill_server.engine.processes import ONE_THREAD, connection, spawn
+from arraymill_server.engine.worker import serve
+
+
+def run(script: str) -> str:
+    """Run a script in an interpreter of its own and return what it prints."""
+    environ = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        env=environ,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_process_inherits_its_pipe_and_ends_with_a_code() -> None:
+    spec = sys.modules["__main__"].__spec__
+    ours, theirs = socket.socketpair()
+    pipe = connection(theirs.detach())
+    with ours, closing(pipe):
+        # a function of the product, since a new process cannot import test modules
+        process = spawn("test", serve, pipe, None, 0)
+        pipe.close()
+        assert Inbox().feed(ours.recv(100)) == [encode(Hello(process.pid))]
+        ours.shutdown(socket.SHUT_WR)
+        process.join()
+    assert process.exitcode == 0
+    process.close()
+    assert sys.modules["__main__"].__spec__ is spec
+
+
+HOLD_AND_RELEASE = """
+import os, sys
+from pathlib import Path
+from arraymill_server.engine.processes import fork_server, spawn
+
+os.environ["OMP_NUM_THREADS"] = "7"
+fork_server.hold()
+fork_server.hold()
+process = spawn("test", print)
+process.join()
+process.close()
+pids = fork_server.pids()
+environ = [Path(f"/proc/{pid}/environ").read_text().split(chr(0)) for pid in pids]
+print(len(pids), all("OPENBLAS_NUM_THREADS=1" in e and "OMP_NUM_THREADS=1" in e for e in environ))
+fork_server.release()
+print(fork_server.pids() == pids)
+fork_server.release()
+print(len(fork_server.pids()), os.environ["OMP_NUM_THREADS"], "OPENBLAS_NUM_THREADS" in os.environ)
+try:
+    os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    print("no child")
+fork_server.hold()
+fork_server.release()
+"""
+
+
+def test_the_last_holder_ends_the_fork_server() -> None:
+    assert run(HOLD_AND_RELEASE).split("\n") == ["", "2 True", "True", "0 7 False", "no child", ""]

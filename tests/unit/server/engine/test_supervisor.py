@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator, Callable
+from itertools import pairwise
+
+import pytest
+from pools import WORKER_MEMORY, shared_bytes
+
+from arraymill_server.arena.attach import RawBytes, attach
+from arraymill_server.engine import supervisor as module
+from arraymill_server.engine.base import EngineStartError
+from arraymill_server.engine.link import Bounds, Death
+from arraymill_server.engine.messages import Reply
+from arraymill_server.engine.processes import Process
+from arraymill_server.engine.supervisor import START_ATTEMPTS, Supervisor
+from arraymill_server.engine.turns import Entry
+from arraymill_server.engine.worker import WorkerSettings
+from arraymill_server.testing.faults import Fault, arm_start, faulty_main
+
+
+class Crew:
+    """Hears what the supervisor tells, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.idle: asyncio.Queue[None] = asyncio.Queue()
+        self.deaths: asyncio.Queue[Death] = asyncio.Queue()
+        self.failures: asyncio.Queue[EngineStartError] = asyncio.Queue()
+
+    def worker_idle(self) -> None:
+        self.idle.put_nowait(None)
+
+    def worker_replied(self, entry: Entry, reply: Reply) -> None:
+        raise AssertionError
+
+    def worker_died(self, entries: list[Entry], death: Death) -> None:
+        assert not entries
+        self.deaths.put_nowait(death)
+
+    def workers_failed(self, error: EngineStartError) -> None:
+        self.failures.put_nowait(error)
+
+
+def supervisor_of(crew: Crew, raw: RawBytes, count: int, start_seconds: float = 30.0) -> Supervisor:
+    settings = WorkerSettings(WORKER_MEMORY)
+    return Supervisor(crew, raw, count, main=faulty_main, settings=settings, bounds=Bounds(start_seconds, 60.0))
+
+
+@pytest.fixture
+def raw() -> RawBytes:
+    return shared_bytes()
+
+
+@pytest.fixture
+def crew() -> Crew:
+    return Crew()
+
+
+@pytest.fixture
+async def supervisor(crew: Crew, raw: RawBytes) -> AsyncGenerator[Supervisor, None]:
+    supervisor = supervisor_of(crew, raw, 1)
+    await supervisor.start()
+    await crew.idle.get()
+    yield supervisor
+    await supervisor.close(grace_seconds=5)
+
+
+def kill_one(supervisor: Supervisor) -> None:
+    os.kill(supervisor.links[0].pid, signal.SIGKILL)
+
+
+async def test_start_returns_when_all_are_ready(crew: Crew, raw: RawBytes) -> None:
+    supervisor = supervisor_of(crew, raw, 3)
+    await supervisor.start()
+    assert len({link.pid for link in supervisor.links}) == 3
+    assert crew.idle.qsize() == 3
+    await supervisor.close(grace_seconds=5)
+    assert not supervisor.links
+    assert {(await crew.deaths.get()).cause for _ in range(3)} == {"exited with code 0"}
+    assert supervisor.restarts == 0
+
+
+async def test_a_dead_worker_is_replaced(crew: Crew, supervisor: Supervisor) -> None:
+    before = supervisor.links[0].pid
+    kill_one(supervisor)
+    assert await crew.deaths.get() == Death("was ended by SIGKILL", None)
+    await crew.idle.get()
+    assert supervisor.links[0].pid != before
+    assert supervisor.restarts == 1
+
+
+@pytest.mark.parametrize("fault", Fault)
+async def test_a_worker_that_fails_at_its_start_is_tried_again(crew: Crew, raw: RawBytes, fault: Fault) -> None:
+    supervisor = supervisor_of(crew, raw, 1, start_seconds=0.3)
+    arm_start(attach(raw), fault, START_ATTEMPTS - 1)
+    await supervisor.start()
+    assert crew.deaths.qsize() == START_ATTEMPTS - 1
+    await supervisor.close(grace_seconds=5)
+
+
+async def test_workers_that_never_start_fail_the_start(crew: Crew, raw: RawBytes) -> None:
+    supervisor = supervisor_of(crew, raw, 1)
+    arm_start(attach(raw), Fault.EXIT, 1000)
+    with pytest.raises(EngineStartError, match=r"3 in a row \(the last one exited with code 3\); check the limits"):
+        await supervisor.start()
+    assert crew.deaths.qsize() == START_ATTEMPTS
+    await supervisor.close(grace_seconds=5)
+
+
+async def test_processes_that_cannot_be_made_fail_the_start(
+    crew: Crew, raw: RawBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Process:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(module, "spawn", refuse)
+    supervisor = supervisor_of(crew, raw, 2)
+    with pytest.raises(EngineStartError, match="the last one could not be made"):
+        await supervisor.start()
+
+
+async def test_a_start_can_be_cancelled(crew: Crew, raw: RawBytes) -> None:
+    supervisor = supervisor_of(crew, raw, 1)
+    arm_start(attach(raw), Fault.HANG, 1)
+    start = asyncio.create_task(supervisor.start())
+    await asyncio.sleep(0)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert crew.deaths.qsize() == 1
+
+
+async def test_workers_that_die_idle_are_not_replaced_in_a_storm(
+    crew: Crew, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delays: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    def call_soon(delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        delays.append(delay)
+        return loop.call_at(loop.time(), callback)
+
+    monkeypatch.setattr(loop, "call_later", call_soon)
+    for _ in range(START_ATTEMPTS + 8):
+        kill_one(supervisor)
+        await crew.deaths.get()
+        await crew.idle.get()
+    assert delays[0] == module.FIRST_DELAY_SECONDS
+    assert all(after == min(2 * before, module.LAST_DELAY_SECONDS) for before, after in pairwise(delays))
+    assert delays[-1] == module.LAST_DELAY_SECONDS
+    assert crew.failures.empty(), "they were ready: this is no failure to start"
+
+
+async def test_a_pool_without_workers_says_so_and_comes_back(crew: Crew, raw: RawBytes, supervisor: Supervisor) -> None:
+    arm_start(attach(raw), Fault.EXIT, START_ATTEMPTS)
+    kill_one(supervisor)
+    error = await crew.failures.get()
+    assert "exited with code 3" in str(error)
+    await crew.idle.get()
+    assert len(supervisor.links) == 1
+
+
+async def test_close_is_safe_to_call_twice_and_at_once(crew: Crew, raw: RawBytes) -> None:
+    supervisor = supervisor_of(crew, raw, 2)
+    await supervisor.start()
+    await asyncio.gather(supervisor.close(grace_seconds=5), supervisor.close(grace_seconds=5))
+    await supervisor.close(grace_seconds=5)
+    assert crew.deaths.qsize() == 2
+
+
+async def test_close_kills_who_does_not_leave(crew: Crew, raw: RawBytes) -> None:
+    supervisor = supervisor_of(crew, raw, 2)
+    await supervisor.start()
+    os.kill(supervisor.links[0].pid, signal.SIGSTOP)
+    await supervisor.close(grace_seconds=0.05)
+    causes = {(await crew.deaths.get()).cause for _ in range(2)}
+    assert causes == {"exited with code 0", "was ended with the pool"}
+
+
+async def test_a_cancelled_close_ends_all_the_same(crew: Crew, raw: RawBytes) -> None:
+    supervisor = supervisor_of(crew, raw, 2)
+    await supervisor.start()
+    os.kill(supervisor.links[0].pid, signal.SIGSTOP)
+    close = asyncio.create_task(supervisor.close(grace_seconds=60))
+    await crew.deaths.get()
+    close.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await close
+    assert crew.deaths.qsize() == 1
