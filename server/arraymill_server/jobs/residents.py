@@ -111,11 +111,7 @@ class Residents:
     """
 
     def __init__(
-        self,
-        arena: Arena,
-        budget_bytes: int,
-        default_ttl_seconds: float,
-        clock: Callable[[], float] = monotonic,
+        self, arena: Arena, budget_bytes: int, default_ttl_seconds: float, clock: Callable[[], float] = monotonic
     ) -> None:
         self._arena = arena
         self.budget_bytes: Final = budget_bytes
@@ -157,7 +153,8 @@ class Residents:
             BusyError: The budget is spent now.
         """
         _check_name(name)
-        ttl = _checked_ttl(ttl or self._default_ttl)
+        ttl = ttl or self._default_ttl
+        _check_ttl(ttl)
         if name in self._names:
             raise ArrayExistsError(f"an array of the name {name!r} exists; delete it or choose another name", name=name)
         size = self._arena.aligned(type.nbytes)
@@ -334,10 +331,9 @@ def _check_name(name: str) -> None:
         raise ParameterError(f"{name!r} is not a name; use letters, digits and . _ - /", name=name)
 
 
-def _checked_ttl(ttl: float) -> float:
+def _check_ttl(ttl: float) -> None:
     if not 0 < ttl <= MAX_TTL_SECONDS:
         raise ParameterError(f"ttl_seconds is {ttl:g}, not above 0 and at most {MAX_TTL_SECONDS:,}")
-    return ttl
 
 
 def _token_number(token: str) -> int:

@@ -192,6 +192,14 @@ def test_arrays_expire_after_their_last_use(arena: Arena, residents: Residents, 
     assert (residents.next_expiry(), residents.used_bytes, arena.leased) == (None, 0, 0)
 
 
+def test_who_waits_for_the_next_expiry_hears_of_new_arrays(residents: Residents) -> None:
+    heard: list[float | None] = []
+    residents.on_commit = lambda: heard.append(residents.next_expiry())
+    put(residents, ttl=20)
+    put(residents, ttl=5)
+    assert heard == [1020, 1005]
+
+
 def test_next_expiry_forgets_deleted_arrays(residents: Residents) -> None:
     put(residents, name="x", ttl=5)
     put(residents, ttl=20)
