@@ -45,10 +45,9 @@ def table(title: str, figures: list[Figure], nbytes: int, reference: str) -> str
     base = next(figure.median for figure in figures if figure.name == reference)
     lines = [f"### {title}", "", f"| | median | range | GB/s | × {reference} |", "|---|---|---|---|---|"]
     for figure in figures:
-        speed = nbytes / figure.median / 1e9
+        speed, span = nbytes / figure.median / 1e9, f"{figure.fastest * 1e3:.0f}–{figure.slowest * 1e3:.0f} ms"
         lines.append(
-            f"| {figure.name} | {figure.median * 1e3:.0f} ms | {figure.fastest * 1e3:.0f}–{figure.slowest * 1e3:.0f} ms "
-            f"| {speed:.2f} | {base / figure.median:.2f} |"
+            f"| {figure.name} | {figure.median * 1e3:.0f} ms | {span} | {speed:.2f} | {base / figure.median:.2f} |"
         )
     return "\n".join([*lines, ""])
 

@@ -20,9 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-
 from measure import Figure, save
+from numpy.typing import NDArray
 from processes import arraymill_command, server_process
 
 CHUNK = 1 << 22
@@ -118,7 +117,7 @@ def main() -> None:
         std = (sum(float(((x[part] - mean) ** 2).sum()) for part in chunks(x)) / len(x)) ** 0.5
         rows: list[tuple[str, float, float]] = []
         with server_process(arraymill_command(2, options.arena)) as (address, pid):
-            for name, run in _jobs(address, source, out, x, sum(sums), mean, std).items():
+            for name, run in _jobs(address, (source, out), x, (sum(sums), mean, std)).items():
                 begin = time.perf_counter()
                 with peak_of(pid) as peak:
                     check = run()
@@ -128,9 +127,10 @@ def main() -> None:
 
 
 def _jobs(
-    address: str, source: Path, out: Path, x: NDArray[np.float64], total: float, mean: float, std: float
+    address: str, files: tuple[Path, Path], x: NDArray[np.float64], known: tuple[float, float, float]
 ) -> dict[str, Callable[[], Callable[[], None]]]:
-    """Each job runs and returns its check."""
+    """Each job runs and returns its check; `known` are the sum, the mean and the standard deviation."""
+    (source, out), (total, mean, std) = files, known
 
     def number(name: str, expected: float) -> Callable[[], None]:
         printed = float(command_line(address, name, str(source)))

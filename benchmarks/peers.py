@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
-
 from processes import arraymill_command, peer_command, server_process
 
 Work = Callable[[], float]

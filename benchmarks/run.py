@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-
 from measure import Figure, in_turn, save, table
 from peers import Work, arraymill_sum, flight_put, numpy_sum
 from processes import arraymill_command, server_process
