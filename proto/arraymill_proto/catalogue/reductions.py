@@ -25,7 +25,7 @@ class _Reduction:
     one_axis: bool = False
     """True: the axis is None or one integer, never a tuple."""
     strict_axis: bool = False
-    """True: NumPy does not let axis 0 through for an array without dimensions."""
+    """True: without a mask, NumPy does not let axis 0 through for an array without dimensions."""
 
     def __call__(self, operands: Sequence[Operand], params: BoundParams) -> ArrayType:
         source = operand_type(operands[0])
@@ -42,7 +42,7 @@ class _Reduction:
         axis = cast("int | tuple[int, ...] | None", params.get("axis"))
         if self.one_axis:
             _check_one_axis(axis)
-        if self.strict_axis and ndim == 0 and isinstance(axis, int):
+        if self.strict_axis and ndim == 0 and isinstance(axis, int) and params.get("where", True) is True:
             raise AxisError(
                 f"axis {axis} is out of bounds for array of dimension 0", axis=axis, ndim=0, parameter="axis"
             )
@@ -52,7 +52,7 @@ class _Reduction:
         mask = operand_type(where)
         if mask.dtype.kind != "b":
             raise DTypeError(f"where must be boolean, not {mask.dtype}", parameter="where", dtype=mask.dtype)
-        if mask.ndim > len(shape) or broadcast_shapes(mask.shape, shape) != shape:
+        if broadcast_shapes(mask.shape, shape) != shape:
             raise ShapeError(
                 f"where of shape {mask.shape} does not broadcast to the array's shape {shape}", parameter="where"
             )

@@ -42,7 +42,7 @@ def write_param(message: pb.Param, name: str, value: ParamValue) -> None:
         case str():
             message.string_value = value
         case tuple():
-            message.axes.SetInParent()
+            message.axes.SetInParent()  # no axes are not the same as no parameter
             message.axes.axis.extend(_axis(axis) for axis in value)
         case NodeRef():
             message.node = value.node

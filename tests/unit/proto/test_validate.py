@@ -96,6 +96,7 @@ def test_any_graph_is_typed_or_refused(graph: Graph) -> None:
             ShapeError,
             r"input: shape \(2, 3\) of float64 needs 48 bytes, 47 were sent",
         ),
+        (Input((), FLOAT, inline=bytes(9)), ShapeError, r"input: shape \(\) of float64 needs 8 bytes, 9 were sent"),
         (Input((2,), np.dtype("U4")), DTypeError, "input: dtype <U4 is not supported"),
         (Constant(np.str_("x")), DTypeError, "constant: dtype <U1 is not supported"),
         (Constant("x"), DTypeError, "constant: 'x' is neither a Python number nor a NumPy scalar"),  # type: ignore[arg-type]

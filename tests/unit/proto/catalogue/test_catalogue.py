@@ -157,6 +157,17 @@ def test_shapes_of_reductions(name: str, data: st.DataObject) -> None:
     assert_agrees(name, [array], {key: value for key, value in params.items() if value is not None})
 
 
+@pytest.mark.parametrize("name", REDUCTIONS + SCANS)
+def test_arrays_without_dimensions(name: str) -> None:
+    for axis in (None, 0, -1, 1, (), (0,)):
+        params: dict[str, Any] = {} if axis is None else {"axis": axis}
+        assert_agrees(name, [np.array(2.0)], params)
+        if "where" in OPERATIONS[name].params:
+            initial = {"initial": 1} if "initial" in OPERATIONS[name].params else {}
+            for where in (True, False, np.array(True), np.ones(1, bool)):
+                assert_agrees(name, [np.array(2.0)], {"where": where, **initial, **params})
+
+
 @given(st.sampled_from(SCANS), st.data())
 def test_shapes_of_scans(name: str, data: st.DataObject) -> None:
     shape = data.draw(shapes(max_side=3))

@@ -49,6 +49,13 @@ def test_graphs_survive_the_wire(graph: Graph) -> None:
     assert [*map(comparable, again.nodes)] == [*map(comparable, graph.nodes)]
 
 
+@pytest.mark.parametrize("axis", [(), 0, (0,), (-1, 1)])
+def test_an_axis_and_a_tuple_of_axes_differ(axis: int | tuple[int, ...]) -> None:
+    (node,) = travelled(Graph((Operation("sum", (), {"axis": axis}),), (0,))).nodes
+    assert isinstance(node, Operation)
+    assert node.params == {"axis": axis}
+
+
 @pytest.mark.parametrize(
     "value",
     [True, False, 0, -1, 2**63 - 1, -(2**63), 2**63, -(2**63) - 1, 2**209 - 1, 1 - 2**209, 0.0, -0.0, 1e308, 3 - 0.0j],
