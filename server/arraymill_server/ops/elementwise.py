@@ -114,8 +114,19 @@ KERNELS: Final[dict[str, Kernel]] = {
 }
 """The kernel of every elementwise operation of the catalogue. modf, frexp and divmod take `part` 0 or 1."""
 
-SCAN_KERNELS: Final[dict[str, Kernel]] = {"scan.add": _of(np.add), "scan.multiply": _of(np.multiply)}
+
+def _scan_multiply(args: Sequence[Any], out: Array, params: Params) -> None:
+    """Multiply, but leave alone what a carry of 1 stands before: (∞+0j)·(1+0j) would become ∞+NaNj."""
+    scanned, carry = args
+    if out.dtype.kind == "c":
+        np.copyto(out, scanned)
+        np.multiply(scanned, carry, out=out, where=np.not_equal(carry, 1))
+    else:
+        np.multiply(scanned, carry, out=out)
+
+
+SCAN_KERNELS: Final[dict[str, Kernel]] = {"scan.add": _of(np.add), "scan.multiply": _scan_multiply}
 """Kernels that the planner alone names: args (block scanned by itself, the scan's state before it)."""
 
-IN_PLACE: Final[frozenset[str]] = frozenset({ufunc.__name__ for ufunc in UFUNCS} | {"power"} | set(SCAN_KERNELS))
+IN_PLACE: Final[frozenset[str]] = frozenset({ufunc.__name__ for ufunc in UFUNCS} | {"power", "scan.add"})
 """Kernels whose `out` may be the very memory of an argument of the same dtype and shape."""

@@ -21,6 +21,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from arraymill_server.ops.casting import Array, DType, cast_into, wide_dtype
+from arraymill_server.ops.elementwise import SCAN_KERNELS
 from arraymill_server.ops.spec import ScanSpec
 
 Parts: TypeAlias = tuple[Array, ...]
@@ -76,8 +77,8 @@ class ScanKind:
                 np.imag(part).fill(self.neutral_imag)
 
     def carry(self, spec: ScanSpec, carry: Parts, total: Parts, out: Parts) -> None:
-        """Join the carry of a block and its total to the carry of the next block; `out` may be `carry`."""
-        self.ufunc(carry[0], total[0], out=out[0])
+        """Join the carry of a block and its total to the carry of the next block, in other memory."""
+        SCAN_KERNELS[self.kernel]((total[0], carry[0]), out[0], {})
         if len(out) > 1:
             cast_into(out[-1], out[0])
 

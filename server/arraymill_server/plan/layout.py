@@ -261,7 +261,6 @@ def _direct_stores(code: Code, block: Shape, shapes: list[Shape], outputs: tuple
         if (
             isinstance(sink, Store)
             and sink.arg in computed
-            and sink.arg not in direct
             and np.dtype(sink.dtype) == code.dtypes[sink.arg]
             and shapes[sink.arg] == block == output
         ):

@@ -268,10 +268,17 @@ def test_variance_survives_a_large_mean() -> None:
     np.testing.assert_allclose(ours, np.var(x), rtol=1e-6)
 
 
-def test_variance_overflows_to_infinity() -> None:
-    x = np.array([1.7e308, 1.7e308, 1.0, 1.7e308, 1.7e308])
+@pytest.mark.parametrize("values", [[1.7e308] * 4, [1.7e308, 1.7e308, 1.0, 1.7e308, 1.7e308]])
+def test_variance_overflows_to_infinity(values: list[float]) -> None:
+    x = np.array(values)
     ours = _reduce(_spec("var", x, None, x.dtype), x, 2)
     assert np.isposinf(ours).all()
+
+
+def test_a_slab_that_is_masked_out_does_not_spoil_the_variance() -> None:
+    x, where = np.array([0, 0, 1e200, 1e200, np.inf, np.nan]), np.array([False, False, True, True, False, False])
+    ours = _reduce(_spec("var", x, None, x.dtype, masked=True), x, 2, where=where)
+    assert ours.tolist() == [0]
 
 
 def test_integers_wrap() -> None:

@@ -254,15 +254,24 @@ def test_no_temporary_of_a_blocks_size_is_made() -> None:
 
 
 def _reduce(
-    bench: Bench, x: Array, spec: ReduceSpec, elements: int, *, where: Array | None = None, doubled: bool = False
+    bench: Bench, x: Array, spec: ReduceSpec, elements: int, *, where: Array | None = None, computed: bool = False
 ) -> np.ndarray[Any, Any]:
     """Reduce block by block, merge in a fixed order through tasks, and finish."""
     dtypes_ = REDUCTIONS[spec.op].components(spec)
-    steps = (Step("positive", (0,), spec.source),) if doubled else ()
+    steps: tuple[Step, ...] = ()
     operands = [bench.put(x), *([] if where is None else [bench.put(where)])]
     strings = tuple(operand.dtype.str for operand in operands)
-    arg = len(operands) if doubled else 0
-    program = Program(strings, (), steps, (Reduce(arg, spec, None if where is None else 1),))
+    arg, mask = 0, 1
+    if computed:
+        arg, mask = 4, 3
+        steps = (
+            Step("logical_not", (1,), "|b1"),
+            Step("logical_not", (2,), "|b1"),
+            Step("positive", (0,), spec.source),
+        )
+        if where is None:
+            arg, steps = 1, steps[-1:]
+    program = Program(strings, (), steps, (Reduce(arg, spec, None if where is None else mask),))
     grid = Grid.cut(x.shape, 1, elements)
     cells: dict[Shape, list[np.ndarray[Any, Any]]] = {}
     for number in range(len(grid)):
@@ -289,12 +298,12 @@ def _reduce(
 
 @pytest.mark.parametrize("op", sorted(REDUCTIONS))
 @few
-@given(data=st.data(), elements=st.integers(1, 30), piece_bytes=piece_sizes, doubled=st.booleans())
+@given(data=st.data(), elements=st.integers(1, 30), piece_bytes=piece_sizes, computed=st.booleans())
 def test_reductions_in_blocks_and_pieces(
-    op: str, data: st.DataObject, elements: int, piece_bytes: int, doubled: bool
+    op: str, data: st.DataObject, elements: int, piece_bytes: int, computed: bool
 ) -> None:
     shape = data.draw(st.lists(st.integers(1, 5), max_size=3).map(tuple))
-    kinds = dtypes("iuf") if op == "ptp" or doubled else dtypes("biuf")
+    kinds = dtypes("iuf") if op == "ptp" or computed else dtypes("biuf")
     x = np.remainder(data.draw(arrays(dtype=kinds, shape=shape, finite=True)).astype(np.float64), 9)
     x = x.astype(data.draw(kinds))
     positions = op in ("argmin", "argmax")
@@ -304,15 +313,15 @@ def test_reductions_in_blocks_and_pieces(
     flat = x.shape if positions and axis is None else ()
     source, result = x.dtype.newbyteorder("=").str, expected.dtype.newbyteorder("=")
     spec = ReduceSpec(op, chosen, source, result.str, flat=flat)
-    ours = _reduce(Bench(piece_bytes), x, spec, elements, doubled=doubled)
+    ours = _reduce(Bench(piece_bytes), x, spec, elements, computed=computed)
     assert ours.dtype == result
     eps = float(np.finfo(result).eps) if result.kind == "f" else 0.0
     np.testing.assert_allclose(ours, expected, rtol=64 * eps, atol=64 * eps)
 
 
 @few
-@given(data=st.data(), elements=st.integers(1, 30), piece_bytes=piece_sizes, doubled=st.booleans())
-def test_masked_reductions(data: st.DataObject, elements: int, piece_bytes: int, doubled: bool) -> None:
+@given(data=st.data(), elements=st.integers(1, 30), piece_bytes=piece_sizes, computed=st.booleans())
+def test_masked_reductions(data: st.DataObject, elements: int, piece_bytes: int, computed: bool) -> None:
     shape = data.draw(st.lists(st.integers(1, 5), max_size=3).map(tuple))
     x = data.draw(arrays(dtype=dtypes("iu"), shape=shape))
     where = data.draw(arrays(dtype=np.dtype(np.bool_), shape=shape))
@@ -321,7 +330,7 @@ def test_masked_reductions(data: st.DataObject, elements: int, piece_bytes: int,
     chosen = tuple(sorted(normalise_axes(axis, x.ndim)))
     source, result = x.dtype.newbyteorder("=").str, np.asarray(expected).dtype.str
     spec = ReduceSpec("sum", chosen, source, result, masked=True, initial=Scalar.of(7))
-    ours = _reduce(Bench(piece_bytes), x, spec, elements, where=where, doubled=doubled)
+    ours = _reduce(Bench(piece_bytes), x, spec, elements, where=where, computed=computed)
     np.testing.assert_array_equal(ours, expected)
 
 
