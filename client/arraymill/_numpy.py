@@ -36,6 +36,7 @@ _INTEGER_POWERS: Final[Mapping[object, str]] = {1: "positive", 2: "square"}
 _POWERS: Final[Mapping[tuple[str, type], Mapping[object, str]]] = {
     **dict.fromkeys([("f", int), ("f", float), ("c", int), ("c", float)], _INEXACT_POWERS),
     **dict.fromkeys([("i", int), ("u", int)], _INTEGER_POWERS),
+    ("b", int): {2: "square"},
 }
 """By kind of dtype and type of exponent."""
 
