@@ -1,0 +1,83 @@
+"""arraymill: NumPy arrays in over gRPC, NumPy's answers out.
+
+    import arraymill as am
+
+    async with am.AsyncClient("localhost:50051") as mill:
+        total = await mill.sum(x)
+
+The names below are all that is public.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version as _version
+
+from arraymill._array import Array, Handle, asarray
+from arraymill._client import AsyncClient
+from arraymill._info import ArrayInfo, JobTimes, OperationInfo, Progress, ServerInfo
+from arraymill._local import Local, local
+from arraymill._sync import Client
+from arraymill_proto.errors import (
+    ArrayExistsError,
+    ArraymillError,
+    ArrayNotFoundError,
+    AxisError,
+    BusyError,
+    ComputationError,
+    ConnectionFailedError,
+    DeadlineError,
+    DTypeError,
+    FrameError,
+    GraphError,
+    IncompatibleServerError,
+    IntegerOverflowError,
+    InternalError,
+    InvalidJobError,
+    JobCancelledError,
+    ParameterError,
+    Reason,
+    ShapeError,
+    TooLargeError,
+    UnknownOperationError,
+    WorkerError,
+)
+
+__version__ = _version("arraymill")
+
+__all__ = [
+    "Array",
+    "ArrayExistsError",
+    "ArrayInfo",
+    "ArrayNotFoundError",
+    "ArraymillError",
+    "AsyncClient",
+    "AxisError",
+    "BusyError",
+    "Client",
+    "ComputationError",
+    "ConnectionFailedError",
+    "DTypeError",
+    "DeadlineError",
+    "FrameError",
+    "GraphError",
+    "Handle",
+    "IncompatibleServerError",
+    "IntegerOverflowError",
+    "InternalError",
+    "InvalidJobError",
+    "JobCancelledError",
+    "JobTimes",
+    "Local",
+    "OperationInfo",
+    "ParameterError",
+    "Progress",
+    "Reason",
+    "ServerInfo",
+    "ShapeError",
+    "TooLargeError",
+    "UnknownOperationError",
+    "WorkerError",
+    "__version__",
+    "asarray",
+    "local",
+]

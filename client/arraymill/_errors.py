@@ -112,7 +112,7 @@ def read_status(serialized: bytes) -> Explanation:
     """Read a serialized google.rpc.Status."""
     # Loaded at the first error: `import arraymill` does not pay for it.
     from google.protobuf.message import DecodeError  # noqa: PLC0415
-    from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # noqa: PLC0415  # no py.typed
+    from google.rpc import error_details_pb2, status_pb2  # noqa: PLC0415
 
     explanation = Explanation()
     try:

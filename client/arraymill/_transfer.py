@@ -1,0 +1,189 @@
+"""One job on a Run stream: answers the server's wants with frames, and places the results.
+
+Reading and writing go on side by side: results of early blocks come while later input is still on its way, and a writer
+that waits for the server's window must not keep the reader from making room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc.aio
+import numpy as np
+
+from arraymill._connection import Connection, RawStream
+from arraymill._errors import arraymill_errors
+from arraymill._graph import Job
+from arraymill._info import ArrayInfo, Progress, ProgressCallback, array_info, job_times
+from arraymill._layout import AnyArray
+from arraymill._sink import ResultSink
+from arraymill._source import ArraySource
+from arraymill_proto.codec import graph_to_pb, parse_response, type_from_pb
+from arraymill_proto.errors import InternalError
+from arraymill_proto.frames import Envelope, FrameView, encode_frame
+from arraymill_proto.graph import ArrayType, Order
+from arraymill_proto.limits import FRAME_BYTES
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a caller may say beside the expression."""
+
+    timeout: float | None = None
+    """Seconds until the server stops the job."""
+    outs: Sequence[AnyArray | None] = ()
+    """Arrays to fill, by output; shorter than the outputs where there are none."""
+    progress: ProgressCallback | None = None
+    keep: pb.Keep | None = None
+
+    def out(self, index: int) -> AnyArray | None:
+        return self.outs[index] if index < len(self.outs) else None
+
+
+@dataclass(slots=True)
+class _State:
+    """What came so far."""
+
+    sinks: list[ResultSink] = field(default_factory=list[ResultSink])
+    received_bytes: int = 0
+    blocks_done: int = 0
+    blocks: int = 0
+    done: pb.Done | None = None
+
+
+class Transfer:
+    """Runs one job on one stream."""
+
+    def __init__(self, connection: Connection, job: Job, options: Options) -> None:
+        self._connection = connection
+        self._job = job
+        self._options = options
+        self._wants: asyncio.Queue[pb.Want] = asyncio.Queue()
+        self._sources: dict[tuple[int, Order], ArraySource] = {}
+        self._state = _State()
+
+    async def run(self) -> tuple[list[AnyArray | np.generic], ArrayInfo | None]:
+        """Run the job to its end; cancelling it cancels the job.
+
+        Returns:
+            The results, and what is known of the array when it was kept on the server instead.
+
+        Raises:
+            ArraymillError: What the server or the connection has to say.
+        """
+        with arraymill_errors(self._connection.address):
+            call = self._connection.stream("Run", self._options.timeout)
+            reader = asyncio.ensure_future(self._read_all(call))
+            writer = asyncio.ensure_future(self._write_all(call))
+            try:
+                await asyncio.wait([reader, writer], return_when=asyncio.FIRST_COMPLETED)
+                if writer.done() and not reader.done():
+                    await self._explain(reader, writer)
+                await reader
+            finally:
+                await _end(call, reader, writer)
+        return self._results()
+
+    async def _explain(self, reader: asyncio.Future[None], writer: asyncio.Future[None]) -> None:
+        """Writing failed: the reason is the server's status, unless it is our own."""
+        error = writer.exception()
+        if isinstance(error, (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError)):
+            await reader
+        elif error is not None:
+            raise error
+
+    # ------------------------------------------------------------------ writing
+
+    async def _write_all(self, call: RawStream) -> None:
+        start = pb.Start(graph=graph_to_pb(self._job.graph), keep=self._options.keep)
+        await call.write(pb.RunRequest(start=start).SerializeToString())
+        while True:
+            want = await self._wants.get()
+            source = self._source(want.index, tuple(want.order))
+            for offset, data in source.frames(want.offset, want.length, FRAME_BYTES):
+                await call.write(encode_frame(want.want, want.index, offset, data, Envelope.REQUEST))
+
+    def _source(self, index: int, order: Order) -> ArraySource:
+        if index >= len(self._job.inputs):
+            raise InternalError(f"the server asked for input {index} of {len(self._job.inputs)}")
+        key = (index, order)
+        if key not in self._sources:
+            self._sources[key] = ArraySource(self._job.inputs[index], order or None)
+        return self._sources[key]
+
+    # ------------------------------------------------------------------ reading
+
+    async def _read_all(self, call: RawStream) -> None:
+        while (message := await call.read()) is not grpc.aio.EOF:
+            response = parse_response(message)  # type: ignore[arg-type]  # EOF's type says nothing
+            if isinstance(response, FrameView):
+                self._place(response)
+            else:
+                self._take(response)
+        if self._state.done is None:
+            raise InternalError(f"the server at {self._connection.address} ended the job without a result")
+
+    def _place(self, frame: FrameView) -> None:
+        if frame.index >= len(self._state.sinks):
+            raise InternalError(f"the server sent output {frame.index} of {len(self._state.sinks)}")
+        self._state.sinks[frame.index].place(frame.offset, frame.data)
+
+    def _take(self, response: pb.RunResponse) -> None:
+        state = self._state
+        match response.WhichOneof("message"):
+            case "want":
+                self._wants.put_nowait(response.want)
+            case "accepted":
+                state.blocks = response.accepted.blocks
+                self._report()
+            case "header":
+                state.sinks = [self._sink(index, result) for index, result in enumerate(response.header.results)]
+            case "progress":
+                state.received_bytes = response.progress.received_bytes
+                state.blocks_done = response.progress.blocks_done
+                self._report()
+            case "done":
+                state.done = response.done
+                state.received_bytes = response.done.times.received_bytes
+                state.blocks_done = state.blocks
+                self._report()
+            case _:
+                pass  # a message of a later version
+
+    def _sink(self, index: int, result: pb.Result) -> ResultSink:
+        type, expected = type_from_pb(result.type), self._job.results[index]
+        if type != expected:
+            raise InternalError(
+                f"the server computes {_text(type)} where {_text(expected)} was expected: do the two use the same "
+                "version of NumPy?"
+            )
+        out = self._options.out(index)
+        shares = out is not None and any(np.may_share_memory(out, array) for array in self._job.inputs)
+        return ResultSink(type, tuple(result.order) or None, out=out, detached=shares)
+
+    def _report(self) -> None:
+        if self._options.progress is not None:
+            state = self._state
+            times = None if state.done is None else job_times(state.done.times)
+            self._options.progress(Progress(state.received_bytes, state.blocks_done, state.blocks, times))
+
+    def _results(self) -> tuple[list[Any], ArrayInfo | None]:
+        done = self._state.done
+        kept = array_info(done.array) if done is not None and done.HasField("array") else None
+        return [sink.finish() for sink in self._state.sinks], kept
+
+
+async def _end(call: RawStream, *tasks: asyncio.Future[None]) -> None:
+    """End the call and its tasks, and wait for the tasks: none may outlive the job."""
+    call.cancel()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _text(type: ArrayType) -> str:
+    return f"{type.dtype} of shape {type.shape}"
