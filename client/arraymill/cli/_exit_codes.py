@@ -1,0 +1,68 @@
+"""Exit codes of the command line."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+from arraymill_proto.errors import (
+    ArrayExistsError,
+    ArraymillError,
+    ArrayNotFoundError,
+    BusyError,
+    ComputationError,
+    ConnectionFailedError,
+    DeadlineError,
+    DTypeError,
+    IncompatibleServerError,
+    InvalidJobError,
+    TooLargeError,
+)
+
+
+class ExitCode(IntEnum):
+    """Why a command ended."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    INPUT = 3
+    CONNECTION = 4
+    CAPACITY = 5
+    DEADLINE = 6
+    MISSING = 7
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+MEANINGS: Final[dict[ExitCode, str]] = {
+    ExitCode.OK: "done",
+    ExitCode.FAILED: "the job failed, an answer is wrong (demo), or the server is not healthy (health)",
+    ExitCode.USAGE: "an option or an argument is wrong",
+    ExitCode.INPUT: "a file, an expression, an array or a parameter is wrong",
+    ExitCode.CONNECTION: "no server answers, the connection was lost, or the versions do not match",
+    ExitCode.CAPACITY: "the server is busy, or the job can never fit it",
+    ExitCode.DEADLINE: "the timeout passed; the server has stopped the job",
+    ExitCode.MISSING: "a package of an extra is not installed",
+    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); the job is cancelled",
+    ExitCode.TERMINATED: "terminated (SIGTERM); the job is cancelled",
+}
+"""What the help says of each code."""
+
+_BY_ERROR: Final[tuple[tuple[type[ArraymillError], ExitCode], ...]] = (
+    (DeadlineError, ExitCode.DEADLINE),
+    (ConnectionFailedError, ExitCode.CONNECTION),
+    (IncompatibleServerError, ExitCode.CONNECTION),
+    (BusyError, ExitCode.CAPACITY),
+    (TooLargeError, ExitCode.CAPACITY),
+    (InvalidJobError, ExitCode.INPUT),
+    (DTypeError, ExitCode.INPUT),
+    (ComputationError, ExitCode.INPUT),
+    (ArrayNotFoundError, ExitCode.INPUT),
+    (ArrayExistsError, ExitCode.INPUT),
+)
+
+
+def exit_code(error: ArraymillError) -> ExitCode:
+    """Return the code that an error ends a command with."""
+    return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.FAILED)
