@@ -65,6 +65,13 @@ UNEXPLAINED: Final[dict[grpc.StatusCode, tuple[type[ArraymillError], str]]] = {
 """The class and the message of a status that carries no reason; a test proves that the table is total."""
 
 
+_BROKEN_DETAILS: Final = "Internal error from Core"
+"""What grpc.aio says, with status INTERNAL, when the connection breaks while it hands a message to its core. Servers of
+ours never send it: their errors carry a reason."""
+
+_BROKEN: Final = (ConnectionFailedError, "the connection to {address} broke; is the server still running?")
+
+
 @dataclass(slots=True)
 class Explanation:
     """What google.rpc details say of an error."""
@@ -91,7 +98,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> ArraymillError:
     message = error.details() or error.code().name
     explanation = _explain(error)
     if explanation.reason is None:
-        kind, template = UNEXPLAINED[error.code()]
+        kind, template = _BROKEN if message == _BROKEN_DETAILS else UNEXPLAINED[error.code()]
         made = kind(template.format(address=address, details=message))
     else:
         made = ERRORS[explanation.reason](message, reason=explanation.reason, **explanation.details)

@@ -1,0 +1,31 @@
+"""Many jobs at once, on less memory than they have together."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from load import run_load
+from servers import RunningServer
+
+LOAD = Path(__file__).parents[1] / "load.py"
+PROCESSES = 8
+
+
+@pytest.mark.slow
+async def test_two_hundred_jobs_of_one_client(server: RunningServer) -> None:
+    await run_load(server.address, seed=1, jobs=200)
+
+
+@pytest.mark.slow
+def test_two_hundred_jobs_of_eight_processes(server: RunningServer) -> None:
+    command = [sys.executable, str(LOAD), server.address]
+    processes = [
+        subprocess.Popen([*command, str(seed), "25", str(32 << 20)], stdout=subprocess.PIPE, text=True)
+        for seed in range(PROCESSES)
+    ]
+    answers = [process.communicate(timeout=150)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * PROCESSES
+    assert answers == ["every answer is right\n"] * PROCESSES
