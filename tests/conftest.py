@@ -22,8 +22,9 @@ from arraymill_server.engine.processes import fork_server
 GRACE_SECONDS: Final = 3.0
 """How long what a test has ended may take to be gone."""
 
-LASTING_THREADS: Final = ("MainThread", "asyncio_")
-"""Beginnings of names: the test's own, and the default executor of an event loop, which ends with the loop."""
+LASTING_THREADS: Final = ("MainThread", "asyncio_", "arraymill")
+"""Beginnings of names: the test's own, the default executor of an event loop, which ends with the loop, and the event
+loop of synchronous clients, of which there is one in a process."""
 
 LASTING_TARGETS: Final = ("(_poll_wrapper)",)
 """Ends of names: gRPC's poller, of which there is one in a process that has ever used grpc.aio."""

@@ -62,6 +62,9 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def _renderers(is_console: bool, stream: TextIO) -> Sequence[Processor]:
+    # No local variables in tracebacks: they hold what clients sent.
     if is_console:
-        return (structlog.dev.ConsoleRenderer(colors=stream.isatty()),)
-    return (structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer())
+        plain = structlog.dev.plain_traceback
+        return (structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain),)
+    transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return (structlog.processors.ExceptionRenderer(transformer), structlog.processors.JSONRenderer())

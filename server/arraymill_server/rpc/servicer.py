@@ -23,12 +23,15 @@ from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.base import Engine
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import Jobs, Keep, Report, Request
+from arraymill_server.log import get_logger
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.lanes import InlineExchange, StreamExchange
 from arraymill_server.rpc.status import declared, status_of
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Answer = TypeVar("Answer")
+
+_log = get_logger(__name__)
 
 RETRY_SECONDS: Final = 1.0
 """What a client is told to wait when too many calls are open."""
@@ -218,6 +221,10 @@ def guard(method: Callable[..., Awaitable[Answer]]) -> Callable[..., Awaitable[A
             if context.cancelled() or context.done():
                 raise
             error: ArraymillError = JobCancelledError("the job was cancelled by the server")
+        except grpc.aio.InternalError as exc:
+            # gRPC's word for a stream that cannot be read or written any more: nobody is there to be answered.
+            _log.debug("client gone", method=method.__name__, peer=context.peer())
+            raise asyncio.CancelledError from exc
         except Exception as exc:
             error = declared(exc, method=method.__name__)
         await context.abort_with_status(status_of(error))
