@@ -14,10 +14,14 @@ from weakref import WeakSet
 import psutil
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from arraymill_server.arena.arena import Arena
 from arraymill_server.arena.attach import RawBytes
 from arraymill_server.engine.processes import fork_server
+
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")  # no timing is asserted in tests
 
 GRACE_SECONDS: Final = 3.0
 """How long what a test has ended may take to be gone."""
