@@ -201,6 +201,16 @@ async def test_an_answer_before_the_death_counts(scene: Scene) -> None:
     assert scene.owner.replies.get_nowait()[0] is entries[0]
 
 
+async def test_an_answer_counts_even_if_the_exit_code_is_seen_first(scene: Scene) -> None:
+    await scene.hello()
+    entry = scene.send()
+    scene.process.exit(-9)
+    scene.pipe.send(frame(encode(Reply(1, 1, 0.5))))
+    scene.pipe.close()
+    assert await scene.owner.death == Death("was ended by SIGKILL", None)
+    assert scene.owner.replies.get_nowait()[0] is entry
+
+
 async def test_half_an_answer_does_not_count(scene: Scene) -> None:
     await scene.hello()
     entry = scene.send()
@@ -220,8 +230,9 @@ async def test_an_idle_worker_dies_without_a_suspect(scene: Scene) -> None:
 async def test_a_worker_that_talks_nonsense_is_killed(scene: Scene, noise: bytes) -> None:
     await scene.hello()
     entry = scene.send()
-    scene.pipe.send(noise + frame(encode(Reply(1, 1, 0.5))))
+    scene.pipe.send(noise)
     await scene.killed.wait()
+    scene.pipe.send(frame(encode(Reply(1, 1, 0.5))))
     assert not scene.link.is_usable
     assert repr(scene.link) == "<Link to worker 1073741824: ending, 1 tasks, 0 answered>"
     scene.end(-9)

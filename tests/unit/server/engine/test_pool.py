@@ -10,8 +10,11 @@ from pools import WORKER_MEMORY, pool_of, shared_bytes
 from arraymill_proto.errors import ConnectionFailedError, InternalError, Reason, TooLargeError, WorkerError
 from arraymill_server.arena.attach import RawBytes, attach
 from arraymill_server.engine.base import Engine, EngineStartError, EngineStatus
+from arraymill_server.engine.link import Link
+from arraymill_server.engine.messages import decode_request
 from arraymill_server.engine.pool import PoolEngine
 from arraymill_server.engine.processes import fork_server
+from arraymill_server.engine.turns import Entry
 from arraymill_server.plan.program import BlockTask, ProgramRef, Region
 from arraymill_server.testing.faults import (
     CELL_BYTES,
@@ -60,7 +63,9 @@ async def test_repr_and_status_show_what_is_going_on(raw: RawBytes, memory: memo
 
 async def test_idle_workers_come_first_then_two_in_flight(raw: RawBytes, memory: memoryview) -> None:
     async with pool_of(2, raw) as engine:
-        gates = [engine.submit("job", gate_task(cell)) for cell in CELLS[:5]]
+        gates = [engine.submit("job", gate_task(cell)) for cell in CELLS[:2]]
+        assert engine.status == EngineStatus(workers=2, busy=2, queued=0, restarts=0)
+        gates += [engine.submit("job", gate_task(cell)) for cell in CELLS[2:5]]
         assert engine.status == EngineStatus(workers=2, busy=2, queued=1, restarts=0)
         for cell in CELLS[:5]:
             open_gate(memory, cell)
@@ -158,6 +163,22 @@ async def test_the_task_behind_a_killer_is_not_blamed(raw: RawBytes, memory: mem
     assert [type(failure) for failure in failures] == [WorkerError] * 4
     assert [attempts(memory, cell) for cell in CELLS[:4]] == [3] * 4
     assert result(memory, CELLS[9]) == 7
+
+
+async def test_each_attempt_has_a_generation_of_its_own(raw: RawBytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    send = Link.send
+
+    def noting_send(link: Link, entry: Entry) -> None:
+        request = decode_request(entry.payload)
+        assert request.generation == entry.generation
+        sent.append(request.generation)
+        send(link, entry)
+
+    monkeypatch.setattr(Link, "send", noting_send)
+    async with pool_of(1, raw) as engine:
+        await engine.submit("job", fault_task(Fault.KILL, Point.REPLY, CELLS[0], times=2))
+    assert sent == [1, 2, 3]
 
 
 async def test_a_hung_task_fails_with_the_time_it_took(raw: RawBytes) -> None:

@@ -7,17 +7,19 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 from arraymill_server.engine.messages import Hello, Inbox, encode
 from arraymill_server.engine.processes import ONE_THREAD, connection, spawn
 from arraymill_server.engine.worker import serve
 
 
-def run(script: str) -> str:
+def run(path: Path, script: str) -> str:
     """Run a script in an interpreter of its own and return what it prints."""
+    path.write_text(script)
     environ = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
+        [sys.executable, "-W", "error", path],
         capture_output=True,
         text=True,
         env=environ,
@@ -71,5 +73,29 @@ fork_server.release()
 """
 
 
-def test_the_last_holder_ends_the_fork_server() -> None:
-    assert run(HOLD_AND_RELEASE).split("\n") == ["", "2 True", "True", "0 7 False", "no child", ""]
+def test_the_last_holder_ends_the_fork_server(tmp_path: Path) -> None:
+    assert run(tmp_path / "script.py", HOLD_AND_RELEASE).split("\n") == [
+        "",
+        "2 True",
+        "True",
+        "0 7 False",
+        "no child",
+        "",
+    ]
+
+
+MAIN_WITH_EFFECT = """
+from arraymill_server.engine.processes import fork_server, spawn
+
+print("main runs", flush=True)
+if __name__ == "__main__":
+    fork_server.hold()
+    process = spawn("test", print, "worker runs")
+    process.join()
+    process.close()
+    fork_server.release()
+"""
+
+
+def test_the_main_module_does_not_run_again_in_a_worker(tmp_path: Path) -> None:
+    assert run(tmp_path / "script.py", MAIN_WITH_EFFECT) == "main runs\nworker runs\n"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import threading
 
-import numpy as np
 import pytest
 
 from arraymill_server.plan.program import BlockTask, ProgramRef
@@ -23,7 +22,7 @@ from arraymill_server.testing.faults import (
 
 @pytest.fixture
 def memory() -> memoryview:
-    return memoryview(np.zeros(4 * CELL_BYTES, np.uint8)).cast("B")
+    return memoryview(bytearray(4 * CELL_BYTES))
 
 
 def test_a_write_task_writes_its_cell_only(memory: memoryview) -> None:
