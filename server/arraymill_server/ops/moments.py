@@ -67,14 +67,24 @@ def merge(spec: ReduceSpec, left: tuple[Array, ...], right: tuple[Array, ...], o
     count = left_count + right_count
     share = right_count / np.maximum(count, 1)
     delta = np.subtract(right_mean, left_mean, out=np.empty_like(left_mean))
-    delta[(left_mean == right_mean) | (left_count == 0) | (right_count == 0)] = 0
-    mean = np.where(np.isfinite(delta), left_mean + delta * share, left_mean + right_mean)
-    mean = np.where(left_count == 0, right_mean, mean)
+    mean = left_mean + delta * share
     between = _squares(delta) * (left_count * share)
+    if not np.isfinite(between).all():
+        mean, between = _merge_beyond_finite(left, right, share)
     np.add(left_m2, right_m2, out=out[2])
     np.add(out[2], between, out=out[2])
     np.copyto(out[1], mean)
     np.copyto(out[0], count)
+
+
+def _merge_beyond_finite(left: tuple[Array, ...], right: tuple[Array, ...], share: Array) -> tuple[Array, Array]:
+    """Return the merged mean and |δ|²·n_a·n_b/n where some of them are not finite."""
+    (left_count, left_mean, _), (right_count, right_mean, _) = left, right
+    delta = np.subtract(right_mean, left_mean, out=np.empty_like(left_mean))
+    delta[(left_mean == right_mean) | (left_count == 0) | (right_count == 0)] = 0
+    mean = np.where(np.isfinite(delta), left_mean + delta * share, left_mean + right_mean)
+    mean = np.where(left_count == 0, right_mean, mean)
+    return mean, _squares(delta) * (left_count * share)
 
 
 def _variance(spec: ReduceSpec, parts: tuple[Array, ...]) -> Array:

@@ -27,7 +27,7 @@ Merges = Callable[[ReduceSpec, list[Parts]], Parts]
 
 EXACT = ("min", "max", "any", "all", "count_nonzero", "ptp", "argmin", "argmax")
 POSITIONS = ("argmin", "argmax")
-few = settings(max_examples=60)
+few = settings(max_examples=40)
 slab_sizes = st.integers(1, 7)
 native_arrays = arrays(dtype=dtypes(foreign=False))
 

@@ -22,7 +22,7 @@ pytestmark = [
 
 Parts = tuple[Array, ...]
 
-few = settings(max_examples=60)
+few = settings(max_examples=40)
 sizes = st.integers(1, 7)
 native_arrays = arrays(dtype=dtypes(foreign=False), finite=True)
 ops = pytest.mark.parametrize("op", sorted(SCANS))

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 Shape = tuple[int, ...]
 
-few = settings(max_examples=60)
+few = settings(max_examples=40)
 piece_sizes = st.integers(1, 56)
 """Bytes: 1 to 7 elements of eight bytes, and less than one element."""
 
