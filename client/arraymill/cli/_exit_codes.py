@@ -37,10 +37,10 @@ class ExitCode(IntEnum):
 
 MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "done",
-    ExitCode.FAILED: "the job failed, an answer is wrong (demo), or the server is not healthy (health)",
+    ExitCode.FAILED: "the job failed; demo: an answer is wrong; health: not healthy",
     ExitCode.USAGE: "an option or an argument is wrong",
     ExitCode.INPUT: "a file, an expression, an array or a parameter is wrong",
-    ExitCode.CONNECTION: "no server answers, the connection was lost, or the versions do not match",
+    ExitCode.CONNECTION: "no server answers, the connection was lost, or versions do not match",
     ExitCode.CAPACITY: "the server is busy, or the job can never fit it",
     ExitCode.DEADLINE: "the timeout passed; the server has stopped the job",
     ExitCode.MISSING: "a package of an extra is not installed",

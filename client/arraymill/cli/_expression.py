@@ -58,11 +58,11 @@ class Expression:
         """Return the names that nothing is known for, when arrays of these names are given."""
         return self.names - known - CONSTANTS.keys() - DTYPES.keys() - {"np", "numpy"}
 
-    def bind(self, arrays: Mapping[str, Array]) -> Array:
+    def bind(self, arrays: Mapping[str, Array | Number]) -> Array:
         """Return the Array expression that the text means.
 
         Args:
-            arrays: The arrays by their names in the text; they hide constants and dtypes of the same names.
+            arrays: Arrays and numbers by their names in the text; they hide constants and dtypes of the same names.
 
         Raises:
             InputError: Something in it is unknown, not allowed here, or not valid for these arrays; the message has the
@@ -115,7 +115,7 @@ def _described(value: Value) -> str:
 class _Walk:
     """Reads one tree with its arrays."""
 
-    def __init__(self, text: str, arrays: Mapping[str, Array]) -> None:
+    def __init__(self, text: str, arrays: Mapping[str, Array | Number]) -> None:
         self._text = text
         self._arrays = arrays
         self._depth = 0

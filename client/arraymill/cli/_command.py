@@ -1,0 +1,107 @@
+"""The group of all commands, and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Final
+
+import click
+
+from arraymill.cli._arrays import delete, get, list_arrays, put
+from arraymill.cli._compute import REDUCTIONS, compute, transform
+from arraymill.cli._demo_command import demo
+from arraymill.cli._errors import InputError, MissingExtraError
+from arraymill.cli._exit_codes import MEANINGS, ExitCode, exit_code
+from arraymill.cli._server import health, info, serve
+from arraymill.cli._session import TerminatedError
+from arraymill_proto.errors import ArraymillError
+
+_EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items())
+
+
+_ENDS: Final[tuple[tuple[tuple[type[BaseException], ...], ExitCode, str], ...]] = (
+    ((KeyboardInterrupt, click.Abort, asyncio.CancelledError), ExitCode.INTERRUPTED, "interrupted"),
+    ((TerminatedError,), ExitCode.TERMINATED, "terminated"),
+    ((MissingExtraError,), ExitCode.MISSING, ""),
+    ((InputError,), ExitCode.INPUT, ""),
+)
+"""What ends a command, its exit code, and its words unless the error has its own."""
+
+
+class _Sections(click.Group):
+    """Lists the reductions, of which there are many, in one line of names."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands with their first lines."""
+        reductions = {command.name for command in REDUCTIONS}
+        rows = [
+            (name, command.get_short_help_str(90)) for name, command in self.commands.items() if name not in reductions
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+        with formatter.section("Reductions of an array in a file (arraymill sum --help)"):
+            formatter.write_text(" ".join(sorted(filter(None, reductions))))
+
+
+@click.group(
+    cls=_Sections,
+    epilog=_EPILOG,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(version("arraymill"), message="arraymill %(version)s")
+@click.pass_context
+def command(ctx: click.Context) -> int:
+    """Compute on large NumPy arrays on a server that has the cores."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(ExitCode.USAGE)
+    return ExitCode.OK
+
+
+for _entry in (serve, demo, compute, transform, put, get, list_arrays, delete, info, health, *REDUCTIONS):
+    command.add_command(_entry)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; whatever happens, at most one line goes to stderr.
+
+    Returns:
+        One of `ExitCode`.
+    """
+    try:
+        ended = command.main(list(arguments), prog_name="arraymill", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output has gone; Python must not fail again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except (Exception, KeyboardInterrupt, asyncio.CancelledError) as exc:
+        if "--traceback" in arguments:
+            traceback.print_exc()
+        code, line = explain(exc)
+        print(f"arraymill: {line}", file=sys.stderr)
+        return code
+    return ended if isinstance(ended, int) else ExitCode.OK
+
+
+def explain(error: BaseException) -> tuple[ExitCode, str]:
+    """Return the exit code and the line of what ended a command."""
+    for kinds, code, words in _ENDS:
+        if isinstance(error, kinds):
+            return code, words or _line(str(error))
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx else "arraymill"
+        return ExitCode.USAGE, f"{_line(error.format_message())} (try: {path} --help)"
+    if isinstance(error, ArraymillError):
+        return exit_code(error), _line(str(error))
+    return ExitCode.FAILED, f"unexpected {type(error).__name__}: {_line(str(error))} (--traceback shows where)"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,114 @@
+"""One job from files to a file: the arrays are opened, the expression is built, computed, and written or printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import click
+
+from arraymill import Array, AsyncClient, Progress, asarray
+from arraymill._layout import AnyArray
+from arraymill.cli._errors import InputError
+from arraymill.cli._input import InputFile, open_array
+from arraymill.cli._options import Settings, read_number
+from arraymill.cli._output import OutputFile
+from arraymill.cli._progress import progress_bar
+from arraymill.cli._session import converse
+from arraymill.cli._show import bytes_text, shape_text, show_json, show_value
+from arraymill_proto.graph import ArrayType
+
+MAX_SHOWN_BYTES: Final = 256 << 20
+"""Largest result that is printed rather than written: beyond, nobody reads it, and it has to fit the memory."""
+
+Operand: TypeAlias = Array | int | float | complex
+Build: TypeAlias = Callable[[Mapping[str, Operand]], Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one command computes."""
+
+    title: str
+    """For the progress bar."""
+    sources: Mapping[str, str]
+    """Where the operands come from, by their names: files, numbers, and @NAME for arrays on the server."""
+    build: Build
+    """Makes the expression of the operands."""
+    output: Path | None = None
+    """The file of the result; None prints it."""
+
+
+def run_work(settings: Settings, work: Work) -> None:
+    """Compute, and write or print the result.
+
+    Raises:
+        InputError: A file or the expression is wrong.
+        ArraymillError: What the server or the connection has to say.
+    """
+    opened = {name: _open(source) for name, source in work.sources.items()}
+    result = converse(settings, lambda mill: _compute(mill, settings, work, opened))
+    if work.output is None:
+        show_value(result, as_json=settings.as_json)
+    elif settings.as_json:
+        show_json({"file": str(work.output), "shape": result.shape, "dtype": result.dtype.name})
+    elif not settings.quiet:
+        click.echo(f"{work.output}: {result.dtype} {shape_text(result.shape)}, {bytes_text(result.nbytes)}")
+
+
+def _open(source: str) -> InputFile | Operand | None:
+    """Return an open file or a number; None for an array on the server."""
+    if source.startswith("@"):
+        return None
+    number = None if Path(source).exists() else read_number(source)
+    return open_array(source) if number is None else number
+
+
+async def _compute(
+    mill: AsyncClient, settings: Settings, work: Work, opened: Mapping[str, InputFile | Operand | None]
+) -> Any:
+    files = [entry for entry in opened.values() if isinstance(entry, InputFile)]
+    operands: dict[str, Operand] = {}
+    for name, entry in opened.items():
+        if isinstance(entry, InputFile):
+            operands[name] = asarray(entry.array)
+        else:
+            operands[name] = await mill.array(work.sources[name][1:]) if entry is None else entry
+    expression = work.build(operands)
+    total = sum(file.array.nbytes for file in files)
+    releases = [file.release for file in files]
+    with progress_bar(work.title, total_bytes=total, quiet=settings.quiet) as show:
+
+        def report(progress: Progress) -> None:
+            for release in releases:
+                release()
+            show(progress)
+
+        if work.output is None:
+            _check_printable(expression)
+            return await mill.compute(expression, timeout=settings.timeout, progress=report)
+        fortran = expression.ndim > 1 and _is_mostly_fortran(files)
+        output = OutputFile(work.output, ArrayType(expression.shape, expression.dtype), fortran=fortran)
+        releases.append(output.release)
+        with output as out:
+            return await mill.compute(expression, out=out, timeout=settings.timeout, progress=report)
+
+
+def _check_printable(expression: Array) -> None:
+    if expression.nbytes > MAX_SHOWN_BYTES:
+        raise InputError(
+            f"the result has {bytes_text(expression.nbytes)}: name a file for it with -o (printed are up to "
+            f"{bytes_text(MAX_SHOWN_BYTES)})"
+        )
+
+
+def _is_mostly_fortran(files: list[InputFile]) -> bool:
+    """Tell whether most input bytes lie in Fortran order: then so do the result's, and frames land in one piece."""
+    weights = [file.array.nbytes if _is_fortran(file.array) else -file.array.nbytes for file in files]
+    return sum(weights) > 0
+
+
+def _is_fortran(array: AnyArray) -> bool:
+    return bool(array.flags.f_contiguous and not array.flags.c_contiguous)
