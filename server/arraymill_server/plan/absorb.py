@@ -59,8 +59,16 @@ class Absorber:
         self._computed: dict[int, _Computed] = {}
         self._next = 0
         self._running: Iterator[Task | None] | None = None
-        self._is_waiting = False
-        """True while a merge or finish runs on the engine, or a buffer is being sent."""
+        self._is_working = False
+        """True while a merge or finish runs on the engine."""
+        self._lacks_buffer = False
+        """True while the next cell waits for a buffer that is being sent."""
+        self._sends = 0
+
+    @property
+    def is_sending(self) -> bool:
+        """True while parts of results are on their way out."""
+        return self._sends > 0
 
     def take_buffers(self) -> list[int]:
         """Take a partial buffer per reduction for a new block."""
@@ -80,7 +88,7 @@ class Absorber:
     # ------------------------------------------------------------------ the order
 
     def _drive(self) -> None:
-        while not self._is_waiting:
+        while not (self._is_working or self._lacks_buffer):
             if self._running is None:
                 if self._next not in self._computed:
                     return
@@ -93,15 +101,15 @@ class Absorber:
                 self._computed.pop(self._next - 1).then()
                 continue
             if task is None:
-                self._is_waiting = True
+                self._lacks_buffer = True
             elif self._is_small(task):
                 self._host.compute(task)
             else:
-                self._is_waiting = True
-                self._host.dispatch(task, self._resume)
+                self._is_working = True
+                self._host.dispatch(task, self._worked)
 
-    def _resume(self) -> None:
-        self._is_waiting = False
+    def _worked(self) -> None:
+        self._is_working = False
         self._drive()
 
     def _is_small(self, task: Task) -> bool:
@@ -158,9 +166,11 @@ class Absorber:
         yield FinishTask(plan.spec, plan.count, source, contiguous(address, shape, itemsize))
         self._buffers[number].give(buffer)
         part = Part(offset, prod(shape) * itemsize, address)
+        self._sends += 1
         self._host.send(result, part, lambda: self._sent(number, out))
 
     def _sent(self, number: int, out: int) -> None:
         self._finished[number].give(out)
-        if self._is_waiting and self._running is not None:
-            self._resume()
+        self._sends -= 1
+        self._lacks_buffer = False
+        self._drive()

@@ -30,12 +30,15 @@ _IDENTITY = 0
 Carried = Callable[[int, int], None]
 """Told the scan and the buffer of the carry into a block."""
 
+Then = Callable[[], None]
+
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     block: Block
     total: int
     then: Carried
+    joined: Then
 
 
 @dataclass(slots=True)
@@ -80,12 +83,20 @@ class Chains:
             return regions
         return tuple(Region(region.offset, shape, (0,) * len(shape)) for region in regions)
 
-    def total_ready(self, number: int, block: Block, total: int, then: Carried) -> None:
-        """A block's total lies at an address; `then` is called when the carry into the block is known."""
+    def total_ready(self, number: int, block: Block, total: int, then: Carried, joined: Then) -> None:
+        """A block's total lies at an address.
+
+        Args:
+            number: The scan.
+            block: The block.
+            total: The address.
+            then: Called when the carry into the block is known.
+            joined: Called when the total is no longer read.
+        """
         scan = self._plan.scans[number]
         key = tuple(i for axis, i in enumerate(block.index) if axis not in scan.inner)
         chain = self._chains[number].setdefault(key, _Chain())
-        chain.waiting[self._place(scan, block)] = _Waiting(block, total, then)
+        chain.waiting[self._place(scan, block)] = _Waiting(block, total, then, joined)
         self._go_on(number, key)
 
     def release(self, carries: dict[int, int]) -> None:
@@ -114,6 +125,7 @@ class Chains:
                 self._join(number, key, waiting)
             else:
                 del self._chains[number][key]
+                waiting.joined()
             waiting.then(number, carry)
 
     def _join(self, number: int, key: tuple[int, ...], waiting: _Waiting) -> None:
@@ -131,6 +143,7 @@ class Chains:
         if scan.carry_bytes <= INLINE_BYTES:
             self._host.compute(task)
             chain.carry = out
+            waiting.joined()
             return
         chain.is_joining = True
         self._use(number, carry)
@@ -139,6 +152,7 @@ class Chains:
             self._drop(number, carry)
             chain.carry = out
             chain.is_joining = False
+            waiting.joined()
             self._go_on(number, key)
 
         self._host.dispatch(task, joined)

@@ -8,8 +8,9 @@ Rules:
 
 1. Blocks begin in the order of their numbers, as slots become free, so the client is asked for data in that order.
 2. Partials are absorbed in the order of block numbers, whatever order they arrive in: the same bits always.
-3. A slot is free when its block's partials are absorbed and its results are sent: nothing reads it any more.
-4. A pass ends when all its slots are free; then the next pass takes over the same memory.
+3. A slot is free when its block's partials are absorbed, the totals of its scans have joined their carries and its
+   results are sent: nothing reads it any more.
+4. A pass ends when all its slots are free and all its results are sent; then the next pass takes over its memory.
 """
 
 from __future__ import annotations

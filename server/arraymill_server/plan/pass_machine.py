@@ -45,6 +45,9 @@ class BlockState:
     carries: dict[int, int] = field(default_factory=dict[int, int])
     """The carry buffer into this block, by scan."""
     sends: int = 0
+    """Results on their way out of the slot."""
+    totals: int = 0
+    """Totals of scans in the slot that the next carry still needs."""
     absorbed: bool = False
 
 
@@ -64,7 +67,7 @@ class PassMachine:
 
     @property
     def is_finished(self) -> bool:
-        return self.blocks_done == len(self._plan.domain)
+        return self.blocks_done == len(self._plan.domain) and not self._absorber.is_sending
 
     def start(self) -> None:
         self._chains.start()
@@ -125,11 +128,10 @@ class PassMachine:
             self._chains.release(state.carries)
             self._absorber.computed(state.number, state.block, state.partials, partial(self._absorbed, state))
             return
-        pending = len(stage.scans)
+        state.totals += len(stage.scans)
+        carried, joined = partial(self._carried, state), partial(self._joined, state)
         for scan in stage.scans:
-            self._chains.total_ready(scan, state.block, self._total_address(state, scan), partial(self._carried, state))
-        if not pending:
-            self._run_stage(state)
+            self._chains.total_ready(scan, state.block, self._total_address(state, scan), carried, joined)
 
     def _carried(self, state: BlockState, scan: int, buffer: int) -> None:
         """The carry of a scan into this block is known."""
@@ -138,12 +140,16 @@ class PassMachine:
         if all(scan in state.carries for scan in begun):
             self._run_stage(state)
 
+    def _joined(self, state: BlockState) -> None:
+        state.totals -= 1
+        self._release(state)
+
     def _absorbed(self, state: BlockState) -> None:
         state.absorbed = True
         self._release(state)
 
     def _release(self, state: BlockState) -> None:
-        if state.absorbed and not state.sends:
+        if state.absorbed and not state.sends and not state.totals:
             self.blocks_done += 1
             self._free.append(state.slot)
 

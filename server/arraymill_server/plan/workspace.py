@@ -142,4 +142,4 @@ def _finish_pool(reduction: ReducePlan) -> tuple[int, int]:
 
 def _carries(scan: ScanPlan, depth: int) -> int:
     """Buffers: the carry into each block in flight, the carry out of each open chain, and one for the identity."""
-    return depth + scan.open_chains + 2
+    return depth + scan.open_chains + 1
