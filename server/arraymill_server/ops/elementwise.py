@@ -73,6 +73,14 @@ def _clip(args: Sequence[Any], out: Array, params: Params) -> None:
     np.clip(args[0], args[1], args[2], out=out)
 
 
+def _clip_min(args: Sequence[Any], out: Array, params: Params) -> None:
+    np.clip(args[0], args[1], None, out=out)
+
+
+def _clip_max(args: Sequence[Any], out: Array, params: Params) -> None:
+    np.clip(args[0], None, args[1], out=out)
+
+
 def _where(args: Sequence[Any], out: Array, params: Params) -> None:
     condition, chosen, other = args
     cast_into(out, other)
@@ -95,10 +103,20 @@ def _imag(args: Sequence[Any], out: Array, params: Params) -> None:
 def _round(args: Sequence[Any], out: Array, params: Params) -> None:
     values = np.asarray(args[0])
     decimals = int(params.get("decimals", 0))
-    if values.dtype.kind in "fc" and values.dtype == out.dtype and values.ndim == out.ndim:
+    if values.dtype.kind in "fc" and values.dtype == out.dtype and values.shape == out.shape:
         np.round(values, decimals, out=out)
     else:
         cast_into(out, np.round(values, decimals))
+
+
+def _scan_multiply(args: Sequence[Any], out: Array, params: Params) -> None:
+    """Multiply, but leave alone what a carry of 1 stands before: (∞+0j)·(1+0j) would become ∞+NaNj."""
+    scanned, carry = args
+    if out.dtype.kind == "c":
+        np.copyto(out, scanned)
+        np.multiply(scanned, carry, out=out, where=np.not_equal(carry, 1))
+    else:
+        np.multiply(scanned, carry, out=out)
 
 
 KERNELS: Final[dict[str, Kernel]] = {
@@ -114,19 +132,14 @@ KERNELS: Final[dict[str, Kernel]] = {
 }
 """The kernel of every elementwise operation of the catalogue. modf, frexp and divmod take `part` 0 or 1."""
 
-
-def _scan_multiply(args: Sequence[Any], out: Array, params: Params) -> None:
-    """Multiply, but leave alone what a carry of 1 stands before: (∞+0j)·(1+0j) would become ∞+NaNj."""
-    scanned, carry = args
-    if out.dtype.kind == "c":
-        np.copyto(out, scanned)
-        np.multiply(scanned, carry, out=out, where=np.not_equal(carry, 1))
-    else:
-        np.multiply(scanned, carry, out=out)
-
-
-SCAN_KERNELS: Final[dict[str, Kernel]] = {"scan.add": _of(np.add), "scan.multiply": _scan_multiply}
-"""Kernels that the planner alone names: args (block scanned by itself, the scan's state before it)."""
+PLANNER_KERNELS: Final[dict[str, Kernel]] = {
+    "clip.min": _clip_min,
+    "clip.max": _clip_max,
+    "scan.add": _of(np.add),
+    "scan.multiply": _scan_multiply,
+}
+"""Kernels that the planner alone names: clip with one bound, args (x, bound); and how a scan goes on from block to
+block, args (block scanned by itself, the scan's state before it)."""
 
 IN_PLACE: Final[frozenset[str]] = frozenset({ufunc.__name__ for ufunc in UFUNCS} | {"power", "scan.add"})
 """Kernels whose `out` may be the very memory of an argument of the same dtype and shape."""

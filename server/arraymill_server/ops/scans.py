@@ -2,7 +2,7 @@
 
 A scanned block begins anew, as if nothing stood before it; its *total* is what its last element says of the block. The
 *carry* of a block is the total of all blocks before it. A following program applies the carry to the block with the
-kernel `SCAN_KERNELS["scan.add"]` or `["scan.multiply"]`.
+kernel "scan.add" or "scan.multiply" (`PLANNER_KERNELS`).
 
 Total and carry are tuples of arrays in the block's dimensions with the scanned axis of length 1 (for a flat scan: of
 one element): first the value in the wide dtype, in which carries are joined, and last the value in the dtype of the
@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from arraymill_server.ops.casting import Array, DType, cast_into, wide_dtype
-from arraymill_server.ops.elementwise import SCAN_KERNELS
+from arraymill_server.ops.elementwise import PLANNER_KERNELS
 from arraymill_server.ops.spec import ScanSpec
 
 Parts: TypeAlias = tuple[Array, ...]
@@ -41,7 +41,9 @@ class ScanKind:
     name: str
     ufunc: np.ufunc
     neutral: float
+    """What changes nothing: its real part,"""
     neutral_imag: float
+    """and its imaginary part, of complex scans."""
     kernel: str
     """The elementwise kernel that applies a carry."""
 
@@ -78,7 +80,7 @@ class ScanKind:
 
     def carry(self, spec: ScanSpec, carry: Parts, total: Parts, out: Parts) -> None:
         """Join the carry of a block and its total to the carry of the next block, in other memory."""
-        SCAN_KERNELS[self.kernel]((total[0], carry[0]), out[0], {})
+        PLANNER_KERNELS[self.kernel]((total[0], carry[0]), out[0], {})
         if len(out) > 1:
             cast_into(out[-1], out[0])
 

@@ -139,7 +139,6 @@ class _StageCompiler:
             stores=stores,
             reductions=reductions,
             scans=scans,
-            flat=any(roots[number].flat for number in stores),
         )
 
     # ------------------------------------------------------------------ sinks
@@ -249,6 +248,11 @@ def _kernel_call(node: Operation) -> tuple[str, tuple[int, ...]]:
     if node.name != "clip":
         return node.name, node.args
     bounds = {key: value.node for key, value in node.params.items() if isinstance(value, NodeRef)}
-    names = {("max", "min"): "clip", ("min",): "maximum", ("max",): "minimum", (): "positive"}
+    names: dict[tuple[str, ...], str] = {
+        ("max", "min"): "clip",
+        ("min",): "clip.min",
+        ("max",): "clip.max",
+        (): "positive",
+    }
     kernel = names[tuple(sorted(bounds))]
     return kernel, (*node.args, *(bounds[key] for key in ("min", "max") if key in bounds))

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arraymill_proto.errors import InternalError
-from arraymill_server.ops.elementwise import IN_PLACE, KERNELS, SCAN_KERNELS, Kernel, Params
+from arraymill_server.ops.elementwise import IN_PLACE, KERNELS, PLANNER_KERNELS, Kernel, Params
 from arraymill_server.ops.reductions import REDUCTIONS
 from arraymill_server.plan.blocks import Grid
 from arraymill_server.plan.program import Program, Reduce, Scan, Sink, Store
@@ -95,7 +95,7 @@ class Code:
     """A program ready to run."""
 
     def __init__(self, program: Program) -> None:
-        kernels = KERNELS | SCAN_KERNELS
+        kernels = KERNELS | PLANNER_KERNELS
         self.program = program
         self.operands: tuple[DType, ...] = tuple(np.dtype(name) for name in program.operands)
         self.constants = [scalar.value() for scalar in reversed(program.constants)]
@@ -145,6 +145,7 @@ class Piece:
     """One piece of a block."""
 
     number: int
+    """0, 1, … in C order."""
     start: Shape
     """Index of the first element in the block."""
     shape: Shape

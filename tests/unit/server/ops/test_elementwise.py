@@ -14,10 +14,11 @@ from strategies import Array, arrays, dtypes, scalars
 from arraymill_proto.catalogue import OPERATIONS, Kind
 from arraymill_proto.dtypes import SUPPORTED
 from arraymill_proto.errors import ComputationError
-from arraymill_server.ops.elementwise import IN_PLACE, KERNELS, SCAN_KERNELS, UFUNCS
+from arraymill_server.ops.elementwise import IN_PLACE, KERNELS, PLANNER_KERNELS, UFUNCS
 
 pytestmark = pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
 
+_ALL = KERNELS | PLANNER_KERNELS
 _TWO_RESULTS = {"modf": np.modf, "frexp": np.frexp, "divmod": np.divmod}
 _SAMPLES = [0, 1, 2, 3, 5, 7, 100]
 
@@ -35,14 +36,14 @@ def _values(dtype: np.dtype[Any], shift: int) -> Array:
 def _check(name: str, args: Sequence[Any], expected: Array, params: dict[str, Any] | None = None) -> None:
     expected = np.asarray(expected)
     out = np.full(expected.shape, 99).astype(expected.dtype)
-    KERNELS[name](args, out, params or {})
+    _ALL[name](args, out, params or {})
     assert out.tobytes() == expected.tobytes() or np.array_equal(out, expected, equal_nan=expected.dtype.kind in "fc")
 
 
 def test_there_is_a_kernel_for_every_elementwise_operation() -> None:
     catalogue = OPERATIONS.values()
     assert set(KERNELS) == {signature.name for signature in catalogue if signature.kind is Kind.ELEMENTWISE}
-    assert not set(KERNELS) & set(SCAN_KERNELS)
+    assert not set(KERNELS) & set(PLANNER_KERNELS)
 
 
 @pytest.mark.parametrize("ufunc", [*UFUNCS, np.power], ids=lambda ufunc: ufunc.__name__)
@@ -131,6 +132,15 @@ def test_clip(data: st.DataObject, dtype: np.dtype[Any]) -> None:
     values = data.draw(arrays(dtype=dtype))
     low, high = data.draw(scalars(dtype)), data.draw(scalars(dtype) | st.just(5))
     _check("clip", [values, low, high], np.clip(values, low, high))
+    _check("clip.min", [values, low], np.clip(values, low, None))
+    _check("clip.max", [values, high], np.clip(values, None, high))
+
+
+def test_clip_takes_python_integers_that_do_not_fit() -> None:
+    values = np.array([1, 5, 250], np.uint8)
+    _check("clip", [values, -1, 300], values)
+    _check("clip.min", [values, -1], values)
+    _check("clip.max", [values, 300], values)
 
 
 @given(st.data(), arrays())
@@ -149,8 +159,8 @@ def test_where_of_a_constant(condition: Any) -> None:
 
 @pytest.mark.parametrize("name", sorted(IN_PLACE))
 def test_kernels_in_place_may_write_over_an_argument(name: str) -> None:
-    kernel = (KERNELS | SCAN_KERNELS)[name]
-    arity = 1 if name not in SCAN_KERNELS and getattr(np, name).nin == 1 else 2
+    kernel = _ALL[name]
+    arity = 1 if name not in PLANNER_KERNELS and getattr(np, name).nin == 1 else 2
     for dtype in SUPPORTED:
         args = [_values(dtype, 0), _values(dtype, 2)][:arity]
         expected = np.empty_like(args[0])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import Array, arrays, dtypes
 
 from arraymill_proto.catalogue import OPERATIONS, Kind
-from arraymill_server.ops.elementwise import SCAN_KERNELS
+from arraymill_server.ops.elementwise import PLANNER_KERNELS
 from arraymill_server.ops.scans import SCANS
 from arraymill_server.ops.spec import ScanSpec
 
@@ -49,7 +49,7 @@ def _scan(spec: ScanSpec, x: Array, rows: int, pieces: int) -> np.ndarray[Any, A
             cut = _along(axis, first, min(first + rows, end))
             scan.step(spec, x[cut], out[cut], total, first=first == block)
         local = out[_along(axis, block, end)]
-        SCAN_KERNELS[scan.kernel]([local.copy(), carry[-1]], local, {})
+        PLANNER_KERNELS[scan.kernel]([local.copy(), carry[-1]], local, {})
         joined = _parts(spec, cell)
         scan.carry(spec, carry, total, joined)
         carry = joined
@@ -76,7 +76,7 @@ def _assert_close(ours: Array, numpys: Array) -> None:
 
 def test_there_is_a_scan_for_every_name_of_the_catalogue() -> None:
     assert set(SCANS) == {signature.name for signature in OPERATIONS.values() if signature.kind is Kind.SCAN}
-    assert {scan.kernel for scan in SCANS.values()} == set(SCAN_KERNELS)
+    assert {scan.kernel for scan in SCANS.values()} <= set(PLANNER_KERNELS)
 
 
 @ops
