@@ -152,7 +152,7 @@ class Absorber:
     def _finish(self, number: int, buffer: int, block: Block) -> Iterator[Task | None]:
         plan = self._plan.reductions[number]
         shape, result = plan.cell_shape(block), plan.result
-        offset = sum(start * stride for start, stride in zip(block.start, result.strides, strict=True))
+        offset = result.part_offset(block)
         source = self.regions(number, block, buffer)
         if result.whole:
             region = Region(self._host.value_address(result.node) + offset, shape, result.strides)

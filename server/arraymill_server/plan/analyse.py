@@ -26,7 +26,7 @@ import numpy as np
 
 from arraymill_proto.catalogue import OPERATIONS, Kind, Operand
 from arraymill_proto.graph import ArrayType, Constant, Graph, Input, Node, Operation, Resident, Shape
-from arraymill_server.plan.reduce import empty_result
+from arraymill_server.plan.reduce import empty_result, ravels
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def is_flat(analysis: Analysis, index: int) -> bool:
     """True for a scan that ravels an array of other than one dimension."""
     node = analysis.nodes[index]
     assert isinstance(node, Operation)
-    return "axis" not in node.params and analysis.types[node.args[0]].ndim != 1
+    return ravels(node, analysis.types[node.args[0]].ndim)
 
 
 def _type_of(operand: Operand) -> ArrayType:
@@ -143,12 +143,13 @@ def _fold(analysis: Analysis, needed: list[int]) -> None:
 def _domains(graph: Graph, analysis: Analysis, needed: list[int]) -> dict[int, set[Shape]]:
     """For each node, the domains in whose blocks consumers evaluate it."""
     domains: dict[int, set[Shape]] = {index: set() for index in needed}
+    outputs = set(graph.outputs)
     for index in reversed(needed):
         kind, shape = analysis.kind(index), analysis.types[index].shape
         if kind is None:
             continue
         if kind is Kind.ELEMENTWISE:
-            reached = domains[index] | ({shape} if index in graph.outputs else set())
+            reached = domains[index] | {shape} if index in outputs else domains[index]
         else:
             reached = {analysis.types[analysis.operands(index)[0]].shape}
         for operand in analysis.operands(index):

@@ -133,8 +133,6 @@ class Stage:
     reductions: tuple[int, ...]
     scans: tuple[int, ...]
     """The pass's scans that this stage begins: after the reductions."""
-    flat: bool = False
-    """True: the block is raveled; follows a scan with axis=None."""
 
     def renumbered(self, places: Mapping[int, int]) -> Stage:
         """Replace numbers of roots by places among the pass's stores and reductions."""
@@ -155,11 +153,16 @@ class ResultSpec:
     whole: bool
     """True: it is collected in an area of the workspace (or in a new resident array). False: sent part by part."""
     strides: tuple[int, ...]
-    """Bytes between elements along the axes of the domain; 0 where it is reduced."""
+    """Bytes between elements along the axes of the domain; 0 where it is reduced. A flat scan lies there as its domain
+    does in C order."""
 
     @property
     def nbytes(self) -> int:
         return self.type.nbytes
+
+    def part_offset(self, block: Block) -> int:
+        """Bytes from the start of the value to the part that a block, or its cell, becomes."""
+        return sum(start * stride for start, stride in zip(block.start, self.strides, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,6 @@ class StorePlan:
     """A root that is stored block by block."""
 
     result: ResultSpec
-    flat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,7 @@ class ScanPlan:
 
     def carry_shape(self, block: Block) -> Shape:
         if self.spec.flat:
-            return (1,)
+            return (1,) * len(block.shape)
         return tuple(1 if axis == self.spec.axis else length for axis, length in enumerate(block.shape))
 
     @property

@@ -107,14 +107,11 @@ class PassMachine:
 
     def _run_stage(self, state: BlockState) -> None:
         stage = self._plan.stages[state.stage]
-        start, shape = state.block.start, state.block.shape
-        if stage.flat:
-            start, shape = (self._flat_start(state.block),), (prod(shape),)
         task = BlockTask(
             program=self._host.program(state.stage),
-            start=start,
-            shape=shape,
-            operands=tuple(self._operand_region(state, stage, ref) for ref in stage.operands),
+            start=state.block.start,
+            shape=state.block.shape,
+            operands=tuple(self._operand_region(state, ref) for ref in stage.operands),
             outputs=tuple(self._outputs(state, stage)),
         )
         self._host.dispatch(task, partial(self._stage_done, state))
@@ -161,17 +158,12 @@ class PassMachine:
         state.sends += 1
         address = self._slot_address(state) + self._layout.slot.stores[number]
         nbytes = prod(state.block.shape) * store.result.type.dtype.itemsize
-        part = Part(self._store_offset(store, state.block), nbytes, address)
+        part = Part(store.result.part_offset(state.block), nbytes, address)
         self._host.send(store.result, part, partial(self._sent, state))
 
     def _sent(self, state: BlockState) -> None:
         state.sends -= 1
         self._release(state)
-
-    def _store_offset(self, store: StorePlan, block: Block) -> int:
-        if store.flat:
-            return self._flat_start(block) * store.result.type.dtype.itemsize
-        return sum(start * stride for start, stride in zip(block.start, store.result.strides, strict=True))
 
     # ------------------------------------------------------------------ memory
 
@@ -181,14 +173,7 @@ class PassMachine:
     def _total_address(self, state: BlockState, scan: int) -> int:
         return self._slot_address(state) + self._layout.slot.totals[scan]
 
-    def _flat_start(self, block: Block) -> int:
-        """Number of the block's first element in C order of the domain."""
-        number = 0
-        for start, length in zip(block.start, self._plan.domain.ordered_shape, strict=True):
-            number = number * length + start
-        return number
-
-    def _operand_region(self, state: BlockState, stage: Stage, ref: Ref) -> Region:
+    def _operand_region(self, state: BlockState, ref: Ref) -> Region:
         if isinstance(ref, OperandRef):
             operand = self._plan.operands[ref.index]
             address = self._operand_address(state, ref.index, operand)
@@ -196,8 +181,7 @@ class PassMachine:
         if isinstance(ref, ScannedRef):
             scan = self._plan.scans[ref.scan]
             address = self._slot_address(state) + self._layout.slot.scanned[ref.scan]
-            shape = (prod(state.block.shape),) if stage.flat else state.block.shape
-            return contiguous(address, shape, scan.dtype.itemsize)
+            return contiguous(address, state.block.shape, scan.dtype.itemsize)
         assert isinstance(ref, CarryRef)
         return self._chains.regions(ref.scan, state.block, state.carries[ref.scan])[-1]
 
@@ -213,7 +197,7 @@ class PassMachine:
 
     def _outputs(self, state: BlockState, stage: Stage) -> Iterator[tuple[Region, ...]]:
         for number in stage.stores:
-            yield (self._store_region(state, stage, number),)
+            yield (self._store_region(state, number),)
         for number in stage.reductions:
             yield self._absorber.regions(number, state.block, state.partials[number])
         for number in stage.scans:
@@ -223,11 +207,10 @@ class PassMachine:
             total = self._total_address(state, number)
             yield (scanned, *parts(total, scan.carry_shape(state.block), scan.components, scan.carry_elements))
 
-    def _store_region(self, state: BlockState, stage: Stage, number: int) -> Region:
-        store = self._plan.stores[number]
-        itemsize = store.result.type.dtype.itemsize
-        shape = (prod(state.block.shape),) if stage.flat else state.block.shape
-        if not store.result.whole:
-            return contiguous(self._slot_address(state) + self._layout.slot.stores[number], shape, itemsize)
-        address = self._host.value_address(store.result.node) + self._store_offset(store, state.block)
-        return Region(address, shape, (itemsize,) if store.flat else store.result.strides)
+    def _store_region(self, state: BlockState, number: int) -> Region:
+        result, shape = self._plan.stores[number].result, state.block.shape
+        if not result.whole:
+            address = self._slot_address(state) + self._layout.slot.stores[number]
+            return contiguous(address, shape, result.type.dtype.itemsize)
+        address = self._host.value_address(result.node) + result.part_offset(state.block)
+        return Region(address, shape, result.strides)

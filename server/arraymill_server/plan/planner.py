@@ -250,15 +250,15 @@ class _Planner:
     def _result(self, root: Root, domain: Domain, reduced: Sequence[int]) -> ResultSpec:
         """Describe a root's value; `reduced` are axes as the user sees them."""
         kind = self._analysis.types[root.node]
-        if root.flat:
-            return ResultSpec(root.node, kind, (0,), root.outputs, self._is_whole(root, kind), ())
         strides: list[int] = [0] * len(domain.order)
         step = kind.dtype.itemsize
         for position in reversed(range(len(domain.order))):
             if domain.order[position] not in reduced:
                 strides[position] = step
                 step *= domain.shape[domain.order[position]]
-        if kind.ndim == len(domain.shape):
+        if root.flat:
+            order: Order = (0,)
+        elif kind.ndim == len(domain.shape):
             order = domain.order
         else:
             left = [axis for axis in range(len(domain.shape)) if axis not in reduced]
@@ -269,7 +269,7 @@ class _Planner:
         return root.kept or self._keep or (root.reduces and kind.nbytes <= WHOLE_RESULT_BYTES)
 
     def _store_plan(self, root: Root, domain: Domain) -> StorePlan:
-        return StorePlan(self._result(root, domain, ()), root.flat)
+        return StorePlan(self._result(root, domain, ()))
 
     def _reduce_plan(self, root: Root, domain: Domain) -> ReducePlan:
         analysis = self._analysis

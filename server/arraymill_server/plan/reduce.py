@@ -45,14 +45,21 @@ def scan_spec(nodes: Sequence[Node], types: Sequence[ArrayType], index: int, ord
     node = nodes[index]
     assert isinstance(node, Operation)
     source = types[node.args[0]]
-    axis = node.params.get("axis")
-    flat = axis is None and source.ndim != 1
-    position = 0 if flat else order.index(normalise_axes(cast("int | None", axis), source.ndim)[0])
+    flat = ravels(node, source.ndim)
+    axis = cast("int | None", node.params.get("axis"))
+    position = 0 if flat else order.index(normalise_axes(axis, source.ndim)[0])
     return ScanSpec(node.name, position, source.dtype.str, types[index].dtype.str, flat)
+
+
+def ravels(node: Operation, ndim: int) -> bool:
+    """True for a scan whose result has one dimension and its argument, of `ndim` dimensions, has not."""
+    return ndim == 0 or ("axis" not in node.params and ndim != 1)
 
 
 def empty_result(nodes: Sequence[Node], types: Sequence[ArrayType], index: int) -> np.generic:
     """The value that NumPy gives for the reduction of no elements."""
+    if not types[index].size:
+        return types[index].dtype.type(0)
     spec = reduce_spec(nodes, types, index, tuple(range(types[cast("Operation", nodes[index]).args[0]].ndim)))
     reduction = REDUCTIONS[spec.op]
     parts = tuple(np.empty((), dtype) for dtype in reduction.components(spec))
