@@ -35,7 +35,7 @@ def resolve(address: str | None) -> str:
         host, port = given, str(DEFAULT_PORT)
     if not host or (":" in host and not (host.startswith("[") and host.endswith("]"))):
         raise _malformed(given, "names no host" if not host else "is an IPv6 address without [brackets]")
-    if not port.isdecimal() or not 0 < int(port) < 1 << 16:
+    if not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 1 << 16:
         raise _malformed(given, f"has port {port!r}")
     return f"{host}:{port}"
 
