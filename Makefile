@@ -51,7 +51,7 @@ bench: $(VENV)/.bench
 
 # Builds the image and runs it: needs a Docker engine that answers (.ci/run starts one).
 container: setup
-	$(BIN)/python -m pytest -m container tests/container $(ARGS)
+	$(BIN)/python -m pytest -m container -o faulthandler_timeout=0 tests/container $(ARGS)
 
 # Writes the pinned requirements anew from pyproject.toml, for Python 3.11 to 3.14 on every platform. Needs uv.
 # Pins stay as they are where they can; newer versions: make lock UPGRADE=--upgrade

@@ -36,7 +36,9 @@ def base(engine: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The Dockerfile's base with this machine's certificates and package index, so that pip works in builds."""
     (official,) = re.findall(r"^ARG BASE=(\S+)$", (ROOT / "server/Dockerfile").read_text(), re.MULTILINE)
     context = tmp_path_factory.mktemp("base")
-    origin = official if succeeds("docker", "pull", "--quiet", official) else bootstrapped(context)
+    origin = (
+        official if succeeds("docker", "pull", "--quiet", official) else bootstrapped(tmp_path_factory.mktemp("tree"))
+    )
     shutil.copy(certificates(), context / "ca.crt")
     (context / "pip.conf").write_text(pip_settings())
     (context / "Dockerfile").write_text(
