@@ -23,6 +23,7 @@ import socket
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 from arraymill_server.engine.messages import Hello, Inbox, MessageError, Reply, decode_message, frame
@@ -40,6 +41,10 @@ UNKNOWN_EXIT: Final = 255
 
 LOST: Final = "lost its fork server"
 
+FOREIGN_SIGNALS: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+"""Signals that a worker gets from others only: no kernel raises them. SIGKILL may also be the kernel's answer to too
+little memory, which /proc/vmstat tells."""
+
 
 @dataclass(frozen=True, slots=True)
 class Death:
@@ -48,7 +53,9 @@ class Death:
     cause: str
     """Completes “the worker …”: was ended by SIGKILL, exited with code 3, ran longer than 30 s."""
     suspect: Entry | None
-    """The task that the worker was running, when that may be the reason."""
+    """The task that the worker was running."""
+    is_foreign: bool = False
+    """True when the task can hardly be the reason: somebody killed the worker, or the fork server died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,7 @@ class Link:
         self._pipe = pipe
         self._owner = owner
         self._bounds = bounds
+        self._oom_kills = oom_kills()
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox()
         self._unsent = bytearray()
@@ -241,14 +249,19 @@ class Link:
         self._disarm()
         self._close_pipe()
         self._process.join()
+        code = self._process.exitcode
+        is_foreign = self._cause == LOST or (not self._cause and self._is_foreign(code))
         if not self._cause:
-            self._cause = _cause_of(self._process.exitcode)
+            self._cause = _cause_of(code)
             self._suspect = self._running()
         cut = " in the middle of an answer" if self._inbox.pending_bytes else ""
         self._process.close()
         self._pipe.close()
-        is_suspect = self._suspect in self.entries and self._cause != LOST
-        self._owner.link_died(self, Death(self._cause + cut, self._suspect if is_suspect else None))
+        suspect = self._suspect if self._suspect in self.entries else None
+        self._owner.link_died(self, Death(self._cause + cut, suspect, is_foreign))
+
+    def _is_foreign(self, code: int | None) -> bool:
+        return code is not None and -code in FOREIGN_SIGNALS and oom_kills() == self._oom_kills
 
     def _running(self) -> Entry | None:
         return self.entries[0] if self.entries else None
@@ -279,6 +292,15 @@ class Link:
             self.kill(f"ran longer than {self._limit:g} s")
         else:
             self.kill(f"was not ready within {self._limit:g} s")
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed for want of memory; 0 where it does not tell."""
+    with suppress(OSError), Path("/proc/vmstat").open() as file:
+        for line in file:
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
 
 
 def _cause_of(code: int | None) -> str:

@@ -2,9 +2,10 @@
 
 Theory of operation. Tasks wait in `Turns`, are sent to the worker that holds fewest, two at a time so that the next one
 is there when a worker has done one, and are settled by the reply. `Supervisor` keeps the workers alive, `Link` is one
-of them. When a worker dies, the task that it was running bears the blame; the one behind it is queued again as if
-nothing had been. A task that is to blame `max_attempts` times fails its job, and only that. Tasks are pure, so running
-one again is always right.
+of them. When a worker dies, the task that it was running is the suspect; the one behind it is queued again as if
+nothing had been. A task that may be the reason of `max_attempts` deaths fails its job, and only that. A worker that
+somebody else has killed is no strike against its task: under a storm of `kill -9` the same task is hit three times
+soon. Yet there is an end to that too, MAX_LOSSES. Tasks are pure, so running one again is always right.
 
 Everything happens on the event loop's thread; nothing is locked and nothing blocks, except for the 2 ms of starting a
 process.
@@ -13,6 +14,7 @@ process.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from itertools import count
 from typing import Final
 
@@ -35,8 +37,12 @@ CLOSE_SECONDS: Final = 2.0
 START_SECONDS: Final = 30.0
 """From the start of a worker to its hello. It takes 7 ms, the first one 0.2 s, a swapping machine much longer."""
 
+MAX_LOSSES: Final = 20
+"""Deaths of its workers, whatever their reason, after which a task fails. With two workers of which a random one is
+killed again and again, a task that is always running is hit 20 times in a row once in a million."""
+
 _HINTS: Final = {
-    "SIGKILL": "SIGKILL is often the kernel's answer to too little memory",
+    "SIGKILL": "SIGKILL comes from outside, or from the kernel when memory is short",
     "SIGSEGV": "SIGSEGV is a crash of native code, and its traceback is in the server's log",
     "longer": "The time limit of a task is an option of the server",
 }
@@ -52,7 +58,7 @@ class PoolEngine:
         worker_memory_bytes: Private memory of each worker beyond what it starts with; beyond it a task fails with
             TooLargeError.
         task_timeout_seconds: A worker that takes longer for one task is killed; the task is tried again.
-        max_attempts: Workers that a task may kill before it fails with WorkerError.
+        max_attempts: Deaths of workers that a task may be the reason of before it fails with WorkerError.
         in_flight: Tasks that a worker holds: the one that it runs and those that wait in its pipe.
         start_timeout_seconds: A worker that takes longer to be ready is killed.
         main: What runs in a worker process.
@@ -156,10 +162,11 @@ class PoolEngine:
         """Queue a dead worker's tasks again, or fail the one that keeps killing; see `Crew`."""
         if death.suspect is not None:
             death.suspect.causes.append(death.cause)
+            death.suspect.strikes += not death.is_foreign
         for entry in reversed(entries):
             if self._is_closed or entry.job in self._waiters:
                 entry.future.cancel()
-            elif len(entry.causes) >= self._max_attempts:
+            elif entry.strikes >= self._max_attempts or len(entry.causes) >= MAX_LOSSES:
                 self._settle(entry, self._poisonous(entry))
             elif not entry.future.done():
                 entry.generation += 1
@@ -209,11 +216,11 @@ class PoolEngine:
 
     def _poisonous(self, entry: Entry) -> WorkerError:
         operation = operations_of(entry.task, self._memory)
-        causes = "; ".join(entry.causes)
+        causes = "; ".join(f"{times} × {cause}" for cause, times in Counter(entry.causes).items())
         hint = next((text for word, text in _HINTS.items() if word in causes), "The server's log may tell more")
         return WorkerError(
-            f"{operation}: {len(entry.causes)} workers in a row did not survive a block of the job, so it is not tried "
-            f"again; the workers' ends: {causes}. {hint}",
+            f"{operation}: {len(entry.causes)} workers did not survive a block of the job, so it is not tried again; "
+            f"how they ended: {causes}. {hint}",
             operation=operation,
             attempts=len(entry.causes),
         )

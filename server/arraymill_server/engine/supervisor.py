@@ -27,6 +27,9 @@ _log = get_logger(__name__)
 START_ATTEMPTS: Final = 3
 """Fruitless starts in a row before `start` gives up, and before a running pool waits between attempts."""
 
+KILLED_ATTEMPTS: Final = 10
+"""The same for workers that somebody else kills before they are ready: that ends sooner or later by itself."""
+
 FIRST_DELAY_SECONDS: Final = 0.1
 """Wait before the next start after START_ATTEMPTS fruitless ones; doubles each time."""
 
@@ -152,14 +155,17 @@ class Supervisor:
             return
         _log.warning("worker_died", pid=link.pid, cause=death.cause, held=len(entries), answered=link.answered)
         self.restarts += link.is_ready
-        self._replace(death.cause, is_fruitless=not link.answered and not entries, is_start=not link.is_ready)
+        self._fruitless += not link.answered and not entries
+        limit = KILLED_ATTEMPTS if death.is_foreign else START_ATTEMPTS
+        self._replace(death.cause, has_failed=not link.is_ready and self._fruitless >= limit)
 
     def _start_one(self) -> None:
         try:
             link = self._launch()
         except (OSError, EOFError) as exc:
             _log.error("worker_not_started", error=repr(exc))
-            self._replace("could not be made", is_fruitless=True, is_start=True)
+            self._fruitless += 1
+            self._replace("could not be made", has_failed=self._fruitless >= START_ATTEMPTS)
             return
         self._links.add(link)
         self._gone.clear()
@@ -176,14 +182,13 @@ class Supervisor:
             pipe.close()
         return Link(process, ours, self, self._bounds)
 
-    def _replace(self, cause: str, *, is_fruitless: bool, is_start: bool) -> None:
-        self._fruitless += is_fruitless
+    def _replace(self, cause: str, *, has_failed: bool) -> None:
         if self._fruitless < START_ATTEMPTS:
             self._start_one()
             return
         delay = min(LAST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** (self._fruitless - START_ATTEMPTS))
         self._start_later(delay)
-        if is_start:
+        if has_failed:
             self._fail(cause)
 
     def _start_later(self, delay: float) -> None:

@@ -22,6 +22,8 @@ class Entry:
     generation: int = 1
     causes: list[str] = field(default_factory=list[str])
     """How each worker ended that died running it."""
+    strikes: int = 0
+    """How many of these ends it may be the reason of."""
 
 
 class Turns:

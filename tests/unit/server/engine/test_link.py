@@ -182,14 +182,32 @@ async def test_requests_longer_than_the_socket_takes_never_block(scene: Scene) -
 
 
 @pytest.mark.parametrize(
-    ("code", "cause"), [(-9, "was ended by SIGKILL"), (-11, "was ended by SIGSEGV"), (3, "exited with code 3")]
+    ("code", "cause", "is_foreign"),
+    [
+        (-signal.SIGKILL, "was ended by SIGKILL", True),
+        (-signal.SIGTERM, "was ended by SIGTERM", True),
+        (-signal.SIGSEGV, "was ended by SIGSEGV", False),
+        (3, "exited with code 3", False),
+    ],
 )
-async def test_a_death_names_its_cause_and_its_suspect(scene: Scene, code: int, cause: str) -> None:
+async def test_a_death_names_its_cause_and_its_suspect(scene: Scene, code: int, cause: str, is_foreign: bool) -> None:
     await scene.hello()
     entries = [scene.send(), scene.send()]
     scene.end(code)
-    assert await scene.owner.death == Death(cause, entries[0])
+    assert await scene.owner.death == Death(cause, entries[0], is_foreign)
     assert list(scene.link.entries) == entries
+
+
+async def test_a_kill_for_want_of_memory_is_not_foreign(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scene.hello()
+    entry = scene.send()
+    monkeypatch.setattr(link_module, "oom_kills", lambda: 1 << 40)
+    scene.end(-signal.SIGKILL)
+    assert await scene.owner.death == Death("was ended by SIGKILL", entry)
+
+
+def test_the_kernel_tells_its_kills() -> None:
+    assert link_module.oom_kills() >= 0
 
 
 async def test_an_answer_before_the_death_counts(scene: Scene) -> None:
@@ -207,7 +225,7 @@ async def test_an_answer_counts_even_if_the_exit_code_is_seen_first(scene: Scene
     scene.process.exit(-9)
     scene.pipe.send(frame(encode(Reply(1, 1, 0.5))))
     scene.pipe.close()
-    assert await scene.owner.death == Death("was ended by SIGKILL", None)
+    assert await scene.owner.death == Death("was ended by SIGKILL", None, is_foreign=True)
     assert scene.owner.replies.get_nowait()[0] is entry
 
 
@@ -215,8 +233,8 @@ async def test_half_an_answer_does_not_count(scene: Scene) -> None:
     await scene.hello()
     entry = scene.send()
     scene.pipe.send(frame(encode(Reply(1, 1, 0.5)))[:-1])
-    scene.end(-9)
-    assert await scene.owner.death == Death("was ended by SIGKILL in the middle of an answer", entry)
+    scene.end(-signal.SIGSEGV)
+    assert await scene.owner.death == Death("was ended by SIGSEGV in the middle of an answer", entry)
     assert scene.owner.replies.empty()
 
 
@@ -244,12 +262,12 @@ async def test_a_worker_that_talks_nonsense_is_killed(scene: Scene, noise: bytes
 
 async def test_the_end_of_the_fork_server_blames_no_task(scene: Scene) -> None:
     await scene.hello()
-    scene.send()
+    entry = scene.send()
     scene.process.exit(255)
     await scene.killed.wait()
     assert not scene.owner.death.done(), "the worker may still write"
     scene.pipe.close()
-    assert await scene.owner.death == Death("lost its fork server", None)
+    assert await scene.owner.death == Death("lost its fork server", entry, is_foreign=True)
 
 
 async def test_a_worker_that_closes_its_pipe_and_stays_is_killed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from arraymill_server.arena.attach import RawBytes, attach
 from arraymill_server.engine.base import Engine, EngineStartError, EngineStatus
 from arraymill_server.engine.link import Link
 from arraymill_server.engine.messages import decode_request
-from arraymill_server.engine.pool import PoolEngine
+from arraymill_server.engine.pool import MAX_LOSSES, PoolEngine
 from arraymill_server.engine.processes import fork_server
 from arraymill_server.engine.turns import Entry
 from arraymill_server.plan.program import BlockTask, ProgramRef, Region
@@ -141,17 +141,25 @@ async def test_a_cancelled_wait_leaves_no_trace(raw: RawBytes, memory: memoryvie
 
 async def test_the_poisonous_task_fails_with_its_operation_and_the_signals(raw: RawBytes, memory: memoryview) -> None:
     async with pool_of(2, raw) as engine:
-        poison = fault_task(Fault.KILL, Point.COMPUTE, CELLS[0], times=100)
+        poison = fault_task(Fault.SIGNAL, Point.COMPUTE, CELLS[0], times=100)
         with pytest.raises(WorkerError) as caught:
             await engine.submit("job", poison)
         await engine.submit("job", write_task(CELLS[1], 7))
-    message = str(caught.value)
-    assert message.startswith("kill@compute: 3 workers in a row did not survive a block of the job")
-    assert message.count("was ended by SIGKILL") == 3
-    assert message.endswith("SIGKILL is often the kernel's answer to too little memory")
-    assert caught.value.details == {"operation": "kill@compute", "attempts": "3"}
+    assert str(caught.value) == (
+        "signal@compute: 3 workers did not survive a block of the job, so it is not tried again; how they ended: "
+        "3 × was ended by SIGSEGV. SIGSEGV is a crash of native code, and its traceback is in the server's log"
+    )
+    assert caught.value.details == {"operation": "signal@compute", "attempts": "3"}
     assert attempts(memory, CELLS[0]) == 3
     assert engine.status.restarts == 3
+
+
+async def test_being_killed_from_outside_is_no_strike_but_has_an_end(raw: RawBytes, memory: memoryview) -> None:
+    async with pool_of(2, raw) as engine:
+        await engine.submit("job", fault_task(Fault.KILL, Point.COMPUTE, CELLS[0], times=MAX_LOSSES - 1))
+        assert attempts(memory, CELLS[0]) == MAX_LOSSES
+        with pytest.raises(WorkerError, match=f"{MAX_LOSSES} × was ended by SIGKILL. SIGKILL comes from outside"):
+            await engine.submit("job", fault_task(Fault.KILL, Point.COMPUTE, CELLS[1], times=MAX_LOSSES))
 
 
 async def test_the_task_behind_a_killer_is_not_blamed(raw: RawBytes, memory: memoryview) -> None:

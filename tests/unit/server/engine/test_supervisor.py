@@ -15,7 +15,7 @@ from arraymill_server.engine.base import EngineStartError
 from arraymill_server.engine.link import Bounds, Death
 from arraymill_server.engine.messages import Reply
 from arraymill_server.engine.processes import Process
-from arraymill_server.engine.supervisor import START_ATTEMPTS, Supervisor
+from arraymill_server.engine.supervisor import KILLED_ATTEMPTS, START_ATTEMPTS, Supervisor
 from arraymill_server.engine.turns import Entry
 from arraymill_server.engine.worker import WorkerSettings
 from arraymill_server.testing.faults import Fault, arm_start, faulty_main
@@ -85,7 +85,7 @@ async def test_start_returns_when_all_are_ready(crew: Crew, raw: RawBytes) -> No
 async def test_a_dead_worker_is_replaced(crew: Crew, supervisor: Supervisor) -> None:
     before = supervisor.links[0].pid
     kill_one(supervisor)
-    assert await crew.deaths.get() == Death("was ended by SIGKILL", None)
+    assert await crew.deaths.get() == Death("was ended by SIGKILL", None, is_foreign=True)
     await crew.idle.get()
     assert supervisor.links[0].pid != before
     assert supervisor.restarts == 1
@@ -160,6 +160,19 @@ async def test_a_pool_without_workers_says_so_and_comes_back(crew: Crew, raw: Ra
     assert "exited with code 3" in str(error)
     await crew.idle.get()
     assert len(supervisor.links) == 1
+
+
+async def test_workers_that_somebody_kills_at_their_start_get_more_attempts(
+    crew: Crew, raw: RawBytes, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LAST_DELAY_SECONDS", 0.001)
+    arm_start(attach(raw), Fault.KILL, KILLED_ATTEMPTS - 2)
+    kill_one(supervisor)
+    await crew.idle.get()
+    assert crew.failures.empty()
+    arm_start(attach(raw), Fault.KILL, 1000)
+    kill_one(supervisor)
+    assert "in a row (the last one was ended by SIGKILL)" in str(await crew.failures.get())
 
 
 async def test_close_is_safe_to_call_twice_and_at_once(crew: Crew, raw: RawBytes) -> None:

@@ -211,5 +211,5 @@ def test_data_bytes_counts_private_memory_only() -> None:
     private = bytearray(32 << 20)
     middle = worker.data_bytes()
     shared = shared_bytes(32 << 20)
-    assert middle - before >= len(private)
-    assert worker.data_bytes() - middle < len(shared)
+    assert middle - before > len(private) // 2, "other memory may be freed at the same time"
+    assert worker.data_bytes() - middle < len(shared) // 2
