@@ -10,8 +10,6 @@ The names below are all that is public.
 
 from __future__ import annotations
 
-from importlib.metadata import version as _version
-
 from arraymill._array import Array, Handle, asarray
 from arraymill._client import AsyncClient
 from arraymill._info import ArrayInfo, JobTimes, OperationInfo, Progress, ServerInfo
@@ -42,7 +40,7 @@ from arraymill_proto.errors import (
     WorkerError,
 )
 
-__version__ = _version("arraymill")
+__version__: str
 
 __all__ = [
     "Array",
@@ -81,3 +79,13 @@ __all__ = [
     "asarray",
     "local",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """Look the version up when it is asked for: importlib.metadata would cost a quarter of the time of the import."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version  # noqa: PLC0415
+
+    globals()[name] = version("arraymill")
+    return version("arraymill")

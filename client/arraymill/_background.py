@@ -1,7 +1,6 @@
 """One event loop on one thread, for all synchronous clients of the process.
 
-Several event loops in one process would fight over gRPC's one poller; so there is exactly one. It starts at first use,
-and again in a forked child, which inherits no threads.
+Several event loops in one process would fight over gRPC's one poller; so there is exactly one. It starts at first use.
 """
 
 from __future__ import annotations
@@ -13,57 +12,58 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
+from arraymill._fork import check_process
+
 T = TypeVar("T")
 
 THREAD_NAME: Final = "arraymill"
+
 STOP_SECONDS: Final = 2.0
-"""How long the end of the process waits for the thread; it is a daemon all the same."""
-
-_lock = threading.Lock()
-_loop: asyncio.AbstractEventLoop | None = None
-_pid = 0
+"""How long a cancelled call, and the end of the process, wait for the loop; its thread is a daemon all the same."""
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the background loop and wait for it.
+class Background:
+    """An event loop and the thread that runs it."""
 
-    Ctrl-C (or any other exception in the waiting thread) cancels the coroutine and waits until it has ended.
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._loop = _new_loop()
+        self._thread = threading.Thread(target=self._serve, name=THREAD_NAME, daemon=True)
+        self._thread.start()
+        atexit.register(self._stop)
 
-    Raises:
-        RuntimeError: Called on the background loop itself, where it could never end.
-    """
-    loop = _running_loop()
-    if threading.current_thread().name == THREAD_NAME:
-        work.close()
-        raise RuntimeError("the synchronous Client cannot be used inside a progress callback; use AsyncClient")
-    future = asyncio.run_coroutine_threadsafe(_shielded(work), loop)
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine and wait for it; see `run`."""
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise RuntimeError("the synchronous Client cannot be used inside a progress callback; use AsyncClient")
+        ended = threading.Event()
+        future = asyncio.run_coroutine_threadsafe(_signalling(work, ended), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            if future.cancel():
+                ended.wait(STOP_SECONDS)
+            raise
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    def _stop(self) -> None:
+        if os.getpid() == self._pid and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(STOP_SECONDS)
+
+
+async def _signalling(work: Coroutine[Any, Any, T], ended: threading.Event) -> T:
     try:
-        return future.result()
-    except BaseException:
-        if not future.done():
-            future.cancel()
-            _wait_ended(loop)
-        raise
-
-
-async def _shielded(work: Coroutine[Any, Any, T]) -> T:
-    return await work
-
-
-def _wait_ended(loop: asyncio.AbstractEventLoop) -> None:
-    """Give a cancelled coroutine its turns on the loop."""
-    asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(STOP_SECONDS)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop:
-    global _loop, _pid  # one per process is the point
-    with _lock:
-        if _loop is None or _pid != os.getpid():
-            _loop, _pid = _new_loop(), os.getpid()
-            thread = threading.Thread(target=_serve, args=(_loop,), name=THREAD_NAME, daemon=True)
-            thread.start()
-            atexit.register(_stop, _loop, thread, _pid)
-        return _loop
+        return await work
+    finally:
+        ended.set()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -75,15 +75,25 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
+_lock = threading.Lock()
+_background: Background | None = None
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the background loop and wait for it.
+
+    Ctrl-C (or any other exception in the waiting thread) cancels the coroutine and waits until it has ended.
+
+    Raises:
+        RuntimeError: Called on the background loop itself, where it could never end.
+        ArraymillError: This process was forked from one that used arraymill.
+    """
+    global _background  # noqa: PLW0603  # one per process is the point
     try:
-        loop.run_forever()
-    finally:
-        loop.close()
-
-
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, pid: int) -> None:
-    if os.getpid() == pid and thread.is_alive():
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(STOP_SECONDS)
+        check_process()
+        with _lock:
+            _background = _background or Background()
+    except BaseException:
+        work.close()
+        raise
+    return _background.run(work)

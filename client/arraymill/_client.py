@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import monotonic
-from typing import Any, Final, Self, TypeAlias
+from dataclasses import replace
+from typing import Any, Final, Self
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from arraymill._address import resolve
-from arraymill._array import Array, Axis, Handle, Operand, Scalar, asarray
-from arraymill._connection import Connection
-from arraymill._expression import apply, expression_of
+from arraymill._array import Array, Handle, Operand, asarray
+from arraymill._connection import Answer, Connection, Message
+from arraymill._expression import Stored, apply_parts, expression_of
 from arraymill._graph import Job, build
-from arraymill._info import (
-    ArrayInfo,
-    Progress,
-    ProgressCallback,
-    ServerInfo,
-    array_info,
-    job_times,
-    server_info,
-)
+from arraymill._info import ArrayInfo, ProgressCallback, ServerInfo, array_info, server_info
+from arraymill._inline import compute_inline
 from arraymill._layout import AnyArray
+from arraymill._limits import Slots, checked_seconds, within
 from arraymill._numpy import canonical
-from arraymill._sink import ResultSink, check_out
+from arraymill._reductions import Outs, Reductions, Result
+from arraymill._sink import check_out
 from arraymill._transfer import Options, Transfer
-from arraymill_proto.codec import graph_to_pb, type_from_pb
-from arraymill_proto.errors import DeadlineError, InternalError, ParameterError
+from arraymill_proto.errors import ParameterError
+from arraymill_proto.limits import FRAME_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 SMALL_BYTES: Final = 64 << 10
@@ -38,13 +32,12 @@ beyond, protobuf's extra copies begin to cost as much."""
 CONNECT_SECONDS: Final = 10.0
 """How long a server may take to answer the first question."""
 
-Result: TypeAlias = Any
-"""An ndarray, or a NumPy scalar for results without dimensions: what NumPy would give."""
+MAX_IN_FLIGHT: Final = 256
+"""Jobs that one client has on the server at once; more wait their turn here. Beyond some 64 no throughput is won; the
+server takes 2,048 calls from all clients. Small jobs are counted apart: they never wait behind streams."""
 
-Outs: TypeAlias = "AnyArray | Sequence[AnyArray | None] | None"
 
-
-class AsyncClient:
+class AsyncClient(Reductions):
     """Computes on an arraymill server; every method may be awaited concurrently, hundreds at a time.
 
     Use it as an asynchronous context manager, or call `close`. Cancelling a call cancels its job on the server. All
@@ -61,23 +54,33 @@ class AsyncClient:
         *,
         timeout: float | None = None,
         connect_timeout: float = CONNECT_SECONDS,
+        frame_bytes: int = FRAME_BYTES,
     ) -> None:
         """Prepare a client; the connection is made by the first call.
 
         Args:
             address: `host:port` or `unix:/path`; None: $ARRAYMILL_SERVER, else localhost:50051.
-            timeout: Seconds that each job may take when the call does not say; None: no limit.
+            timeout: Seconds that each call may take when it does not say; None: no limit.
             connect_timeout: Seconds that the server may take to answer the first call.
+            frame_bytes: Largest piece of an array in one message. Results do not depend on it.
 
         Raises:
-            ParameterError: The address or a time is malformed.
+            ParameterError: The address, a time or a size is malformed.
         """
-        self._timeout = _checked_timeout(timeout)
-        self._connection = Connection(resolve(address), connect_timeout=connect_timeout)
+        if not 0 < frame_bytes <= FRAME_BYTES:
+            raise ParameterError(f"frame_bytes is {frame_bytes}, it must be 1 to {FRAME_BYTES:,}")
+        seconds = checked_seconds("connect_timeout", connect_timeout) or CONNECT_SECONDS
+        self._connection = Connection(resolve(address), connect_timeout=seconds)
+        self._timeout = checked_seconds("timeout", timeout)
+        self._frame_bytes = frame_bytes
+        self._messages = Slots(MAX_IN_FLIGHT)
+        self._streams = Slots(MAX_IN_FLIGHT)
 
     def __repr__(self) -> str:
         state = "closed" if self._connection.is_closed else "open"
-        return f"<{type(self).__name__} of {self.address}: {state}>"
+        running = self._messages.running + self._streams.running
+        waiting = self._messages.waiting + self._streams.waiting
+        return f"<{type(self).__name__} of {self.address}: {state} | {running} running, {waiting} waiting>"
 
     @property
     def address(self) -> str:
@@ -107,9 +110,10 @@ class AsyncClient:
 
         Args:
             *expressions: Arrays, or anything that `asarray` takes.
-            out: The array to fill, or one (or None) for each expression.
-            timeout: Seconds; None: the client's.
-            progress: Called now and then.
+            out: The array to fill, or one (or None) for each expression: of the result's shape and dtype, with any
+                strides. It may be an input as well. After an error its elements are undefined.
+            timeout: Seconds until the server stops the job; None: the client's.
+            progress: Called now and then, and once when the job is done.
 
         Returns:
             The value; for several expressions a tuple of values. Memory order is that of the inputs, as in NumPy.
@@ -120,19 +124,15 @@ class AsyncClient:
         arrays = [asarray(expression) for expression in expressions]
         if not arrays:
             raise ParameterError("compute needs at least one expression")
-        outs = (out,) if out is None or isinstance(out, np.ndarray) else tuple(out)
-        if len(outs) > len(arrays):
-            raise ParameterError(f"out has {len(outs)} arrays for {len(arrays)} expressions")
         job = build([expression_of(array) for array in arrays])
-        for array, type in zip(outs, job.results, strict=False):
-            if array is not None:
-                check_out(array, type)
-        results = await self._run(job, outs, self._limit(timeout), progress)
+        options = Options(self._limit(timeout), _checked_outs(out, job), progress)
+        results, _ = await self._run(job, options)
         return results[0] if len(results) == 1 else tuple(results)
 
     async def transform(
         self,
         name: str,
+        /,
         *arrays: Operand,
         out: Outs = None,
         timeout: float | None = None,
@@ -148,211 +148,16 @@ class AsyncClient:
             timeout: Seconds; None: the client's.
             progress: Called now and then.
             **params: NumPy's parameters of the operation: axis, dtype, min, max, …
+
+        Returns:
+            The value; a pair for operations of two results (modf, frexp, divmod) unless `part` picks one.
+
+        Raises:
+            UnknownOperationError: There is no such operation; the message names similar ones.
+            ArraymillError: What NumPy would raise, or what the server or the connection has to say.
         """
-        expression = Array(apply(canonical(name), arrays, params))
-        return await self.compute(expression, out=out, timeout=timeout, progress=progress)
-
-    async def sum(
-        self,
-        x: Operand,
-        axis: Axis = None,
-        *,
-        dtype: DTypeLike | None = None,
-        keepdims: bool = False,
-        initial: Scalar | None = None,
-        where: Operand = True,
-        out: AnyArray | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Sum of elements, as np.sum."""
-        value = asarray(x).sum(axis, dtype=dtype, keepdims=keepdims, initial=initial, where=where)
-        return await self.compute(value, out=out, timeout=timeout, progress=progress)
-
-    async def prod(
-        self,
-        x: Operand,
-        axis: Axis = None,
-        *,
-        dtype: DTypeLike | None = None,
-        keepdims: bool = False,
-        initial: Scalar | None = None,
-        where: Operand = True,
-        out: AnyArray | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Product of elements, as np.prod."""
-        value = asarray(x).prod(axis, dtype=dtype, keepdims=keepdims, initial=initial, where=where)
-        return await self.compute(value, out=out, timeout=timeout, progress=progress)
-
-    async def mean(
-        self,
-        x: Operand,
-        axis: Axis = None,
-        *,
-        dtype: DTypeLike | None = None,
-        keepdims: bool = False,
-        where: Operand = True,
-        out: AnyArray | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Arithmetic mean, as np.mean."""
-        value = asarray(x).mean(axis, dtype=dtype, keepdims=keepdims, where=where)
-        return await self.compute(value, out=out, timeout=timeout, progress=progress)
-
-    async def var(
-        self,
-        x: Operand,
-        axis: Axis = None,
-        *,
-        dtype: DTypeLike | None = None,
-        ddof: float = 0,
-        keepdims: bool = False,
-        where: Operand = True,
-        out: AnyArray | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Variance, divided by n - ddof, as np.var."""
-        value = asarray(x).var(axis, dtype=dtype, ddof=ddof, keepdims=keepdims, where=where)
-        return await self.compute(value, out=out, timeout=timeout, progress=progress)
-
-    async def std(
-        self,
-        x: Operand,
-        axis: Axis = None,
-        *,
-        dtype: DTypeLike | None = None,
-        ddof: float = 0,
-        keepdims: bool = False,
-        where: Operand = True,
-        out: AnyArray | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Standard deviation, the square root of the variance, as np.std."""
-        value = asarray(x).std(axis, dtype=dtype, ddof=ddof, keepdims=keepdims, where=where)
-        return await self.compute(value, out=out, timeout=timeout, progress=progress)
-
-    async def min(
-        self,
-        x: Operand,
-        axis: Axis = None,
-        *,
-        keepdims: bool = False,
-        initial: Scalar | None = None,
-        where: Operand = True,
-        out: AnyArray | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Least element, as np.min."""
-        value = asarray(x).min(axis, keepdims=keepdims, initial=initial, where=where)
-        return await self.compute(value, out=out, timeout=timeout, progress=progress)
-
-    async def max(
-        self,
-        x: Operand,
-        axis: Axis = None,
-        *,
-        keepdims: bool = False,
-        initial: Scalar | None = None,
-        where: Operand = True,
-        out: AnyArray | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Greatest element, as np.max."""
-        value = asarray(x).max(axis, keepdims=keepdims, initial=initial, where=where)
-        return await self.compute(value, out=out, timeout=timeout, progress=progress)
-
-    async def ptp(
-        self,
-        x: Operand,
-        axis: Axis = None,
-        *,
-        keepdims: bool = False,
-        out: AnyArray | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Greatest minus least element, as np.ptp."""
-        value = asarray(x).ptp(axis, keepdims=keepdims)
-        return await self.compute(value, out=out, timeout=timeout, progress=progress)
-
-    async def argmin(
-        self,
-        x: Operand,
-        axis: int | None = None,
-        *,
-        keepdims: bool = False,
-        out: AnyArray | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Index of the first least element, as np.argmin."""
-        value = asarray(x).argmin(axis, keepdims=keepdims)
-        return await self.compute(value, out=out, timeout=timeout, progress=progress)
-
-    async def argmax(
-        self,
-        x: Operand,
-        axis: int | None = None,
-        *,
-        keepdims: bool = False,
-        out: AnyArray | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Index of the first greatest element, as np.argmax."""
-        value = asarray(x).argmax(axis, keepdims=keepdims)
-        return await self.compute(value, out=out, timeout=timeout, progress=progress)
-
-    async def any(
-        self,
-        x: Operand,
-        axis: Axis = None,
-        *,
-        keepdims: bool = False,
-        where: Operand = True,
-        out: AnyArray | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Whether some element is true, as np.any."""
-        value = asarray(x).any(axis, keepdims=keepdims, where=where)
-        return await self.compute(value, out=out, timeout=timeout, progress=progress)
-
-    async def all(
-        self,
-        x: Operand,
-        axis: Axis = None,
-        *,
-        keepdims: bool = False,
-        where: Operand = True,
-        out: AnyArray | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Whether every element is true, as np.all."""
-        value = asarray(x).all(axis, keepdims=keepdims, where=where)
-        return await self.compute(value, out=out, timeout=timeout, progress=progress)
-
-    async def count_nonzero(
-        self,
-        x: Operand,
-        axis: Axis = None,
-        *,
-        keepdims: bool = False,
-        out: AnyArray | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Number of elements other than zero, as np.count_nonzero."""
-        value = asarray(x).count_nonzero(axis, keepdims=keepdims)
-        return await self.compute(value, out=out, timeout=timeout, progress=progress)
+        expressions = map(Array, apply_parts(canonical(name), arrays, params))
+        return await self.compute(*expressions, out=out, timeout=timeout, progress=progress)
 
     # ------------------------------------------------------------------ resident arrays
 
@@ -360,7 +165,7 @@ class AsyncClient:
         self,
         x: Operand,
         *,
-        name: str = "",
+        name: str | None = None,
         ttl: float | None = None,
         timeout: float | None = None,
         progress: ProgressCallback | None = None,
@@ -374,20 +179,18 @@ class AsyncClient:
             timeout: Seconds; None: the client's.
             progress: Called now and then.
 
+        Returns:
+            A handle: an Array that reads the array on the server.
+
         Raises:
             ArrayExistsError: The name is taken.
             TooLargeError: It can never fit.
             BusyError: The server's budget of resident arrays is spent now.
         """
-        if ttl is not None and not ttl > 0:
-            raise ParameterError(f"ttl is {ttl}, it must be more than 0 seconds")
-        keep = pb.Keep(name=name, ttl_seconds=ttl or 0.0)
+        keep = pb.Keep(name=name or "", ttl_seconds=checked_seconds("ttl", ttl) or 0.0)
         job = build([expression_of(asarray(x))])
-        await self._connection.ready()
-        options = Options(self._limit(timeout), progress=progress, keep=keep)
-        _, kept = await Transfer(self._connection, job, options).run()
-        if kept is None:
-            raise InternalError(f"the server at {self.address} did not say what it kept")
+        _, kept = await self._run(job, Options(self._limit(timeout), progress=progress, keep=keep))
+        assert kept is not None
         return Handle(kept.id, kept.type, kept.name)
 
     async def get(
@@ -398,7 +201,14 @@ class AsyncClient:
         timeout: float | None = None,
         progress: ProgressCallback | None = None,
     ) -> Result:
-        """Fetch a resident array or a slice of one; only the slice travels."""
+        """Fetch a resident array or a slice of one; only the slice travels.
+
+        Raises:
+            TypeError: It is another expression, which `compute` would compute.
+            ArrayNotFoundError: It was deleted, or it expired.
+        """
+        if not isinstance(expression_of(array), Stored):
+            raise TypeError(f"get takes a handle or a slice of one, not {array!r}: use compute")
         return await self.compute(array, out=out, timeout=timeout, progress=progress)
 
     async def array(self, id: str, *, timeout: float | None = None) -> Handle:
@@ -423,14 +233,13 @@ class AsyncClient:
     async def list(self, *, timeout: float | None = None) -> tuple[ArrayInfo, ...]:
         """List the resident arrays, oldest first."""
         found: list[ArrayInfo] = []
-        token = ""
+        request = pb.ListArraysRequest()
         while True:
-            request = pb.ListArraysRequest(page_token=token)
             page = await self._call("ListArrays", request, pb.ListArraysResponse, timeout)
             found += map(array_info, page.arrays)
-            token = page.next_page_token
-            if not token:
+            if not page.next_page_token:
                 return tuple(found)
+            request.page_token = page.next_page_token
 
     # ------------------------------------------------------------------ the server
 
@@ -441,55 +250,32 @@ class AsyncClient:
     # ------------------------------------------------------------------ inside
 
     def _limit(self, timeout: float | None) -> float | None:
-        return self._timeout if timeout is None else _checked_timeout(timeout)
+        return self._timeout if timeout is None else checked_seconds("timeout", timeout)
 
-    async def _call(self, method: str, request: Any, answer: type[Any], timeout: float | None) -> Any:
-        limit = self._limit(timeout)
-        await self._connection.ready()
-        return await self._connection.call(method, request, answer, limit)
+    async def _call(self, method: str, request: Message, answer: type[Answer], timeout: float | None) -> Answer:
+        async with within(self._limit(timeout)) as remaining:
+            await self._connection.ready()
+            return await self._connection.call(method, request, answer, remaining())
 
-    async def _run(
-        self,
-        job: Job,
-        outs: Sequence[AnyArray | None],
-        timeout: float | None,
-        progress: ProgressCallback | None,
-    ) -> Sequence[Result]:
-        begin = monotonic()
-        await self._connection.ready()
-        if timeout is not None:
-            timeout -= monotonic() - begin
-            if timeout <= 0:
-                raise DeadlineError(f"the deadline passed before {self.address} answered")
-        if max(job.input_bytes, job.result_bytes) <= SMALL_BYTES:
-            return await self._run_small(job, outs, timeout, progress)
-        results, _ = await Transfer(self._connection, job, Options(timeout, outs, progress)).run()
-        return results
-
-    async def _run_small(
-        self,
-        job: Job,
-        outs: Sequence[AnyArray | None],
-        timeout: float | None,
-        progress: ProgressCallback | None,
-    ) -> Sequence[Result]:
-        request = pb.ComputeRequest(graph=graph_to_pb(job.inlined()))
-        answer = await self._connection.call("Compute", request, pb.ComputeResponse, timeout)
-        if len(answer.results) != len(job.results):
-            raise InternalError(f"the server sent {len(answer.results)} results of {len(job.results)}")
-        results: list[Result] = []
-        for index, result in enumerate(answer.results):
-            out = outs[index] if index < len(outs) else None
-            sink = ResultSink(type_from_pb(result.type), tuple(result.order) or None, out=out)
-            sink.place(0, memoryview(result.data))
-            results.append(sink.finish())
-        if progress is not None:
-            times = job_times(answer.times)
-            progress(Progress(times.received_bytes, times.blocks, times.blocks, times))
-        return results
+    async def _run(self, job: Job, options: Options) -> tuple[Sequence[Any], ArrayInfo | None]:
+        """Run a job in the way that suits its size; waiting for its turn counts as its time."""
+        async with within(options.timeout) as remaining:
+            info = await self._connection.ready()
+            limit = min(SMALL_BYTES, info.unary_bytes)
+            is_small = options.keep is None and max(job.input_bytes, job.result_bytes) <= limit
+            async with (self._messages if is_small else self._streams).taken():
+                frame_bytes = min(self._frame_bytes, info.frame_bytes or FRAME_BYTES)
+                options = replace(options, timeout=remaining(), frame_bytes=frame_bytes)
+                if is_small:
+                    return await compute_inline(self._connection, job, options), None
+                return await Transfer(self._connection, job, options).run()
 
 
-def _checked_timeout(timeout: float | None) -> float | None:
-    if timeout is not None and not timeout > 0:
-        raise ParameterError(f"timeout is {timeout}, it must be more than 0 seconds")
-    return timeout
+def _checked_outs(out: Outs, job: Job) -> Sequence[AnyArray | None]:
+    outs = (out,) if out is None or isinstance(out, np.ndarray) else tuple(out)
+    if len(outs) > len(job.results):
+        raise ParameterError(f"out has {len(outs)} arrays for {len(job.results)} expressions")
+    for array, type in zip(outs, job.results, strict=False):
+        if array is not None:
+            check_out(array, type)
+    return outs

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.metadata import version
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final, Protocol, Self, TypeAlias, TypeVar
 
 import grpc.aio
+from google.protobuf.message import DecodeError
 
+from arraymill._address import is_same_host
 from arraymill._errors import arraymill_errors
-from arraymill_proto.errors import ConnectionFailedError, DeadlineError, IncompatibleServerError
+from arraymill._fork import check_process
+from arraymill_proto.errors import ConnectionFailedError, DeadlineError, IncompatibleServerError, InternalError
 from arraymill_proto.limits import MESSAGE_BYTES, OLDEST_PROTOCOL, PROTOCOL
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -31,19 +35,28 @@ _OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+_DIRECT: Final = ("grpc.enable_http_proxy", 0)
+"""For servers of this machine: a proxy from the environment cannot reach them."""
 
-class _Serializable(Protocol):
+
+class Message(Protocol):
     def SerializeToString(self) -> bytes: ...  # noqa: N802  # protobuf's name
 
 
-Answer = TypeVar("Answer")
+class _Answer(Protocol):
+    @classmethod
+    def FromString(cls, s: bytes, /) -> Self: ...  # noqa: N802  # protobuf's name
+
+
+Answer = TypeVar("Answer", bound=_Answer)
 
 
 class Connection:
     """A channel of its own: clients do not share connections.
 
     The first call asks the server for its information: that proves that a server is there, and checks its protocol.
-    All concurrent callers share that one question.
+    All concurrent callers share that one question. It is asked again after the connection was lost: another version
+    of the server may have taken its place.
     """
 
     def __init__(self, address: str, *, connect_timeout: float) -> None:
@@ -73,49 +86,72 @@ class Connection:
         """
         if self._check is None or (self._check.done() and (self._check.cancelled() or self._check.exception())):
             self._check = asyncio.create_task(self._ask())
-        return await asyncio.shield(self._check)
+        with self.errors():
+            return await asyncio.shield(self._check)
 
-    async def call(self, method: str, request: _Serializable, answer: type[Answer], timeout: float | None) -> Answer:
+    async def call(self, method: str, request: Message, answer: type[Answer], timeout: float | None) -> Answer:
         """Make a unary call; cancelling it cancels the call.
 
         Raises:
             ArraymillError: What the server or the connection has to say.
         """
-        with arraymill_errors(self.address):
-            stub: Any = self._open().unary_unary(
-                _SERVICE + method,
-                request_serializer=type(request).SerializeToString,
-                response_deserializer=answer.FromString,  # type: ignore[attr-defined]
-            )
-            response: Answer = await stub(request, timeout=timeout)
-            return response
+        with self.errors():
+            stub: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._open().unary_unary(_SERVICE + method)
+            message = await stub(request.SerializeToString(), timeout=timeout)
+        try:
+            return answer.FromString(message)
+        except DecodeError as exc:
+            raise self.garbled(method) from exc
 
     def stream(self, method: str, timeout: float | None) -> RawStream:
-        """Open a bidirectional stream of raw messages."""
-        with arraymill_errors(self.address):
-            stub: Any = self._open().stream_stream(
-                _SERVICE + method, request_serializer=None, response_deserializer=None
-            )
-            call: RawStream = stub(timeout=timeout)
-            return call
+        """Open a bidirectional stream of raw messages; use it under `errors`."""
+        stub: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._open().stream_stream(_SERVICE + method)
+        return stub(timeout=timeout)
+
+    @contextmanager
+    def errors(self) -> Generator[None]:
+        """Turn what gRPC raises into exceptions of arraymill.
+
+        gRPC ends the calls of a channel that is closed by cancelling them; only a cancellation that somebody asked
+        the current task for passes through as one.
+        """
+        try:
+            with arraymill_errors(self.address):
+                yield
+        except asyncio.CancelledError as exc:
+            task = asyncio.current_task()
+            if self.is_closed and task is not None and not task.cancelling():
+                raise self._closed() from exc
+            raise
+        except ConnectionFailedError:
+            if self._check is not None and self._check.done():
+                self._check = None
+            raise
+
+    def garbled(self, method: str) -> InternalError:
+        """Return the error of an answer that is no message."""
+        return InternalError(f"the answer of {self.address} to {method} cannot be read; is it an arraymill server?")
 
     async def close(self) -> None:
-        """Close the channel; calls that are under way fail."""
+        """Close the channel; calls that are under way fail with ConnectionFailedError. Safe to call twice."""
         self.is_closed = True
         if self._check is not None:
             self._check.cancel()
             await asyncio.wait([self._check])
-            if not self._check.cancelled():
-                self._check.exception()
         if self._channel is not None:
             await self._channel.close()
 
     def _open(self) -> grpc.aio.Channel:
         if self.is_closed:
-            raise ConnectionFailedError(f"the client of {self.address} is closed")
+            raise self._closed()
+        check_process()
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self.address, options=_OPTIONS)
+            options = (*_OPTIONS, _DIRECT) if is_same_host(self.address) else _OPTIONS
+            self._channel = grpc.aio.insecure_channel(self.address, options=options)
         return self._channel
+
+    def _closed(self) -> ConnectionFailedError:
+        return ConnectionFailedError(f"the client of {self.address} is closed")
 
     async def _ask(self) -> pb.ServerInfo:
         try:
@@ -129,6 +165,8 @@ class Connection:
 def _check_protocol(info: pb.ServerInfo, address: str) -> None:
     if info.oldest_protocol <= PROTOCOL and info.protocol >= OLDEST_PROTOCOL:
         return
+    from importlib.metadata import version  # noqa: PLC0415  # costs a third of `import numpy`
+
     raise IncompatibleServerError(
         f"the server at {address} is arraymill {info.version} and speaks protocols {info.oldest_protocol} to "
         f"{info.protocol}; this is arraymill {version('arraymill')}, which speaks {OLDEST_PROTOCOL} to {PROTOCOL}: "

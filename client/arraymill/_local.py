@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import subprocess
 import sys
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from arraymill._client import AsyncClient
 from arraymill._sync import Client
 from arraymill_proto.errors import ArraymillError, ConnectionFailedError, ParameterError
 
+if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
+
 READY: Final = "arraymill ready:"
 """What the server's one line on stdout begins with."""
+
+START_SECONDS: Final = 60.0
+"""A server writes its whole arena before it is ready: about a second for each GiB, more where memory is scarce."""
 
 STOP_SECONDS: Final = 10.0
 """A private server has only our jobs; what still runs when we leave is cancelled. Beyond this it is killed."""
@@ -44,7 +50,7 @@ class Local:
             raise ParameterError(f"workers is {workers}, at least 1 is needed")
         self._workers = workers
         self._arena = str(arena)
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[str] | None = None
         self._client: Client | None = None
         self._async_client: AsyncClient | None = None
@@ -73,19 +79,19 @@ class Local:
 
     def _start(self) -> str:
         """Start the server; return its address once it is ready."""
+        from tempfile import TemporaryDirectory  # noqa: PLC0415  # `import arraymill` does not pay for it
+
         _check_installed()
-        self._folder = tempfile.TemporaryDirectory(prefix="arraymill-")  # mode 700
+        self._folder = TemporaryDirectory(prefix="arraymill-")  # mode 700
         address = f"unix:{Path(self._folder.name, 'socket')}"
         command = [sys.executable, "-m", "arraymill_server", "--listen", address, "--exit-on-stdin-eof"]
         command += ["--workers", str(self._workers), "--arena", self._arena, "--log-level", "warning"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        if not self._process.stdout.readline().startswith(READY):
-            code = self._process.wait()
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            _wait_ready(self._process)
+        except BaseException:
             self._stop()
-            raise ConnectionFailedError(
-                f"the private server did not start (exit code {code}); what it says on stderr tells why", exit_code=code
-            )
+            raise
         return address
 
     def _stop(self) -> None:
@@ -115,6 +121,17 @@ def local(workers: int = 2, arena: str | int = "256MiB") -> Local:
         ConnectionFailedError: On entering: it does not start.
     """
     return Local(workers, arena)
+
+
+def _wait_ready(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    if not select.select([process.stdout], [], [], START_SECONDS)[0]:
+        raise ConnectionFailedError(f"the private server was not ready within {START_SECONDS:g} s")
+    if not process.stdout.readline().startswith(READY):
+        code = process.wait(STOP_SECONDS)
+        raise ConnectionFailedError(
+            f"the private server did not start (exit code {code}); what it says on stderr tells why", exit_code=code
+        )
 
 
 def _check_installed() -> None:

@@ -9,24 +9,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import grpc.aio
 import numpy as np
 
 from arraymill._connection import Connection, RawStream
-from arraymill._errors import arraymill_errors
 from arraymill._graph import Job
 from arraymill._info import ArrayInfo, Progress, ProgressCallback, array_info, job_times
 from arraymill._layout import AnyArray
 from arraymill._sink import ResultSink
 from arraymill._source import ArraySource
 from arraymill_proto.codec import graph_to_pb, parse_response, type_from_pb
-from arraymill_proto.errors import InternalError
+from arraymill_proto.errors import DTypeError, FrameError, InternalError, ShapeError
 from arraymill_proto.frames import Envelope, FrameView, encode_frame
 from arraymill_proto.graph import ArrayType, Order
 from arraymill_proto.limits import FRAME_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
+
+MAX_WANTS: Final = 1 << 16
+"""Wants that may wait for their frames. A server asks for what it has memory for: a graph has at most 4,096 inputs, and
+of each a few blocks are wanted at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,12 @@ class Options:
     """Arrays to fill, by output; shorter than the outputs where there are none."""
     progress: ProgressCallback | None = None
     keep: pb.Keep | None = None
+    """Keep the value on the server instead of fetching it."""
+    frame_bytes: int = FRAME_BYTES
+    """Largest frame to send."""
 
     def out(self, index: int) -> AnyArray | None:
+        """Return the array to fill with an output."""
         return self.outs[index] if index < len(self.outs) else None
 
 
@@ -62,7 +69,7 @@ class Transfer:
         self._connection = connection
         self._job = job
         self._options = options
-        self._wants: asyncio.Queue[pb.Want] = asyncio.Queue()
+        self._wants: asyncio.Queue[pb.Want] = asyncio.Queue(MAX_WANTS)
         self._sources: dict[tuple[int, Order], ArraySource] = {}
         self._state = _State()
 
@@ -75,57 +82,62 @@ class Transfer:
         Raises:
             ArraymillError: What the server or the connection has to say.
         """
-        with arraymill_errors(self._connection.address):
+        with self._connection.errors():
             call = self._connection.stream("Run", self._options.timeout)
             reader = asyncio.ensure_future(self._read_all(call))
             writer = asyncio.ensure_future(self._write_all(call))
             try:
                 await asyncio.wait([reader, writer], return_when=asyncio.FIRST_COMPLETED)
-                if writer.done() and not reader.done():
-                    await self._explain(reader, writer)
+                if not reader.done():
+                    _check_writer(writer)
                 await reader
             finally:
                 await _end(call, reader, writer)
         return self._results()
 
-    async def _explain(self, reader: asyncio.Future[None], writer: asyncio.Future[None]) -> None:
-        """Writing failed: the reason is the server's status, unless it is our own."""
-        error = writer.exception()
-        if isinstance(error, (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError)):
-            await reader
-        elif error is not None:
-            raise error
-
     # ------------------------------------------------------------------ writing
 
     async def _write_all(self, call: RawStream) -> None:
+        """Answer wants for ever; the end of the job ends it."""
         start = pb.Start(graph=graph_to_pb(self._job.graph), keep=self._options.keep)
         await call.write(pb.RunRequest(start=start).SerializeToString())
         while True:
-            want = await self._wants.get()
-            source = self._source(want.index, tuple(want.order))
-            for offset, data in source.frames(want.offset, want.length, FRAME_BYTES):
-                await call.write(encode_frame(want.want, want.index, offset, data, Envelope.REQUEST))
+            await self._answer(await self._wants.get(), call)
+
+    async def _answer(self, want: pb.Want, call: RawStream) -> None:
+        source = self._source(want.index, tuple(want.order))
+        for offset, data in source.frames(want.offset, want.length, self._options.frame_bytes):
+            await call.write(encode_frame(want.want, want.index, offset, data, Envelope.REQUEST))
 
     def _source(self, index: int, order: Order) -> ArraySource:
-        if index >= len(self._job.inputs):
-            raise InternalError(f"the server asked for input {index} of {len(self._job.inputs)}")
         key = (index, order)
         if key not in self._sources:
-            self._sources[key] = ArraySource(self._job.inputs[index], order or None)
+            if index >= len(self._job.inputs):
+                raise InternalError(f"the server asked for input {index} of {len(self._job.inputs)}")
+            array = self._job.inputs[index]
+            if order and sorted(order) != list(range(array.ndim)):
+                raise InternalError(f"the server asked for an array of {array.ndim} dimensions in the order {order}")
+            self._sources[key] = ArraySource(array, order)
         return self._sources[key]
 
     # ------------------------------------------------------------------ reading
 
     async def _read_all(self, call: RawStream) -> None:
-        while (message := await call.read()) is not grpc.aio.EOF:
-            response = parse_response(message)  # type: ignore[arg-type]  # EOF's type says nothing
-            if isinstance(response, FrameView):
-                self._place(response)
-            else:
-                self._take(response)
+        while isinstance(message := await call.read(), bytes):
+            self._receive(message)
+            del message  # up to 1 MiB, which would otherwise stay until the next message
         if self._state.done is None:
             raise InternalError(f"the server at {self._connection.address} ended the job without a result")
+
+    def _receive(self, message: bytes) -> None:
+        try:
+            response = parse_response(message)
+        except FrameError as exc:
+            raise self._connection.garbled("Run") from exc
+        if isinstance(response, FrameView):
+            self._place(response)
+        else:
+            self._take(response)
 
     def _place(self, frame: FrameView) -> None:
         if frame.index >= len(self._state.sinks):
@@ -136,12 +148,12 @@ class Transfer:
         state = self._state
         match response.WhichOneof("message"):
             case "want":
-                self._wants.put_nowait(response.want)
+                self._want(response.want)
             case "accepted":
                 state.blocks = response.accepted.blocks
                 self._report()
             case "header":
-                state.sinks = [self._sink(index, result) for index, result in enumerate(response.header.results)]
+                state.sinks = self._open_sinks(response.header)
             case "progress":
                 state.received_bytes = response.progress.received_bytes
                 state.blocks_done = response.progress.blocks_done
@@ -154,16 +166,22 @@ class Transfer:
             case _:
                 pass  # a message of a later version
 
+    def _want(self, want: pb.Want) -> None:
+        try:
+            self._wants.put_nowait(want)
+        except asyncio.QueueFull:
+            raise InternalError(f"the server asked for more than {MAX_WANTS:,} ranges at once") from None
+
+    def _open_sinks(self, header: pb.ResultHeader) -> list[ResultSink]:
+        if len(header.results) != len(self._job.results):
+            raise InternalError(f"the server announced {len(header.results)} results of {len(self._job.results)}")
+        return [self._sink(index, result) for index, result in enumerate(header.results)]
+
     def _sink(self, index: int, result: pb.Result) -> ResultSink:
-        type, expected = type_from_pb(result.type), self._job.results[index]
-        if type != expected:
-            raise InternalError(
-                f"the server computes {_text(type)} where {_text(expected)} was expected: do the two use the same "
-                "version of NumPy?"
-            )
         out = self._options.out(index)
         shares = out is not None and any(np.may_share_memory(out, array) for array in self._job.inputs)
-        return ResultSink(type, tuple(result.order) or None, out=out, detached=shares)
+        type, order = announced(result, self._job.results[index])
+        return ResultSink(type, order, out=out, detached=shares)
 
     def _report(self) -> None:
         if self._options.progress is not None:
@@ -173,8 +191,43 @@ class Transfer:
 
     def _results(self) -> tuple[list[Any], ArrayInfo | None]:
         done = self._state.done
-        kept = array_info(done.array) if done is not None and done.HasField("array") else None
-        return [sink.finish() for sink in self._state.sinks], kept
+        if self._options.keep is None:
+            if len(self._state.sinks) != len(self._job.results):
+                raise InternalError(f"the server at {self._connection.address} ended the job without a result")
+            return [sink.finish() for sink in self._state.sinks], None
+        if done is None or not done.HasField("array"):
+            raise InternalError(f"the server at {self._connection.address} did not say what it keeps")
+        return [], array_info(done.array)
+
+
+def announced(result: pb.Result | pb.InlineArray, expected: ArrayType) -> tuple[ArrayType, Order | None]:
+    """Return the type of a result and the order of axes in which its bytes come.
+
+    Raises:
+        InternalError: Another type than the expression has, or no type or order at all.
+    """
+    order = tuple(result.order)
+    try:
+        type = type_from_pb(result.type)
+    except (DTypeError, ShapeError) as exc:
+        raise InternalError(f"the server announced a result that is no array: {exc}") from exc
+    if type != expected:
+        raise InternalError(
+            f"the server computes {_text(type)} where {_text(expected)} was expected: do the two use the same version "
+            "of NumPy?"
+        )
+    if order and sorted(order) != list(range(type.ndim)):
+        raise InternalError(f"the server announced a result of {type.ndim} dimensions in the order {order}")
+    return type, order or None
+
+
+def _check_writer(writer: asyncio.Future[None]) -> None:
+    """Raise what ended the writer, unless the stream broke: then the reader knows the reason."""
+    error = writer.exception()
+    if error is not None and not isinstance(
+        error, (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError)
+    ):
+        raise error
 
 
 async def _end(call: RawStream, *tasks: asyncio.Future[None]) -> None:

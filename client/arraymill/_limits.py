@@ -1,0 +1,65 @@
+"""What bounds a client's calls: how many at once, and how long each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+from arraymill_proto.errors import DeadlineError, ParameterError
+
+Remaining: TypeAlias = Callable[[], float | None]
+"""Tells the seconds that are left, None when there is no limit."""
+
+
+class Slots:
+    """Lets so many jobs run at once; the others wait in the order in which they came."""
+
+    def __init__(self, count: int) -> None:
+        self._free = asyncio.Semaphore(count)
+        self.running = 0
+        self.waiting = 0
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncGenerator[None]:
+        """Wait for a slot and hold it; cancelling the wait leaves the line."""
+        self.waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self.waiting -= 1
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+            self._free.release()
+
+
+@asynccontextmanager
+async def within(seconds: float | None) -> AsyncGenerator[Remaining]:
+    """Cancel the block when it takes longer.
+
+    Raises:
+        DeadlineError: It did.
+    """
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            end = limit.when()
+            yield lambda: None if end is None else max(end - asyncio.get_running_loop().time(), 0.0)
+    except TimeoutError as exc:
+        if isinstance(exc, DeadlineError):
+            raise
+        raise DeadlineError(f"the deadline of {seconds:g} s passed before the answer came") from exc
+
+
+def checked_seconds(name: str, seconds: float | None) -> float | None:
+    """Return a number of seconds that makes sense.
+
+    Raises:
+        ParameterError: It is not more than 0.
+    """
+    if seconds is not None and not seconds > 0:
+        raise ParameterError(f"{name} is {seconds}, it must be more than 0 seconds", parameter=name)
+    return seconds
