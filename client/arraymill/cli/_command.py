@@ -14,11 +14,11 @@ import click
 
 from arraymill.cli._arrays import delete, get, list_arrays, put
 from arraymill.cli._compute import REDUCTIONS, compute, transform
-from arraymill.cli._demo_command import demo
 from arraymill.cli._errors import InputError, MissingExtraError
 from arraymill.cli._exit_codes import MEANINGS, ExitCode, exit_code
 from arraymill.cli._server import health, info, serve
 from arraymill.cli._session import TerminatedError
+from arraymill.cli.demo._command import demo
 from arraymill_proto.errors import ArraymillError
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items())

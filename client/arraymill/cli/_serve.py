@@ -29,8 +29,20 @@ def serve(arguments: Sequence[str]) -> NoReturn:
     Raises:
         MissingExtraError: A package that it needs is not installed.
     """
-    missing = next((name for name in PACKAGES if find_spec(name) is None), None)
-    if missing is not None:
-        raise MissingExtraError("the server", missing, "server")
+    require_server("the server")
     # -P: a module in the current directory must not hide one of the server's.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "arraymill_server", *arguments])
+
+
+def require_server(purpose: str) -> None:
+    """Check that a server could be started.
+
+    Args:
+        purpose: What needs it, for the message.
+
+    Raises:
+        MissingExtraError: A package is not installed.
+    """
+    missing = next((name for name in PACKAGES if find_spec(name) is None), None)
+    if missing is not None:
+        raise MissingExtraError(purpose, missing, "server")

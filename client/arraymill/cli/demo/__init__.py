@@ -1,0 +1,1 @@
+"""`arraymill demo`: jobs on real data with a private server, every answer checked against NumPy."""
