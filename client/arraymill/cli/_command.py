@@ -77,10 +77,10 @@ def run(arguments: Sequence[str]) -> int:
     try:
         ended = command.main(list(arguments), prog_name="arraymill", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of our output has gone; Python must not fail again when it flushes at exit.
+    except (BrokenPipeError, SystemExit):  # click turns the former into the latter, and into nothing else
+        # Python must not fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
+        return ExitCode.BROKEN_PIPE
     except (Exception, KeyboardInterrupt, asyncio.CancelledError) as exc:
         if "--traceback" in arguments:
             traceback.print_exc()

@@ -50,7 +50,7 @@ def _power_bits(base: int, exponent: int) -> int:
 
 
 def _shift_bits(value: int, count: int) -> int:
-    return value.bit_length() + count if count > 0 else 0
+    return value.bit_length() + count if value and count > 0 else 0
 
 
 _ESTIMATES: Final[dict[str, Callable[[int, int], int]]] = {"pow": _power_bits, "lshift": _shift_bits}

@@ -32,6 +32,7 @@ class ExitCode(IntEnum):
     DEADLINE = 6
     MISSING = 7
     INTERRUPTED = 130
+    BROKEN_PIPE = 141
     TERMINATED = 143
 
 
@@ -45,6 +46,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.DEADLINE: "the timeout passed; the server has stopped the job",
     ExitCode.MISSING: "a package of an extra is not installed",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); the job is cancelled",
+    ExitCode.BROKEN_PIPE: "the reader of the output has gone",
     ExitCode.TERMINATED: "terminated (SIGTERM); the job is cancelled",
 }
 """What the help says of each code."""

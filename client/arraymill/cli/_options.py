@@ -43,8 +43,9 @@ def connected(function: Callable[..., None]) -> Callable[..., None]:
 
 def read_axis(text: str) -> int | tuple[int, ...]:
     """Read an axis, or several separated by commas."""
+    inner = text.strip("() ,")
     try:
-        axes = tuple(int(part) for part in text.strip("() ,").split(",") if text)
+        axes = tuple(map(int, inner.split(","))) if inner else ()
     except ValueError:
         raise click.BadParameter(f"{text!r} is no axis: give a number, or several as 0,1") from None
     return axes[0] if len(axes) == 1 else axes

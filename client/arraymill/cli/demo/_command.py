@@ -65,7 +65,7 @@ def demo(workers: int | None, arena: str, every: str, png: Path | None) -> int:
     if png is not None and show.poster is not None:
         write_png(png, show.poster)
         console.print(f"{png}: {PNG_SIZE[1]} × {PNG_SIZE[0]} pixels", markup=False)
-    return _conclude(console, show.steps)
+    return conclude(console, show.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,8 @@ async def _run(earth: Earth, workers: int, arena: str, tell: Callable[[str], Non
     return _Show(tour.steps, findings, picture, poster)
 
 
-def _conclude(console: Console, steps: list[Step]) -> int:
+def conclude(console: Console, steps: list[Step]) -> int:
+    """Print the verdict and return the exit code."""
     wrong = [step.title for step in steps if not step.is_right]
     jobs = sum(step.jobs for step in steps)
     if wrong:

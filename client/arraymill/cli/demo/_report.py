@@ -81,8 +81,8 @@ def _degrees(value: float, positive: str, negative: str) -> str:
 
 
 def print_picture(console: Console, shares: Shares) -> None:
-    """Print the land: in colour on a terminal, in plain characters elsewhere."""
-    if console.is_terminal:
+    """Print the land: in colour on a terminal that has enough colours, in plain characters elsewhere."""
+    if console.color_system in {"truecolor", "256"}:
         console.print(half_blocks(shares), soft_wrap=True)
     else:
         for line in shade(shares):

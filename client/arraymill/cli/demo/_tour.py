@@ -118,7 +118,7 @@ class Tour:
 
         cells = await self._one("area of land (fused)", total, expected)
         rows, columns = sea.shape
-        cell_km2 = (CIRCUMFERENCE_KM / 2 / rows) * (CIRCUMFERENCE_KM / columns)
+        cell_km2: float = (CIRCUMFERENCE_KM / 2 / rows) * (CIRCUMFERENCE_KM / columns)
         return cell_km2 * float(cells)
 
     async def _fill_grid(self) -> Shares:
@@ -209,5 +209,6 @@ def relative_difference(answer: Any, right: Any) -> float:
         return np.inf
     if np.array_equal(given, wanted, equal_nan=True):
         return 0.0
-    gap = float(np.abs(given - wanted).max() / max(float(np.abs(wanted).max()), np.finfo(np.float64).tiny))
+    with np.errstate(all="ignore"):
+        gap = float(np.abs(given - wanted).max() / max(float(np.abs(wanted).max()), np.finfo(np.float64).tiny))
     return gap if np.isfinite(gap) else np.inf
