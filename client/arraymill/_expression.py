@@ -38,7 +38,7 @@ class Stored:
     slices: tuple[Slice, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Applied:
     """An operation of the catalogue on operands."""
 
@@ -47,6 +47,9 @@ class Applied:
     args: tuple[Term, ...]
     params: Mapping[str, Any]
     """Plain values, and terms for the names in ARRAY_PARAMS."""
+
+    def __repr__(self) -> str:
+        return f"<Applied {describe(self)}>"  # without recursion: expressions may be thousands deep
 
     def operands(self) -> Iterator[Term]:
         """All terms that this node reads: its arguments, then its array-valued parameters."""

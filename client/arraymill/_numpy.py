@@ -52,8 +52,8 @@ def canonical(name: str) -> str:
 def power(base: Lazy, exponent: object) -> Applied:
     """Apply the operator **, which takes exact short cuts for some Python scalars, unlike np.power."""
     kind = expression_of(base).type.dtype.kind
-    short_cuts = _POWERS.get((kind, type(exponent)), {})
-    name = short_cuts.get(exponent)
+    short_cuts = _POWERS.get((kind, type(exponent)))
+    name = short_cuts.get(exponent) if short_cuts else None  # other exponents need not be hashable
     return apply("power", (base, exponent), {}) if name is None else apply(name, (base,), {})
 
 
@@ -65,7 +65,9 @@ def on_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[object], kwargs: Map
         ArraymillError: What NumPy would raise for these operands.
     """
     name = ufunc.__name__
-    if getattr(np, name, None) is not ufunc or name not in OPERATIONS:
+    if getattr(np, name, None) is not ufunc:
+        raise _not_computed(name)
+    if name not in OPERATIONS:
         raise _not_computed(f"np.{name}")
     given = dict(kwargs)
     if given.pop("out", None) is not None:
