@@ -16,7 +16,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
 from google.rpc.status_pb2 import Status
-from grpc_status.rpc_status import to_status
+from grpc_status.rpc_status import (
+    to_status,  # pyright: ignore[reportUnknownVariableType]  # the stubs do not know google.rpc
+)
 
 from arraymill_proto.errors import (
     DOMAIN,
