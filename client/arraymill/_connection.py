@@ -29,7 +29,6 @@ _OPTIONS: Final = (
     ("grpc.keepalive_timeout_ms", 10_000),
     # A server that restarts is ready within 2 s; by default calls would fail at once for up to 120 s.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # Clients do not share connections: closing one must not touch another.
     ("grpc.use_local_subchannel_pool", 1),
@@ -37,6 +36,10 @@ _OPTIONS: Final = (
 
 _DIRECT: Final = ("grpc.enable_http_proxy", 0)
 """For servers of this machine: a proxy from the environment cannot reach them."""
+
+
+_LONGEST_ATTEMPT: Final = 3600.0
+"""Seconds; keeps the milliseconds within gRPC's 32 bits."""
 
 
 class Message(Protocol):
@@ -146,7 +149,9 @@ class Connection:
             raise self._closed()
         check_process()
         if self._channel is None:
-            options = (*_OPTIONS, _DIRECT) if is_same_host(self.address) else _OPTIONS
+            # Despite its name this is how long one attempt to connect may take, and slow links need it.
+            attempt = ("grpc.min_reconnect_backoff_ms", int(1000 * min(self._connect_timeout, _LONGEST_ATTEMPT)))
+            options = (*_OPTIONS, attempt, _DIRECT) if is_same_host(self.address) else (*_OPTIONS, attempt)
             self._channel = grpc.aio.insecure_channel(self.address, options=options)
         return self._channel
 
