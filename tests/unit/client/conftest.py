@@ -1,0 +1,30 @@
+"""A fake server and a client of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+from unit.client.fake_server import FakeServer, fake_server
+
+from arraymill import AsyncClient
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[FakeServer]:
+    async with fake_server() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def mill(server: FakeServer) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(server.address) as mill:
+        yield mill
+
+
+@pytest_asyncio.fixture
+async def streaming(server: FakeServer) -> AsyncIterator[AsyncClient]:
+    """A client that streams the smallest array too."""
+    server.info.unary_bytes = 0
+    async with AsyncClient(server.address) as mill:
+        yield mill

@@ -1,0 +1,283 @@
+"""A server for tests of the client: speaks the pull protocol with NumPy, or misbehaves as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeAlias
+
+import grpc
+import grpc.aio
+import numpy as np
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from numpy.typing import NDArray
+from unit.client.evaluate import evaluate
+
+from arraymill_proto.codec import dtype_to_pb, graph_from_pb, type_to_pb
+from arraymill_proto.errors import DOMAIN, STATUS, ArraymillError
+from arraymill_proto.graph import ArrayType, Graph, Input
+from arraymill_proto.limits import FRAME_BYTES, MESSAGE_BYTES, UNARY_BYTES
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Values: TypeAlias = "list[NDArray[Any]]"
+
+SERVICE = "arraymill.v1.Arraymill"
+
+
+class Session:
+    """One Run stream as its server sees it."""
+
+    def __init__(self, server: FakeServer, context: Context) -> None:
+        self.server = server
+        self.context = context
+        self.start = pb.Start()
+        self.frames: list[pb.Frame] = []
+        """All that came."""
+        self._wants = 0
+
+    @property
+    def graph(self) -> Graph:
+        return graph_from_pb(self.start.graph)
+
+    @property
+    def inputs(self) -> list[Input]:
+        return [node for node in self.graph.nodes if isinstance(node, Input)]
+
+    async def send(self, **message: Any) -> None:
+        await self.context.write(pb.RunResponse(**message).SerializeToString())
+
+    async def accept(self, blocks: int = 1) -> None:
+        await self.send(accepted=pb.Accepted(job_id="job", blocks=blocks))
+
+    async def want(self, index: int, offset: int, length: int, order: Sequence[int] = ()) -> int:
+        """Ask for a range; return the want's number."""
+        self._wants += 1
+        await self.send(want=pb.Want(want=self._wants, index=index, offset=offset, length=length, order=order))
+        return self._wants
+
+    async def receive(self, length: int) -> bytes:
+        """Read frames until so many bytes are there."""
+        data = b""
+        while len(data) < length:
+            message = await self.context.read()
+            assert isinstance(message, bytes), "the client has stopped sending"
+            self.frames.append(pb.RunRequest.FromString(message).frame)
+            data += self.frames[-1].data
+        return data
+
+    async def fetch(self, index: int, piece: int = 1 << 20, order: Sequence[int] | None = None) -> NDArray[Any]:
+        """Ask for a whole input, one want at a time."""
+        node = self.inputs[index]
+        asked = tuple(node.order or ()) if order is None else tuple(order)
+        axes = asked or tuple(range(len(node.shape)))
+        shape = [node.shape[axis] for axis in axes]
+        nbytes = int(np.prod(shape)) * node.dtype.itemsize
+        data = b""
+        for offset in range(0, nbytes, piece):
+            length = min(piece, nbytes - offset)
+            await self.want(index, offset, length, asked)
+            data += await self.receive(length)
+        return np.frombuffer(data, node.dtype).reshape(shape).transpose(np.argsort(axes) if axes else None)
+
+    async def fetch_all(self, piece: int = 1 << 20) -> Values:
+        return [await self.fetch(index, piece) for index in range(len(self.inputs))]
+
+    async def header(self, values: Values, order: Sequence[int] = ()) -> None:
+        results = [pb.Result(type=type_to_pb(ArrayType(x.shape, x.dtype)), order=order) for x in values]
+        await self.send(header=pb.ResultHeader(results=results))
+
+    async def frame(self, index: int, offset: int, data: bytes) -> None:
+        await self.send(frame=pb.Frame(index=index, offset=offset, data=data))
+
+    async def results(self, values: Values, order: Sequence[int] = (), frame_bytes: int = FRAME_BYTES) -> None:
+        """Send all results, the last frame first."""
+        for index, value in enumerate(values):
+            data = (value.transpose(order) if order else value).tobytes()
+            for offset in reversed(range(0, len(data), frame_bytes)):
+                await self.frame(index, offset, data[offset : offset + frame_bytes])
+
+    async def done(self, array: pb.ArrayInfo | None = None) -> None:
+        await self.send(done=pb.Done(times=pb.JobTimes(total=1.0, received_bytes=7, blocks=1), array=array))
+
+    async def answer(self, values: Values) -> None:
+        """End the job well."""
+        await self.header(values)
+        await self.results(values)
+        await self.done()
+
+
+async def honest(session: Session) -> None:
+    """Do what a server does."""
+    await session.accept()
+    inputs = await session.fetch_all()
+    values = session.server.values(session.graph, inputs)
+    if session.start.HasField("keep"):
+        await session.done(session.server.keep(values[0], session.start.keep.name))
+    else:
+        await session.answer(values)
+
+
+class FakeServer:
+    """Serves the methods of the contract.
+
+    Attributes:
+        run: What a Run stream does after Start.
+        info: What GetServerInfo answers.
+        raw: Answers of unary methods that replace the honest ones, as bytes.
+        failures: Errors of unary methods that replace their answers.
+        calls: How often each method was called.
+        arrays: The resident arrays, by id.
+        hangs: For `run` to set when it has reached the point of the test.
+        cancelled: Set when a Run stream was cancelled.
+    """
+
+    def __init__(self) -> None:
+        self.run: Callable[[Session], Awaitable[None]] = honest
+        self.info = pb.ServerInfo(
+            version="9.9", protocol=1, oldest_protocol=1, frame_bytes=FRAME_BYTES, unary_bytes=UNARY_BYTES
+        )
+        self.raw: dict[str, bytes] = {}
+        self.failures: dict[str, ArraymillError] = {}
+        self.calls: Counter[str] = Counter()
+        self.arrays: dict[str, NDArray[Any]] = {}
+        self.sessions: list[Session] = []
+        self.hangs = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.port = 0
+        self._server: grpc.aio.Server | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def start(self) -> Self:
+        options = [("grpc.max_receive_message_length", MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
+        self._server = grpc.aio.server(options=options)
+        unary = {
+            "GetServerInfo": self._info,
+            "Compute": self._compute,
+            "ListArrays": self._list,
+            "DescribeArray": self._describe,
+            "DeleteArray": self._delete,
+        }
+        handlers: dict[str, Any] = {
+            name: grpc.unary_unary_rpc_method_handler(self._unary(name, method)) for name, method in unary.items()
+        }
+        handlers["Run"] = grpc.stream_stream_rpc_method_handler(self._run)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await self._server.start()
+        return self
+
+    async def stop(self) -> None:
+        """Break every connection."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(None)
+
+    def values(self, graph: Graph, inputs: Values) -> Values:
+        native = [x.astype(x.dtype.newbyteorder("=")) for x in inputs]
+        return [np.asarray(value) for value in evaluate(graph, tuple(native), self.arrays)]
+
+    def keep(self, value: NDArray[Any], name: str) -> pb.ArrayInfo:
+        id = name or f"id{len(self.arrays)}"
+        self.arrays[id] = value
+        return self._described(id)
+
+    # ------------------------------------------------------------------ methods
+
+    def _unary(self, name: str, method: Callable[[bytes], Any]) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        async def handler(request: bytes, context: Context) -> bytes:
+            self.calls[name] += 1
+            if name in self.failures:
+                await fail(context, self.failures[name])
+            return self.raw[name] if name in self.raw else method(request).SerializeToString()
+
+        return handler
+
+    async def _run(self, _: Any, context: Context) -> None:
+        self.calls["Run"] += 1
+        session = Session(self, context)
+        self.sessions.append(session)
+        try:
+            message = await context.read()
+            assert isinstance(message, bytes)
+            session.start.CopyFrom(pb.RunRequest.FromString(message).start)
+            await self.run(session)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+    def _info(self, _: bytes) -> pb.ServerInfo:
+        return self.info
+
+    def _compute(self, request: bytes) -> pb.ComputeResponse:
+        graph = graph_from_pb(pb.ComputeRequest.FromString(request).graph)
+        values = self.values(graph, [_inline(node) for node in graph.nodes if isinstance(node, Input)])
+        results = [
+            pb.InlineArray(type=type_to_pb(ArrayType(value.shape, value.dtype)), data=value.tobytes())
+            for value in values
+        ]
+        return pb.ComputeResponse(results=results, times=pb.JobTimes(total=1.0, blocks=3))
+
+    def _list(self, request: bytes) -> pb.ListArraysResponse:
+        """Pages of two."""
+        first = int(pb.ListArraysRequest.FromString(request).page_token or 0)
+        ids = list(self.arrays)
+        token = str(first + 2) if first + 2 < len(ids) else ""
+        return pb.ListArraysResponse(arrays=map(self._described, ids[first : first + 2]), next_page_token=token)
+
+    def _describe(self, request: bytes) -> pb.ArrayInfo:
+        return self._described(pb.DescribeArrayRequest.FromString(request).id)
+
+    def _delete(self, request: bytes) -> pb.DeleteArrayResponse:
+        del self.arrays[pb.DeleteArrayRequest.FromString(request).id]
+        return pb.DeleteArrayResponse()
+
+    def _described(self, id: str) -> pb.ArrayInfo:
+        value = self.arrays[id]
+        type = pb.ArrayType(dtype=dtype_to_pb(value.dtype), shape=value.shape)
+        return pb.ArrayInfo(id=id, name=f"name of {id}", type=type, bytes=value.nbytes, ttl_seconds=60.0)
+
+
+def _inline(node: Input) -> NDArray[Any]:
+    assert node.inline is not None
+    axes = node.order or tuple(range(len(node.shape)))
+    flat = np.frombuffer(bytes(node.inline), node.dtype)
+    return flat.reshape([node.shape[axis] for axis in axes]).transpose(np.argsort(axes) if axes else None)
+
+
+@asynccontextmanager
+async def fake_server() -> AsyncGenerator[FakeServer]:
+    """A running server."""
+    server = await FakeServer().start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+async def fail(context: Context, error: ArraymillError) -> None:
+    """End a call as a server does, with google.rpc.ErrorInfo."""
+    metadata = (("grpc-status-details-bin", status_bytes(error)),)
+    await context.abort(grpc.StatusCode[STATUS[error.reason]], error.message, trailing_metadata=metadata)
+
+
+def status_bytes(error: ArraymillError, domain: str = DOMAIN, retry_seconds: float | None = None) -> bytes:
+    """A serialized google.rpc.Status that explains an error."""
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=domain, metadata=error.details)
+    details: list[error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo] = [info]
+    if retry_seconds is not None:
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(int(retry_seconds * 1000))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    packed = [any_pb2.Any() for _ in details]
+    for target, detail in zip(packed, details, strict=True):
+        target.Pack(detail)
+    code: int = grpc.StatusCode[STATUS[error.reason]].value[0]
+    serialized: bytes = status_pb2.Status(code=code, message=error.message, details=packed).SerializeToString()
+    return serialized
