@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(*options: str, workers: int = 2, arena: str = "128MiB") -> Iterator[RunningServer]:
+def running_server(*options: str, workers: int = 2, arena: str = "128MiB") -> Generator[RunningServer]:
     """Start a server on a free port of the loopback interface; stop it by SIGTERM and expect exit code 0."""
     command = [sys.executable, "-m", "arraymill_server", "--workers", str(workers), "--arena", arena]
     if "--listen" not in options:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -23,7 +23,7 @@ FRAME_BYTES = 1 << 20
 
 
 @asynccontextmanager
-async def channel_to(address: str) -> AsyncIterator[grpc.aio.Channel]:
+async def channel_to(address: str) -> AsyncGenerator[grpc.aio.Channel]:
     """A channel with gRPC's own limits."""
     async with grpc.aio.insecure_channel(address, options=[("grpc.max_send_message_length", -1)]) as channel:
         yield channel
@@ -31,7 +31,8 @@ async def channel_to(address: str) -> AsyncIterator[grpc.aio.Channel]:
 
 def open_run(channel: grpc.aio.Channel, timeout: float = 60.0) -> Call:
     """Open a Run stream without sending anything."""
-    return channel.stream_stream(RUN, request_serializer=None, response_deserializer=None)(timeout=timeout)
+    make: Any = channel.stream_stream
+    return make(RUN, request_serializer=None, response_deserializer=None)(timeout=timeout)
 
 
 def start_message(graph: Graph, keep: pb.Keep | None = None) -> bytes:

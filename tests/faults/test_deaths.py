@@ -27,6 +27,10 @@ def workers_of(server: RunningServer) -> list[psutil.Process]:
     return [child for process in psutil.Process(server.pid).children() for child in process.children()]
 
 
+def _shared_memory() -> set[Path]:
+    return set(Path("/dev/shm").iterdir())
+
+
 def _is_alive(process: psutil.Process) -> bool:
     """A zombie is dead: whoever has inherited it has not asked for its exit code yet."""
     try:
@@ -61,14 +65,14 @@ async def test_fifty_workers_killed_under_load() -> None:
 
 
 async def test_a_killed_server_leaves_nothing() -> None:
-    shared = set(Path("/dev/shm").iterdir())
+    shared = _shared_memory()
     with running_server("--log-level", "error") as server:
         family = psutil.Process(server.pid).children(recursive=True)
         assert len(family) >= 3
         async with am.AsyncClient(server.address) as mill:
             job = asyncio.ensure_future(mill.sum(np.ones(64 << 20, np.int8)))
-            while (await mill.info()).running_jobs == 0 and not job.done():
-                await asyncio.sleep(0.001)
+            while (await mill.info()).running_jobs == 0:
+                assert not job.done(), "the job ended before it was seen running"
             server.process.kill()
             with pytest.raises(am.ConnectionFailedError, match=server.address):
                 await job
@@ -76,7 +80,7 @@ async def test_a_killed_server_leaves_nothing() -> None:
                 await mill.sum(np.ones(10))
         _, left = psutil.wait_procs(family, timeout=1.0)
         assert not [process for process in left if _is_alive(process)]
-        assert set(Path("/dev/shm").iterdir()) <= shared
+        assert _shared_memory() <= shared
 
 
 def test_a_killed_client_costs_nothing() -> None:

@@ -43,7 +43,9 @@ async def channel(server: RunningServer) -> AsyncIterator[grpc.aio.Channel]:
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     """The stable reason in the error's details."""
     metadata = dict(error.trailing_metadata() or ())
-    status = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
+    packed = metadata["grpc-status-details-bin"]
+    assert isinstance(packed, bytes)
+    status = status_pb2.Status.FromString(packed)
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     assert info.domain == "arraymill"

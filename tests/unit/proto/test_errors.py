@@ -22,10 +22,10 @@ from arraymill_proto.errors import (
 
 
 def classes() -> list[type[ArraymillError]]:
-    """Return every class of the tree."""
+    """Return every class of the tree that may cross the wire: those of the contract."""
     found = [ArraymillError]
     for cls in found:
-        found.extend(cls.__subclasses__())
+        found.extend(below for below in cls.__subclasses__() if below.__module__ == ArraymillError.__module__)
     return found
 
 
