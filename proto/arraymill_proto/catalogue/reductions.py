@@ -26,6 +26,8 @@ class _Reduction:
     """True: the axis is None or one integer, never a tuple."""
     strict_axis: bool = False
     """True: without a mask, NumPy does not let axis 0 through for an array without dimensions."""
+    has_mean: bool = False
+    """True: the elements' distances from their mean are reduced, so dtype= must be able to hold the mean."""
 
     def __call__(self, operands: Sequence[Operand], params: BoundParams) -> ArrayType:
         source = operand_type(operands[0])
@@ -35,7 +37,10 @@ class _Reduction:
             self._check_where(cast("Operand", params["where"]), source.shape, initial)
         if not self.has_identity and initial is None:
             self._check_not_empty(source.shape, axes)
-        dtype = reduction_dtype(self.name, source.dtype, cast("DType | None", params.get("dtype")), initial)
+        asked = cast("DType | None", params.get("dtype"))
+        if asked is not None and self.has_mean:
+            _check_holds_mean(source.dtype, asked)
+        dtype = reduction_dtype(self.name, source.dtype, asked, initial)
         return ArrayType(reduced_shape(source.shape, axes, bool(params.get("keepdims", False))), dtype)
 
     def _axes(self, params: BoundParams, ndim: int) -> tuple[int, ...]:
@@ -66,6 +71,16 @@ class _Reduction:
                 f"zero-size array of shape {shape} reduced over axes {tuple(axes)}: there is no identity{hint}",
                 shape=shape,
             )
+
+
+def _check_holds_mean(source: DType, asked: DType) -> None:
+    """Refuse what NumPy computes around a mean that it has truncated: nobody wants that number."""
+    if asked.kind not in "fc" or (source.kind == "c" and asked.kind != "c"):
+        raise DTypeError(
+            f"dtype={asked} cannot hold the mean of {source} elements; give an inexact dtype and cast the result",
+            parameter="dtype",
+            dtype=asked,
+        )
 
 
 def _check_one_axis(axis: int | tuple[int, ...] | None) -> None:
@@ -113,8 +128,10 @@ REDUCTIONS: Final[list[Signature]] = [
     _reduction(_Reduction("sum"), "sum of elements"),
     _reduction(_Reduction("prod"), "product of elements"),
     _reduction(_Reduction("mean", strict_axis=True), "arithmetic mean"),
-    _reduction(_Reduction("var", strict_axis=True), "variance: mean of |x - mean|²; divided by n - ddof"),
-    _reduction(_Reduction("std", strict_axis=True), "standard deviation: square root of var"),
+    _reduction(
+        _Reduction("var", strict_axis=True, has_mean=True), "variance: mean of |x - mean|²; divided by n - ddof"
+    ),
+    _reduction(_Reduction("std", strict_axis=True, has_mean=True), "standard deviation: square root of var"),
     _reduction(_Reduction("min", has_identity=False), "least element; NaN if there is one"),
     _reduction(_Reduction("max", has_identity=False), "greatest element; NaN if there is one"),
     _reduction(_Reduction("ptp", has_identity=False), "max - min"),
