@@ -50,9 +50,12 @@ def canonical(name: str) -> str:
 
 
 def power(base: Lazy, exponent: object) -> Applied:
-    """Apply the operator **, which takes exact short cuts for some Python scalars, unlike np.power."""
-    kind = expression_of(base).type.dtype.kind
-    short_cuts = _POWERS.get((kind, type(exponent)))
+    """Apply the operator **, which takes exact short cuts for some Python scalars, unlike np.power.
+
+    NumPy's scalars take none; it shows in the dtype of a boolean only.
+    """
+    type_ = expression_of(base).type
+    short_cuts = _POWERS.get((type_.dtype.kind, type(exponent))) if type_.ndim else None
     name = short_cuts.get(exponent) if short_cuts else None  # other exponents need not be hashable
     return apply("power", (base, exponent), {}) if name is None else apply(name, (base,), {})
 

@@ -126,6 +126,7 @@ def test_random_expressions_mean_what_numpy_means(text: str) -> None:
         "a.real + c.imag",
         "(c & 3 | 4 ^ ~c) >> 1",
         "power(c, 2, dtype=float64)",
+        "m ** 2 + (b[0] < b[1]) ** 2",
         "1 + 1",
         "np.sqrt(2) * b",
         "np.sum(a, (0, 1), keepdims=True)",
