@@ -35,8 +35,8 @@ from arraymill_proto.errors import (
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 """Trailing metadata in which gRPC carries google.rpc.Status."""
 
-_RESERVED: Final = frozenset({"message", "reason", "self"})
-"""Names that details cannot have: they are parameters of the exceptions."""
+_RESERVED: Final = frozenset({"message", "reason", "self", "retry_after"})
+"""Names that details cannot have: they are parameters of the exceptions. RetryInfo gives `retry_after`."""
 
 _NO_ANSWER: Final = "{details} ({address}); is the server running? Start one with: arraymill serve"
 _NOT_OURS: Final = "what answers at {address} is no arraymill server, or another version of it: {details}"
@@ -101,9 +101,10 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> ArraymillError:
         kind, template = _BROKEN if message == _BROKEN_DETAILS else UNEXPLAINED[error.code()]
         made = kind(template.format(address=address, details=message))
     else:
-        made = ERRORS[explanation.reason](message, reason=explanation.reason, **explanation.details)
-    if isinstance(made, BusyError) and explanation.retry_after is not None:
-        made.retry_after = explanation.retry_after
+        kind, details = ERRORS[explanation.reason], dict[str, str](explanation.details)
+        if issubclass(kind, BusyError) and explanation.retry_after is not None:
+            details["retry_after"] = str(explanation.retry_after)
+        made = kind(message, reason=explanation.reason, **details)
     return made
 
 
