@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import NoneType
 from typing import Any, Final, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from arraymill._graph import Job, build
 from arraymill._info import ArrayInfo, ProgressCallback, ServerInfo, array_info, server_info
 from arraymill._inline import compute_inline
 from arraymill._layout import AnyArray
-from arraymill._limits import Slots, checked_seconds, within
+from arraymill._limits import LONGEST_SECONDS, Slots, checked_seconds, within
 from arraymill._numpy import canonical
 from arraymill._reductions import Outs, Reductions, Result
 from arraymill._sink import check_out
@@ -70,7 +71,7 @@ class AsyncClient(Reductions):
         if not 0 < frame_bytes <= FRAME_BYTES:
             raise ParameterError(f"frame_bytes is {frame_bytes}, it must be 1 to {FRAME_BYTES:,}")
         seconds = checked_seconds("connect_timeout", connect_timeout) or CONNECT_SECONDS
-        self._connection = Connection(resolve(address), connect_timeout=seconds)
+        self._connection = Connection(resolve(address), connect_timeout=min(seconds, LONGEST_SECONDS))
         self._timeout = checked_seconds("timeout", timeout)
         self._frame_bytes = frame_bytes
         self._messages = Slots(MAX_IN_FLIGHT)
@@ -272,10 +273,16 @@ class AsyncClient(Reductions):
 
 
 def _checked_outs(out: Outs, job: Job) -> Sequence[AnyArray | None]:
-    outs = (out,) if out is None or isinstance(out, np.ndarray) else tuple(out)
-    if len(outs) > len(job.results):
-        raise ParameterError(f"out has {len(outs)} arrays for {len(job.results)} expressions")
-    for array, type in zip(outs, job.results, strict=False):
+    if out is None:
+        return ()
+    outs: Sequence[Any] = (out,) if isinstance(out, np.ndarray) else out
+    if not isinstance(outs, (tuple, list)) or not all(isinstance(array, (np.ndarray, NoneType)) for array in outs):
+        raise ParameterError("out must be an ndarray, or a list of one, or None, for each expression")
+    if len(outs) != len(job.results):
+        raise ParameterError(
+            f"out has {len(outs)} arrays for {len(job.results)} expressions: give one, or None, for each"
+        )
+    for array, type in zip(outs, job.results, strict=True):
         if array is not None:
             check_out(array, type)
     return outs

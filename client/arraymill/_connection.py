@@ -7,13 +7,21 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final, Protocol, Self, TypeAlias, TypeVar
 
+import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
 from arraymill._address import is_same_host
 from arraymill._errors import arraymill_errors
 from arraymill._fork import check_process
-from arraymill_proto.errors import ConnectionFailedError, DeadlineError, IncompatibleServerError, InternalError
+from arraymill._shared import Shared
+from arraymill_proto.errors import (
+    ArraymillError,
+    ConnectionFailedError,
+    DeadlineError,
+    IncompatibleServerError,
+    InternalError,
+)
 from arraymill_proto.limits import MESSAGE_BYTES, OLDEST_PROTOCOL, PROTOCOL
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -37,6 +45,8 @@ _OPTIONS: Final = (
 _DIRECT: Final = ("grpc.enable_http_proxy", 0)
 """For servers of this machine: a proxy from the environment cannot reach them."""
 
+
+_READY: Final = grpc.ChannelConnectivity.READY
 
 _LONGEST_ATTEMPT: Final = 3600.0
 """Seconds; keeps the milliseconds within gRPC's 32 bits."""
@@ -73,10 +83,11 @@ class Connection:
         self.is_closed = False
         self._connect_timeout = connect_timeout
         self._channel: grpc.aio.Channel | None = None
-        self._check: asyncio.Task[pb.ServerInfo] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._check: Shared[pb.ServerInfo] | None = None
 
     async def ready(self) -> pb.ServerInfo:
-        """Connect and check the protocol, unless that was done.
+        """Connect and check the protocol, unless that was done and the connection stands.
 
         Cancelling one waiter leaves the question to the others.
 
@@ -87,10 +98,12 @@ class Connection:
             ConnectionFailedError: No server answers in time.
             IncompatibleServerError: Client and server speak different protocols.
         """
-        if self._check is None or (self._check.done() and (self._check.cancelled() or self._check.exception())):
-            self._check = asyncio.create_task(self._ask())
         with self.errors():
-            return await asyncio.shield(self._check)
+            channel = self._open()
+            check = self._check
+            if check is None or check.has_failed or (check.is_done and channel.get_state() is not _READY):
+                self._check = check = Shared(self._ask())
+            return await check.wait()
 
     async def call(self, method: str, request: Message, answer: type[Answer], timeout: float | None) -> Answer:
         """Make a unary call; cancelling it cancels the call.
@@ -127,7 +140,7 @@ class Connection:
                 raise self._closed() from exc
             raise
         except ConnectionFailedError:
-            if self._check is not None and self._check.done():
+            if self._check is not None and self._check.is_done:
                 self._check = None
             raise
 
@@ -138,9 +151,10 @@ class Connection:
     async def close(self) -> None:
         """Close the channel; calls that are under way fail with ConnectionFailedError. Safe to call twice."""
         self.is_closed = True
+        if self._loop is not asyncio.get_running_loop():
+            return  # never used, or of a loop that has ended and taken everything with it
         if self._check is not None:
-            self._check.cancel()
-            await asyncio.wait([self._check])
+            await self._check.cancel()
         if self._channel is not None:
             await self._channel.close()
 
@@ -148,11 +162,14 @@ class Connection:
         if self.is_closed:
             raise self._closed()
         check_process()
+        loop = asyncio.get_running_loop()
         if self._channel is None:
             # Despite its name this is how long one attempt to connect may take, and slow links need it.
             attempt = ("grpc.min_reconnect_backoff_ms", int(1000 * min(self._connect_timeout, _LONGEST_ATTEMPT)))
             options = (*_OPTIONS, attempt, _DIRECT) if is_same_host(self.address) else (*_OPTIONS, attempt)
-            self._channel = grpc.aio.insecure_channel(self.address, options=options)
+            self._channel, self._loop = grpc.aio.insecure_channel(self.address, options=options), loop
+        elif self._loop is not loop:
+            raise ArraymillError(f"the client of {self.address} belongs to another event loop: make one for each loop")
         return self._channel
 
     def _closed(self) -> ConnectionFailedError:

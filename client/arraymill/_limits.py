@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from arraymill_proto.errors import DeadlineError, ParameterError
+
+LONGEST_SECONDS: Final = 1e9
+"""Some 30 years. Longer limits, infinite ones too, are none: gRPC's clock would overflow."""
 
 Remaining: TypeAlias = Callable[[], float | None]
 """Tells the seconds that are left, None when there is no limit."""
@@ -39,11 +42,13 @@ class Slots:
 
 @asynccontextmanager
 async def within(seconds: float | None) -> AsyncGenerator[Remaining]:
-    """Cancel the block when it takes longer.
+    """Cancel the block when it takes longer; None, or more than LONGEST_SECONDS, is no limit.
 
     Raises:
         DeadlineError: It did.
     """
+    if seconds is not None and seconds > LONGEST_SECONDS:
+        seconds = None
     try:
         async with asyncio.timeout(seconds) as limit:
             end = limit.when()
@@ -58,8 +63,12 @@ def checked_seconds(name: str, seconds: float | None) -> float | None:
     """Return a number of seconds that makes sense.
 
     Raises:
-        ParameterError: It is not more than 0.
+        ParameterError: It is no number, or not more than 0.
     """
-    if seconds is not None and not seconds > 0:
-        raise ParameterError(f"{name} is {seconds}, it must be more than 0 seconds", parameter=name)
+    try:
+        is_positive = seconds is None or seconds > 0
+    except TypeError:
+        is_positive = False
+    if not is_positive:
+        raise ParameterError(f"{name} is {seconds!r}, it must be more than 0 seconds", parameter=name)
     return seconds

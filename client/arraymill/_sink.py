@@ -17,8 +17,10 @@ def check_out(out: AnyArray, type: ArrayType) -> None:
     Raises:
         ShapeError: Its shape is another.
         DTypeError: Its dtype is another (results are not cast: a cast would cost a copy).
-        ParameterError: It is read-only.
+        ParameterError: It is read-only or masked.
     """
+    if isinstance(out, np.ma.MaskedArray):
+        raise ParameterError("out is a masked array: give its data")
     if out.shape != type.shape:
         raise ShapeError(f"out has shape {out.shape}, the result has shape {type.shape}")
     if out.dtype != type.dtype:
