@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -69,6 +69,10 @@ class Expression:
     def graph(self, *outputs: int) -> Graph:
         return Graph(tuple(self._nodes), outputs)
 
+    def graph_with(self, name: str, *args: int, **params: Any) -> Graph:
+        """Return the graph with one more operation, which NumPy may refuse, as its output."""
+        return Graph((*self._nodes, _operation(name, args, params)), (len(self._nodes),))
+
     def type_of(self, node: Resident) -> ArrayType:
         """Give the type of a resident array, for `infer_graph`."""
         array = self.residents[self._nodes.index(node)]
@@ -89,9 +93,8 @@ class Expression:
     def check_refusal(self, error: Exception, name: str, *args: int, **params: Any) -> None:
         """Check that a job is refused with the class of the error that NumPy raises for an operation."""
         wanted = next(kind for kind in _RAISED if isinstance(error, kind))
-        nodes = (*self._nodes, _operation(name, args, params))
         with pytest.raises(wanted):
-            infer_graph(Graph(nodes, (len(nodes) - 1,)), self.type_of)
+            infer_graph(self.graph_with(name, *args, **params), self.type_of)
 
     def _add(self, node: Node, value: Any) -> int:
         self._nodes.append(node)
@@ -102,13 +105,6 @@ class Expression:
 def _operation(name: str, args: Sequence[int], params: dict[str, Any]) -> Operation:
     given: dict[str, ParamValue] = {key: value for key, value in params.items() if value is not None}
     return Operation(name, tuple(args), given)
-
-
-def check(way: Way, tolerance: Callable[[Array], Tolerance], build: Callable[[Expression], int]) -> None:
-    """Build an expression of one output and compare."""
-    expression = Expression()
-    output = build(expression)
-    expression.check(way, output, tolerance=tolerance(np.asarray(expression.values[output])))
 
 
 def assert_same(ours: Array, numpys: Array, tolerance: Tolerance = 0) -> None:
