@@ -25,6 +25,9 @@ from arraymill_proto.errors import (
 )
 from arraymill_proto.limits import shorten
 
+_OBJECT = np.dtype(np.object_)
+"""What NumPy computes in for Python integers beyond 64 bits; then its answer is a Python object."""
+
 _MEMO = 4096
 """Answers kept: all 14 × 14 pairs of dtypes of some twenty operations, about 2 MB."""
 
@@ -41,7 +44,8 @@ def ufunc_dtype(name: str, dtype: DType | None, part: int, *known: Known) -> DTy
     ufunc: np.ufunc = getattr(np, name)
     with _as_arraymill_errors(known, dtype):
         answer = ufunc(*map(_sample, known), **({} if dtype is None else {"dtype": dtype}))
-    return native((answer[part] if ufunc.nout > 1 else answer).dtype)
+    result = answer[part] if ufunc.nout > 1 else answer
+    return native(getattr(result, "dtype", _OBJECT))
 
 
 @lru_cache(_MEMO, typed=True)
