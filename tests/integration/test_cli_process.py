@@ -215,7 +215,7 @@ def test_a_module_in_the_current_directory_hides_nothing_from_the_server(tmp_pat
 
 @pytest.mark.slow
 def test_the_demo(tmp_path: Path) -> None:
-    done = mill("demo", "--every", "4", "--workers", "2", "--arena", "256MiB", "--png", str(tmp_path / "earth.png"))
+    done = mill("demo", "--every", "4", "--workers", "2", "--png", str(tmp_path / "earth.png"))
     assert (done.returncode, done.stderr) == (0, "")
     assert "public domain" in done.stdout
     assert "72 tiles at once" in done.stdout

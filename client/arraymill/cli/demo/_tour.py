@@ -141,12 +141,13 @@ class Tour:
 
     async def _regions(self, grid: Shares) -> dict[str, float]:
         """Keep the grid on the server, and ask for parts of it by slices; only the answers travel."""
-        handle = await self.mill.put(grid)
+        small = grid.astype(np.float32)
+        handle = await self.mill.put(small)
         boxes = [_box(*edges) for edges in REGIONS.values()]
         shares = await self._step(
             f"{len(boxes)} slices of a resident",
-            [handle[box].mean() for box in boxes],
-            lambda: [grid[b].mean() for b in boxes],
+            [handle[box].mean(dtype=np.float64) for box in boxes],
+            lambda: [small[box].mean(dtype=np.float64) for box in boxes],
         )
         await self.mill.delete(handle)
         return dict(zip(REGIONS, map(float, shares), strict=True))

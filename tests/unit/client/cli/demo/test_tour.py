@@ -11,8 +11,8 @@ from rich.console import Console
 
 from arraymill import JobTimes
 from arraymill.cli._exit_codes import ExitCode
-from arraymill.cli.demo._command import conclude
 from arraymill.cli.demo._report import WIDE, steps_table
+from arraymill.cli.demo._stage import conclude
 from arraymill.cli.demo._tour import RELATIVE, Step, relative_difference
 
 TIMES = JobTimes(1.0, 0.1, 0.5, 0.3, 0.01, 0.2, 1 << 30, 1 << 20, 256, 2)
