@@ -31,8 +31,8 @@ _BAND_ROWS: Final = 240
 class Earth:
     """The mask, its first row at 90° north and its first column at 180° west."""
 
-    sea: NDArray[np.bool_]
-    """True where the sea is."""
+    land: NDArray[np.bool_]
+    """True where the land is."""
     latitudes: NDArray[np.float64]
     """Degrees north of each row."""
     source: str
@@ -54,17 +54,17 @@ def load_earth(every: int = 1) -> Earth:
         raise MissingExtraError("the demo", _PACKAGE, "demo")
     path = Path(spec.submodule_search_locations[0], _FILE)
     try:
-        sea = _unpack(path, every)
+        land = _unpack(path, every)
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as exc:
         raise InputError(f"{path} is not the land mask that it was: {exc}") from exc
     latitudes: NDArray[np.float64] = 90.0 - np.arange(0, ROWS, every, dtype=np.float64) * (180.0 / ROWS)
     source = f"GLOBE elevation model, NOAA, public domain; global-land-mask {version('global-land-mask')}, MIT"
-    return Earth(sea, latitudes, source)
+    return Earth(land, latitudes, source)
 
 
 def _unpack(path: Path, every: int) -> NDArray[np.bool_]:
     """Read band by band: the whole mask never lies in memory beside its thinned copy."""
-    sea = np.empty((ROWS // every, COLUMNS // every), np.bool_)
+    land = np.empty((ROWS // every, COLUMNS // every), np.bool_)
     with zipfile.ZipFile(path) as archive, archive.open("mask.npy") as file:
         npy.read_magic(file)
         shape, is_fortran, dtype = npy.read_array_header_1_0(file)
@@ -72,5 +72,6 @@ def _unpack(path: Path, every: int) -> NDArray[np.bool_]:
             raise ValueError(f"it holds {dtype} of shape {shape}")
         for row in range(0, ROWS, _BAND_ROWS):
             band = np.frombuffer(file.read(_BAND_ROWS * COLUMNS), np.bool_).reshape(_BAND_ROWS, COLUMNS)
-            sea[row // every : (row + _BAND_ROWS) // every] = band[::every, ::every]
-    return sea
+            # The file says where the sea is.
+            land[row // every : (row + _BAND_ROWS) // every] = ~band[::every, ::every]
+    return land

@@ -65,14 +65,16 @@ def findings_text(earth: Earth, findings: Findings) -> str:
     """Return what was found out, in a few lines."""
     rows = findings.by_latitude
     most = int(rows[: len(rows) * 5 // 6].argmax())
+    columns = findings.by_longitude
+    meridian = int(columns.argmax()) * 360 / len(columns) - 180
     row, column = divmod(int(findings.tiles.argmax()), TILES[1])
     north, west = 90 - 30 * row, -180 + 30 * column
     regions = ", ".join(f"{name} {share:.0%}" for name, share in findings.regions.items())
     return (
         f"Land: {findings.area / 1e6:.1f} million km², {findings.area / SPHERE_KM2:.1%} of the surface. "
-        f"Most of it at {_degrees(earth.latitudes[most], 'N', 'S')}, where {rows[most]:.0%} is land "
-        f"(Antarctica apart); the tile with most begins at {_degrees(north, 'N', 'S')} {_degrees(west, 'E', 'W')}.\n"
-        f"Land in boxes: {regions}."
+        f"Most of it along {_degrees(earth.latitudes[most], 'N', 'S')}, where {rows[most]:.0%} is land (Antarctica "
+        f"apart), along {_degrees(meridian, 'E', 'W')}, and in the tile from {_degrees(north, 'N', 'S')} "
+        f"{_degrees(west, 'E', 'W')}.\nLand in boxes: {regions}."
     )
 
 

@@ -55,8 +55,8 @@ def perform(workers: int | None, arena: str, every: int, png: Path | None) -> in
         show = run_cancellable(
             lambda: _run(earth, count, arena, lambda title: status.update(f"{title} …"), png is not None)
         )
-    rows, columns = earth.sea.shape
-    console.print(f"Data    land and sea, {rows:,} × {columns:,} booleans, {bytes_text(earth.sea.nbytes)}")
+    rows, columns = earth.land.shape
+    console.print(f"Data    land and sea, {rows:,} × {columns:,} booleans, {bytes_text(earth.land.nbytes)}")
     console.print(f"        {earth.source}", markup=False)
     console.print(f"Server  private, on a Unix socket: {count} workers, arena of {arena}\n")
     console.print(steps_table(show.steps, width=console.width))

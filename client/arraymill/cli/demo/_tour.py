@@ -80,52 +80,55 @@ class Tour:
 
     async def run(self) -> Findings:
         """Run all steps but the picture."""
-        by_latitude = await self._by_latitude()
+        by_latitude, by_longitude = await self._profiles()
         tiles = await self._tiles()
         area = await self._area()
         self.grid = await self._fill_grid()
         await self._coast(self.grid)
         await self._standardise(self.grid)
-        return Findings(by_latitude, tiles, area, await self._regions(self.grid))
+        return Findings(by_latitude, by_longitude, tiles, area, await self._regions(self.grid))
 
-    async def _by_latitude(self) -> Shares:
-        sea = self.earth.sea
-        return await self._one("land by latitude", 1 - asarray(sea).mean(axis=1), lambda: 1 - sea.mean(axis=1))
+    async def _profiles(self) -> tuple[Shares, NDArray[np.int64]]:
+        land = self.earth.land
+        rows = await self._one("mean by latitude", asarray(land).mean(axis=1), lambda: land.mean(axis=1))
+        columns = await self._one("sum by longitude", asarray(land).sum(axis=0), lambda: land.sum(axis=0))
+        return rows, columns
 
     async def _tiles(self) -> Shares:
-        sea = self.earth.sea
-        rows, columns = (size // count for size, count in zip(sea.shape, TILES, strict=True))
+        land = self.earth.land
+        rows, columns = (size // count for size, count in zip(land.shape, TILES, strict=True))
         tiles = [
-            sea[row * rows : (row + 1) * rows, column * columns : (column + 1) * columns]
+            land[row * rows : (row + 1) * rows, column * columns : (column + 1) * columns]
             for row in range(TILES[0])
             for column in range(TILES[1])
         ]
         title = f"{len(tiles)} tiles at once"
         shares = await self._step(
-            title, [1 - asarray(tile).mean() for tile in tiles], lambda: [1 - tile.mean() for tile in tiles]
+            title, [asarray(tile).mean() for tile in tiles], lambda: [tile.mean() for tile in tiles]
         )
         return np.array(shares).reshape(TILES)
 
     async def _area(self) -> float:
         """Return the area of all land, in km²."""
-        sea, north = self.earth.sea, self.earth.latitudes[:, np.newaxis]
-        total = np.where(asarray(sea), 0.0, np.cos(np.radians(asarray(north)))).sum()
+        land, north = self.earth.land, self.earth.latitudes[:, np.newaxis]
+        total = np.where(asarray(land), np.cos(np.radians(asarray(north))), 0.0).sum()
 
         def expected() -> Any:
             # Band by band: in one piece NumPy's temporaries would take 15 GB.
-            bands = [slice(row, row + 300) for row in range(0, len(sea), 300)]
-            return sum(np.where(sea[band], 0.0, np.cos(np.radians(north[band]))).sum() for band in bands)
+            bands = [slice(row, row + 300) for row in range(0, len(land), 300)]
+            return sum(np.where(land[band], np.cos(np.radians(north[band])), 0.0).sum() for band in bands)
 
         cells = await self._one("area of land (fused)", total, expected)
-        rows, columns = sea.shape
+        rows, columns = land.shape
         cell_km2: float = (CIRCUMFERENCE_KM / 2 / rows) * (CIRCUMFERENCE_KM / columns)
         return cell_km2 * float(cells)
 
     async def _fill_grid(self) -> Shares:
-        rows, columns = self.earth.sea.shape
-        boxes = self.earth.sea.reshape(GRID_ROWS, rows // GRID_ROWS, GRID_COLUMNS, columns // GRID_COLUMNS)
-        question = 1 - asarray(boxes).mean(axis=(1, 3))
-        return await self._one("grid of land shares", question, lambda: 1 - boxes.mean(axis=(1, 3)))
+        rows, columns = self.earth.land.shape
+        boxes = self.earth.land.reshape(GRID_ROWS, rows // GRID_ROWS, GRID_COLUMNS, columns // GRID_COLUMNS)
+        question = asarray(boxes).mean(axis=(1, 3))
+        grid: Shares = await self._one("grid of land shares", question, lambda: boxes.mean(axis=(1, 3)))
+        return grid
 
     async def _coast(self, grid: Shares) -> None:
         def steepness(x: Any) -> Any:
@@ -156,12 +159,11 @@ class Tour:
         """Return the share of land of each point of a picture; its rows and columns divide those of the grid."""
         boxes = self.grid.reshape(rows, GRID_ROWS // rows, columns, GRID_COLUMNS // columns)
         question = asarray(boxes).mean(axis=(1, 3))
-        return await self._one(f"picture, {columns} × {rows}", question, lambda: boxes.mean(axis=(1, 3)))
+        image: Shares = await self._one(f"picture, {columns} × {rows}", question, lambda: boxes.mean(axis=(1, 3)))
+        return image
 
-    async def _one(self, title: str, question: Array, expected: Callable[[], Any]) -> Shares:
-        answers = await self._step(title, [question], lambda: [expected()])
-        answer: Shares = answers[0]
-        return answer
+    async def _one(self, title: str, question: Array, expected: Callable[[], Any]) -> Any:
+        return (await self._step(title, [question], lambda: [expected()]))[0]
 
     async def _step(self, title: str, questions: Sequence[Array], expected: Callable[[], list[Any]]) -> list[Any]:
         """Compute some expressions at once, then the same with NumPy, and note both."""
@@ -188,6 +190,8 @@ class Findings:
 
     by_latitude: Shares
     """Share of land of each row."""
+    by_longitude: NDArray[np.int64]
+    """Points of land of each column."""
     tiles: Shares
     """Share of land of each tile."""
     area: float
