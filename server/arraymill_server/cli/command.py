@@ -15,6 +15,7 @@ import uvloop
 
 from arraymill_server import log
 from arraymill_server.app.exit_codes import ExitCode
+from arraymill_server.app.malloc import keep_freed_memory
 from arraymill_server.app.server import serve
 from arraymill_server.config import ConfigError, ServerConfig, Setting, settings
 
@@ -64,6 +65,7 @@ def command(config_file: Path | None, exit_on_stdin_eof: bool, **given: Any) -> 
         click.echo(f"arraymill: {error}", err=True)
         sys.exit(ExitCode.CONFIG)
     log.configure(config.log_level, config.log_format)
+    keep_freed_memory()
     _leave(uvloop.run(serve(config, exit_on_stdin_eof=exit_on_stdin_eof)))
 
 
