@@ -1,0 +1,107 @@
+"""Private servers: started, used, stopped, whatever happens."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+import arraymill as am
+from arraymill import _local
+from arraymill_proto.errors import ArraymillError, ConnectionFailedError, ParameterError
+
+X = np.arange(1000.0)
+ARENA = "16MiB"
+
+
+def socket_of(mill: am.Client | am.AsyncClient) -> Path:
+    return Path(mill.address.removeprefix("unix:"))
+
+
+def test_a_private_server() -> None:
+    private = am.local(workers=1, arena=ARENA)
+    assert repr(private) == "<Local server: 1 workers, arena 16MiB, not running>"
+    with private as mill:
+        assert mill.sum(X) == X.sum()
+        assert mill.info().workers == 1
+        socket = socket_of(mill)
+        assert socket.is_socket()
+        assert socket.parent.stat().st_mode & 0o777 == 0o700
+        assert "process" in repr(private)
+    assert not socket.parent.exists()
+    assert repr(private).endswith("not running>")
+    with private as mill:
+        assert mill.sum(X) == X.sum(), "it can be started again"
+
+
+async def test_a_private_server_for_coroutines() -> None:
+    async with am.local(workers=1, arena=ARENA) as mill:
+        assert await mill.sum(X) == X.sum()
+        socket = socket_of(mill)
+    assert not socket.parent.exists()
+
+
+def test_an_error_in_the_block_stops_it_too() -> None:
+    private = am.local(workers=1, arena=ARENA)
+    socket = socket_of(private.__enter__())
+    private.__exit__(LookupError, LookupError(), None)
+    assert not socket.parent.exists()
+
+
+CHILD = """
+import os, arraymill as am
+private = am.local(workers=1, arena="16MiB")
+mill = private.__enter__()
+print(mill.sum([1, 2]), mill.address.removeprefix("unix:"), flush=True)
+os._exit(0)
+"""
+
+
+def test_it_dies_with_its_parent() -> None:
+    said = subprocess.run([sys.executable, "-c", CHILD], check=True, capture_output=True, text=True).stdout
+    socket = said.split()[1]
+    end = time.monotonic() + 10
+    while any(socket in " ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])):
+        assert time.monotonic() < end, "the server survives its parent"
+        time.sleep(0.05)
+    folder = Path(socket).parent
+    for left in folder.iterdir():
+        left.unlink()
+    folder.rmdir()
+
+
+def test_a_server_that_does_not_start(capfd: pytest.CaptureFixture[str]) -> None:
+    with (
+        pytest.raises(
+            ConnectionFailedError, match=r"did not start \(exit code \d+\); what it says on stderr tells why"
+        ),
+        am.local(arena="1 lightyear"),
+    ):
+        pass
+    assert "lightyear" in capfd.readouterr().err
+
+
+def test_a_server_that_never_gets_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_local, "START_SECONDS", 0.01)
+    with pytest.raises(ConnectionFailedError, match=r"not ready within 0\.01 s"), am.local(workers=1, arena=ARENA):
+        pass
+
+
+def test_a_client_only_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_spec(name: str) -> object:
+        return None if name == "msgspec" else object()
+
+    monkeypatch.setattr(_local, "find_spec", find_spec)
+    with pytest.raises(ArraymillError) as caught, am.local():
+        pass
+    assert str(caught.value) == ("a private server needs msgspec, not installed here: pip install 'arraymill[server]'")
+
+
+def test_no_workers() -> None:
+    with pytest.raises(ParameterError, match="workers is 0, at least 1 is needed"):
+        am.local(workers=0)
