@@ -70,7 +70,8 @@ class PassMachine:
         return self.blocks_done == len(self._plan.domain) and not self._absorber.is_sending
 
     def start(self) -> None:
-        self._chains.start()
+        if not self.is_finished:  # a pass over nothing has no memory
+            self._chains.start()
 
     def go_on(self) -> None:
         """Begin blocks while slots are free."""
