@@ -76,8 +76,18 @@ async def _when_it_is_back(connection: Connection) -> None:
         while True:
             try:
                 await connection.ready()
+                return
             except ConnectionFailedError:
                 await asyncio.sleep(0.05)
+
+
+async def test_a_server_that_was_replaced_between_two_calls(server: FakeServer, connection: Connection) -> None:
+    await connection.ready()
+    await server.stop()
+    server.info.protocol = server.info.oldest_protocol = 7
+    await server.start()
+    with pytest.raises(IncompatibleServerError):
+        await _when_it_is_back(connection)
 
 
 @pytest.mark.parametrize(("oldest", "newest"), [(2, 3), (0, 0)])
