@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
 from arraymill._fork import check_process
+from arraymill_proto.errors import ArraymillError
 
 T = TypeVar("T")
 
@@ -30,7 +31,6 @@ class Background:
         self._loop = _new_loop()
         self._thread = threading.Thread(target=self._serve, name=THREAD_NAME, daemon=True)
         self._thread.start()
-        atexit.register(self._stop)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine and wait for it; see `run`."""
@@ -46,17 +46,18 @@ class Background:
                 ended.wait(STOP_SECONDS)
             raise
 
+    def stop(self) -> None:
+        """End the loop. What still runs on it ends with the process, and the server notices that."""
+        if os.getpid() == self._pid and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(STOP_SECONDS)
+
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
         finally:
             self._loop.close()
-
-    def _stop(self) -> None:
-        if os.getpid() == self._pid and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(STOP_SECONDS)
 
 
 async def _signalling(work: Coroutine[Any, Any, T], ended: threading.Event) -> T:
@@ -77,6 +78,20 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 _lock = threading.Lock()
 _background: Background | None = None
+_has_ended = False
+
+
+@atexit.register
+def _end() -> None:
+    """Stop the loop when the process ends.
+
+    Registered by the import and not by the first use: what a program registers later, to close its client for
+    instance, comes first.
+    """
+    global _has_ended  # noqa: PLW0603  # a fact of the process
+    _has_ended = True
+    if _background is not None:
+        _background.stop()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -86,14 +101,21 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
     Raises:
         RuntimeError: Called on the background loop itself, where it could never end.
-        ArraymillError: This process was forked from one that used arraymill.
+        ArraymillError: This process was forked from one that used arraymill, or it is ending.
     """
-    global _background  # noqa: PLW0603  # one per process is the point
     try:
         check_process()
-        with _lock:
-            _background = _background or Background()
+        background = _running()
     except BaseException:
         work.close()
         raise
-    return _background.run(work)
+    return background.run(work)
+
+
+def _running() -> Background:
+    global _background  # noqa: PLW0603  # one per process is the point
+    with _lock:
+        if _has_ended:
+            raise ArraymillError("the process is ending: close clients before, or register that with atexit")
+        _background = _background or Background()
+        return _background
