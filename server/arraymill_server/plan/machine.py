@@ -175,6 +175,7 @@ def _nothing() -> None:
 
 
 def _held_inputs(plan: PassPlan) -> Iterator[int]:
-    for operand in plan.operands:
+    """The held inputs that a pass has read to the end; one over nothing has read nothing, whatever its operands."""
+    for operand in plan.operands if len(plan.domain) else ():
         if isinstance(operand.source, Stream) and operand.source.held:
             yield operand.source.number

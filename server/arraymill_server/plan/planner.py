@@ -178,8 +178,10 @@ class _Planner:
             plan = self._reduce_plan(root, draft.domain)
             return choose_sequence(grid, plan.inner, plan.part_bytes) if plan.inner else None
         scans = [self._scan_plan(scan, draft.domain) for scan in PassGraph(self._analysis, [root]).scans]
-        chained = next((scan for scan in scans if scan.inner), None)
-        return choose_sequence(grid, chained.inner, chained.carry_bytes) if chained else None
+        chained = [scan for scan in scans if scan.inner]
+        if not chained or any(scan.spec.flat for scan in chained):
+            return natural(grid) if chained else None
+        return choose_sequence(grid, chained[0].inner, chained[0].carry_bytes)
 
     # ------------------------------------------------------------------ holding
 
