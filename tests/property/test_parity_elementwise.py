@@ -153,6 +153,8 @@ def test_astype(x: Array, dtype: DType, way: Way) -> None:
 @examples(60)
 @given(x=samples(finite), decimals=st.integers(-2, 3), way=ways())
 def test_round(x: Array, decimals: int, way: Way) -> None:
+    if x.dtype.kind in "iu":  # NumPy rounds them as doubles, and the greatest do not fit any more
+        x %= 100
     e = Expression()
     check(way, e, "round", e.input(x), decimals=decimals)
 
