@@ -164,8 +164,9 @@ class Connection:
         check_process()
         loop = asyncio.get_running_loop()
         if self._channel is None:
-            # Despite its name this is how long one attempt to connect may take, and slow links need it.
-            attempt = ("grpc.min_reconnect_backoff_ms", int(1000 * min(self._connect_timeout, _LONGEST_ATTEMPT)))
+            # Despite its name this is how long one attempt to connect may take; `_ask` gives up before.
+            seconds = min(self._connect_timeout, _LONGEST_ATTEMPT) + 1
+            attempt = ("grpc.min_reconnect_backoff_ms", int(1000 * seconds))
             options = (*_OPTIONS, attempt, _DIRECT) if is_same_host(self.address) else (*_OPTIONS, attempt)
             self._channel, self._loop = grpc.aio.insecure_channel(self.address, options=options), loop
         elif self._loop is not loop:
