@@ -37,6 +37,9 @@ LEAST_RETRY_SECONDS: Final = 1.0
 MOST_RETRY_SECONDS: Final = 60.0
 """Bounds of what a client is told to wait for room: until the next array may expire."""
 
+IDLE_DEADLINES: Final = 64
+"""Deadlines of deleted arrays that may pile up, so that looking through all of them is rare."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9._/-]+")
 
 
@@ -184,6 +187,8 @@ class Residents:
             created=now,
             last_used=now,
         )
+        if len(self._deadlines) > 2 * len(self._arrays) + IDLE_DEADLINES:  # most are of arrays that were deleted
+            self._deadlines = sorted(entry for entry in self._deadlines if entry[1] in self._arrays)
         heappush(self._deadlines, (array.expires, array.id))
         if self.on_commit is not None:
             self.on_commit()

@@ -19,7 +19,7 @@ from arraymill_proto.graph import ArrayType
 from arraymill_server.arena.arena import Arena
 from arraymill_server.arena.extents import ALIGNMENT as PAGE
 from arraymill_server.config import MAX_TTL_SECONDS
-from arraymill_server.jobs.residents import ResidentArray, Residents
+from arraymill_server.jobs.residents import IDLE_DEADLINES, ResidentArray, Residents
 
 
 class Clock:
@@ -205,6 +205,22 @@ def test_next_expiry_forgets_deleted_arrays(residents: Residents) -> None:
     put(residents, ttl=20)
     residents.delete("x")
     assert residents.next_expiry() == 1020
+
+
+def test_deadlines_of_deleted_arrays_do_not_pile_up(residents: Residents, clock: Clock) -> None:
+    put(residents, name="stays", ttl=10)
+    late = put(residents, name="late", ttl=500)
+    for _ in range(5 * IDLE_DEADLINES):
+        residents.delete(put(residents, ttl=100).id)
+        kept = len(residents._deadlines)  # pyright: ignore[reportPrivateUsage]  # what nobody sees is what grows
+        assert kept <= 2 * len(residents) + IDLE_DEADLINES + 3
+    assert residents.next_expiry() == 1010
+    clock.now = 1010
+    assert residents.expire(clock.now) == 1
+    assert residents.get("late") is late
+    clock.now = 5000
+    assert residents.expire(clock.now) == 1
+    assert (residents.next_expiry(), residents.used_bytes) == (None, 0)
 
 
 def test_a_pinned_array_does_not_expire(residents: Residents, clock: Clock) -> None:
