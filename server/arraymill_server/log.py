@@ -14,7 +14,6 @@ import structlog
 from structlog.typing import Processor
 
 _COMMON: Sequence[Processor] = (
-    structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),

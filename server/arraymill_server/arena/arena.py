@@ -12,11 +12,10 @@ Leasing. One lease is one contiguous extent with one owner; it ends by `release`
 jobs come from the low end, resident arrays from the high end (`top=True`). Resident leases stay for hours, all others
 end when their job does; `fits_when_idle` answers whether a job can ever run beside the residents.
 
-Scrubbing. Memory is not zeroed between owners. It would cost 3 to 10 % of a transfer and is not needed, because no byte
-of an earlier owner can be read: the planner only reads regions that the same job has written in full (input ranges are
-counted byte by byte, results and partials are stored whole by a task that answered), gaps between regions are never
-sent, and a resident array is committed only when all of its bytes were written. Scrubbing is needed only where bytes
-leave the arena that their own job did not all write; `Lease.scrub` is for that case.
+Why nothing is scrubbed. Memory is not zeroed between owners. It would cost 3 to 10 % of a transfer and is not needed,
+because no byte of an earlier owner can be read: the planner only reads regions that the same job has written in full
+(input ranges are counted byte by byte, results and partials are stored whole by a task that answered), gaps between
+regions are never sent, and a resident array is committed only when all of its bytes were written.
 
 Everything here belongs to the event loop's thread; nothing is locked.
 """
@@ -90,15 +89,6 @@ class Lease:
         """
         self._check_live()
         return self._arena.memory[self.offset : self.end]
-
-    def scrub(self) -> None:
-        """Write zeros over the extent (about 12 GB/s; see the module's text for when this is needed).
-
-        Raises:
-            LeaseError: The lease was released.
-        """
-        self._check_live()
-        self._arena.view(self.offset, (self.size,), None, "u1").fill(0)
 
     def release(self) -> None:
         """Give the extent back. The owner must know that nobody touches it any more, workers included.

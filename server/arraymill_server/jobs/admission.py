@@ -34,11 +34,6 @@ class Admission:
         """Jobs that wait."""
         return self._line.waiting
 
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes that the waiting jobs need at least."""
-        return self._line.waiting_bytes
-
     def admit(self, minimum: int, wanted: int, *, owner: str, client: str, keep: Keep | None = None) -> Turn:
         """Wait for a workspace: ``async with admission.admit(…) as lease:``; the lease ends with the block.
 

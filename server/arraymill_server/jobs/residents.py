@@ -262,11 +262,7 @@ class Residents:
         return page, f"{page[-1].number:x}" if len(found) > size else ""
 
     def expire(self, now: float) -> int:
-        """Delete what was not used for its time to live.
-
-        Returns:
-            The number of arrays deleted.
-        """
+        """Delete the arrays that were not used for their time to live; return how many there were."""
         count = 0
         while self._deadlines and self._deadlines[0][0] <= now:
             array = self._arrays.get(heappop(self._deadlines)[1])

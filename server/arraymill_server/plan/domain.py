@@ -46,10 +46,6 @@ class Domain:
     sequence: tuple[int, ...]
     """Split axes, outermost loop first: how blocks are numbered."""
 
-    @property
-    def ordered_shape(self) -> Shape:
-        return tuple(self.shape[axis] for axis in self.order)
-
     def __len__(self) -> int:
         """Number of blocks."""
         return len(self.grid)

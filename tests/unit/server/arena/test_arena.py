@@ -117,7 +117,7 @@ def test_a_released_lease_is_of_no_more_use() -> None:
     arena = private()
     lease = take(arena, 1, "job 7")
     lease.release()
-    for use in (lease.release, lease.scrub, lambda: lease.memory):
+    for use in (lease.release, lambda: lease.memory):
         with pytest.raises(LeaseError, match=r"of job 7: .* is used after its release"):
             use()
     arena.check()
@@ -130,15 +130,13 @@ def test_the_end_of_a_block_releases_also_after_an_error() -> None:
     assert arena.leased == 0
 
 
-def test_memory_of_a_lease_and_its_scrubbing() -> None:
+def test_the_memory_of_a_lease_is_its_part_of_the_arena() -> None:
     arena = private()
-    arena.memory[:] = b"\xa5" * arena.size
     first, second = take(arena, 4096), take(arena, 4096)
-    assert second.memory[0] == 0xA5
-    second.scrub()
-    assert bytes(second.memory) == bytes(4096)
-    assert bytes(first.memory) == b"\xa5" * 4096
-    assert arena.memory[second.end] == 0xA5
+    second.memory[:] = b"\xa5" * second.size
+    assert bytes(arena.memory[second.offset : second.end]) == b"\xa5" * 4096
+    assert bytes(first.memory) == bytes(4096)
+    assert arena.memory[second.end] == 0
     second.memory[:2] = b"ab"
     assert arena.view(second.offset, (1,), None, "<u2")[0] == int.from_bytes(b"ab", "little")
 
