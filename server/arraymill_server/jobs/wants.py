@@ -6,11 +6,65 @@ dropped, so a sender that is not sure may send again. Everything else that does 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final
 
 from arraymill_proto.errors import FrameError
 from arraymill_proto.frames import FrameView
+from arraymill_proto.limits import FRAME_BYTES
 from arraymill_server.plan.model import Wanted
+
+MAX_PIECES: Final = 64
+"""Pieces with gaps between them that a want may consist of. A want of 4 MiB has four frames of full size; a client that
+sends from 64 places at once wins nothing, and one that scatters single bytes shall not make the server keep books."""
+
+
+class _Fit(Enum):
+    """How a range meets those that came before."""
+
+    NEW = auto()
+    REPEATED = auto()
+    OVERLAPPING = auto()
+    SCATTERED = auto()
+    """New, but one piece more than a want may have."""
+
+
+@dataclass(slots=True)
+class _Ranges:
+    """Disjoint ranges of bytes, ascending, neighbours joined. What comes in order is one range."""
+
+    starts: list[int] = field(default_factory=list[int])
+    ends: list[int] = field(default_factory=list[int])
+
+    @property
+    def nbytes(self) -> int:
+        return sum(self.ends) - sum(self.starts)
+
+    def add(self, start: int, end: int) -> _Fit:
+        """Add a range, not empty, if it is new."""
+        starts, ends = self.starts, self.ends
+        place = bisect_right(starts, start)
+        if place and start < ends[place - 1]:
+            return _Fit.REPEATED if end <= ends[place - 1] else _Fit.OVERLAPPING
+        if place < len(starts) and starts[place] < end:
+            return _Fit.OVERLAPPING
+        follows = place > 0 and ends[place - 1] == start
+        leads = place < len(starts) and starts[place] == end
+        if follows and leads:
+            ends[place - 1] = ends[place]
+            del starts[place], ends[place]
+        elif follows:
+            ends[place - 1] = end
+        elif leads:
+            starts[place] = start
+        elif len(starts) == MAX_PIECES:
+            return _Fit.SCATTERED
+        else:
+            starts.insert(place, start)
+            ends.insert(place, end)
+        return _Fit.NEW
 
 
 @dataclass(slots=True)
@@ -18,8 +72,8 @@ class _Want:
     wanted: Wanted
     target: memoryview
     token: int
-    received: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    """Disjoint ranges within the want, ascending; neighbours joined. In order there is one."""
+    received: _Ranges = field(default_factory=_Ranges)
+    """Within the want."""
 
 
 class Wants:
@@ -51,7 +105,8 @@ class Wants:
             The token of the want that is complete now, or None.
 
         Raises:
-            FrameError: The frame serves no want, leaves its want's range, or overlaps what came before.
+            FrameError: The frame serves no want, is too large, leaves its want's range, overlaps what came before, or
+                scatters the want into too many pieces.
         """
         self._check_input(frame)
         want = self._open.get(frame.want)
@@ -61,12 +116,11 @@ class Wants:
         start = frame.offset - want.wanted.offset
         end = start + len(frame.data)
         self._check_range(frame, want, start, end)
-        if not self._is_new(frame, want, start, end):
+        if start == end or not self._is_new(frame, want, start, end):
             return None
         want.target[start:end] = frame.data
         self.received_bytes += end - start
-        _note(want.received, start, end)
-        if want.received != [(0, want.wanted.nbytes)]:
+        if want.received.ends[0] - want.received.starts[0] < want.wanted.nbytes:
             return None
         del self._open[frame.want]
         return want.token
@@ -80,7 +134,7 @@ class Wants:
         if not self._open:
             return None
         number, want = next(iter(self._open.items()))
-        came = sum(end - start for start, end in want.received)
+        came = want.received.nbytes
         return FrameError(
             f"frames are missing: want {number} asked for {want.wanted.nbytes:,} bytes of input {want.wanted.number} "
             f"at offset {want.wanted.offset:,}, {came:,} came before the client stopped sending",
@@ -93,6 +147,12 @@ class Wants:
     # ------------------------------------------------------------------ checks
 
     def _check_input(self, frame: FrameView) -> None:
+        if len(frame.data) > FRAME_BYTES:
+            raise FrameError(
+                f"a frame has {len(frame.data):,} bytes of data; the server takes at most {FRAME_BYTES:,}",
+                frame_bytes=len(frame.data),
+                limit=FRAME_BYTES,
+            )
         if frame.index >= len(self._inputs):
             raise FrameError(
                 f"a frame names input {frame.index}; the job has {len(self._inputs)} inputs, counted from 0",
@@ -128,31 +188,19 @@ class Wants:
             )
 
     def _is_new(self, frame: FrameView, want: _Want, start: int, end: int) -> bool:
-        if start == end:
-            return False
-        for first, last in want.received:
-            if first <= start and end <= last:
-                return False
-            if start < last and first < end:
-                raise FrameError(
-                    f"a frame of bytes {frame.offset:,} to {frame.offset + len(frame.data):,} of input {frame.index} "
-                    "overlaps what came before without repeating it",
-                    want=frame.want,
-                )
-        return True
-
-
-def _note(received: list[tuple[int, int]], start: int, end: int) -> None:
-    """Add a range that is disjoint from all others."""
-    if received and received[-1][1] == start:
-        received[-1] = (received[-1][0], end)
-        return
-    received.append((start, end))
-    received.sort()
-    joined: list[tuple[int, int]] = []
-    for first, last in received:
-        if joined and joined[-1][1] == first:
-            joined[-1] = (joined[-1][0], last)
-        else:
-            joined.append((first, last))
-    received[:] = joined
+        fit = want.received.add(start, end)
+        if fit is _Fit.OVERLAPPING:
+            raise FrameError(
+                f"a frame of bytes {frame.offset:,} to {frame.offset + len(frame.data):,} of input {frame.index} "
+                "overlaps what came before without repeating it",
+                want=frame.want,
+            )
+        if fit is _Fit.SCATTERED:
+            raise FrameError(
+                f"the frames of want {frame.want} lie in more than {MAX_PIECES} pieces with gaps between them "
+                f"({want.received.nbytes:,} of {want.wanted.nbytes:,} bytes came); send larger frames, or in order",
+                want=frame.want,
+                pieces=MAX_PIECES + 1,
+                limit=MAX_PIECES,
+            )
+        return fit is _Fit.NEW
