@@ -21,12 +21,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from arraymill_proto.catalogue import OPERATIONS, Kind, Operand
+from arraymill_proto.errors import GraphError
 from arraymill_proto.graph import ArrayType, Constant, Graph, Input, Node, Operation, Resident, Shape
 from arraymill_server.plan.reduce import empty_result, ravels
+
+MAX_ROOTS: Final = 1024
+"""Most reductions and outputs of a job. Planning compares them in pairs: this many take 0.1 s of the event loop."""
+
+MAX_SCANS: Final = 256
+"""Most scans of a job: each is a stage of every block, and what follows looks at all scans before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,17 @@ class Analysis:
             return reduction_operands(node)
         return node.operands()
 
+    def scans_below(self) -> list[int]:
+        """For each node, the scans that are evaluated inside a block to evaluate it, as bits; not the node itself."""
+        below: list[int] = []
+        for index in range(len(self.nodes)):
+            mask = 0
+            for operand in self.operands(index):
+                if not self.is_array_leaf(operand):
+                    mask |= below[operand] | (1 << operand if self.kind(operand) is Kind.SCAN else 0)
+            below.append(mask)
+        return below
+
     def is_array_leaf(self, index: int) -> bool:
         """True for inputs, resident arrays and values kept by an earlier pass."""
         return index in self.boundaries or isinstance(self.nodes[index], Input | Resident)
@@ -91,11 +110,12 @@ def analyse(graph: Graph, operands: Sequence[Operand]) -> Analysis:
     """
     analysis = Analysis(graph.nodes, tuple(_type_of(operand) for operand in operands))
     needed = _needed(graph)
+    _check_bound("scans", sum(analysis.kind(index) is Kind.SCAN for index in needed), MAX_SCANS)
     _fold(analysis, needed)
     domains = _domains(graph, analysis, needed)
     _mark_boundaries(analysis, needed, domains)
     _set_levels(analysis)
-    _list_roots(graph, analysis, needed, domains)
+    _list_roots(graph, analysis, needed)
     return analysis
 
 
@@ -140,31 +160,47 @@ def _fold(analysis: Analysis, needed: list[int]) -> None:
             analysis.folded[index] = empty_result(analysis.nodes, analysis.types, index)
 
 
-def _domains(graph: Graph, analysis: Analysis, needed: list[int]) -> dict[int, set[Shape]]:
-    """For each node, the domains in whose blocks consumers evaluate it."""
-    domains: dict[int, set[Shape]] = {index: set() for index in needed}
+class _Many:
+    """More than one domain."""
+
+
+_MANY: Final = _Many()
+
+_Reach: TypeAlias = "Shape | _Many | None"
+"""The domain in whose blocks a node is evaluated; None when nobody does. One is all that a scan needs to know."""
+
+
+def _domains(graph: Graph, analysis: Analysis, needed: list[int]) -> dict[int, _Reach]:
+    """For each node, the domain in whose blocks its consumers evaluate it."""
     outputs = set(graph.outputs)
+    domains: dict[int, _Reach] = dict.fromkeys(needed)
     for index in reversed(needed):
         kind, shape = analysis.kind(index), analysis.types[index].shape
         if kind is None:
             continue
         if kind is Kind.ELEMENTWISE:
-            reached = domains[index] | {shape} if index in outputs else domains[index]
+            reached = _joined(domains[index], shape if index in outputs else None)
         else:
-            reached = {analysis.types[analysis.operands(index)[0]].shape}
+            reached = analysis.types[analysis.operands(index)[0]].shape
         for operand in analysis.operands(index):
-            domains[operand] |= reached
+            domains[operand] = _joined(domains[operand], reached)
     return domains
 
 
-def _mark_boundaries(analysis: Analysis, needed: list[int], domains: dict[int, set[Shape]]) -> None:
+def _joined(one: _Reach, other: _Reach) -> _Reach:
+    if one is None or other is None:
+        return one if other is None else other
+    return one if one == other else _MANY
+
+
+def _mark_boundaries(analysis: Analysis, needed: list[int], domains: dict[int, _Reach]) -> None:
     for index in needed:
         kind = analysis.kind(index)
-        consumed = bool(domains[index])
+        consumed = domains[index] is not None
         if kind is Kind.REDUCTION and consumed:
             analysis.boundaries.add(index)
         if kind is Kind.SCAN and consumed:
-            fits = domains[index] <= {analysis.types[index].shape}
+            fits = domains[index] == analysis.types[index].shape
             if not fits or is_flat(analysis, index):
                 analysis.boundaries.add(index)
 
@@ -176,18 +212,28 @@ def _set_levels(analysis: Analysis) -> None:
         analysis.levels.append(below + 1 if is_value else below)
 
 
-def _list_roots(graph: Graph, analysis: Analysis, needed: list[int], domains: dict[int, set[Shape]]) -> None:
+def _list_roots(graph: Graph, analysis: Analysis, needed: list[int]) -> None:
+    outputs: dict[int, list[int]] = {}
+    for number, node in enumerate(graph.outputs):
+        outputs.setdefault(node, []).append(number)
     for index in needed:
-        outputs = tuple(number for number, output in enumerate(graph.outputs) if output == index)
         reduces = analysis.kind(index) is Kind.REDUCTION
         kept = index in analysis.boundaries
-        if not outputs and not kept:
+        if index not in outputs and not kept:
             continue
         scan = analysis.kind(index) is Kind.SCAN
         flat = scan and is_flat(analysis, index)
         level = analysis.levels[index] - 1 if reduces or kept else analysis.levels[index]
         inner = analysis.operands(index)[0] if reduces or scan else index
-        analysis.roots.append(Root(index, reduces, level, analysis.types[inner].shape, outputs, kept, flat))
+        shape = analysis.types[inner].shape
+        analysis.roots.append(Root(index, reduces, level, shape, tuple(outputs.get(index, ())), kept, flat))
+    _check_bound("reductions and outputs", len(analysis.roots), MAX_ROOTS)
+
+
+def _check_bound(what: str, count: int, limit: int) -> None:
+    if count > limit:
+        message = f"the job has {count:,} {what}, at most {limit:,} are allowed; split it into several jobs"
+        raise GraphError(message, count=count, limit=limit)
 
 
 def is_constant(analysis: Analysis, index: int) -> bool:

@@ -29,8 +29,11 @@ class PassGraph:
         self.analysis = analysis
         self.roots = roots
         self.stage_of: dict[int, int] = {}
-        self.leaves: list[int] = []
-        self.scans: list[int] = []
+        self.leaves: dict[int, int] = {}
+        """Arrays that the pass reads, and their numbers among its operands."""
+        self.scans: dict[int, int] = {}
+        """Scans that run through the pass, and their numbers."""
+        self._made = {root.node for root in roots}
         for root in roots:
             for index in self.arguments(root):
                 self._visit(index)
@@ -58,7 +61,7 @@ class PassGraph:
 
     def is_source(self, index: int) -> bool:
         """True for arrays that the pass reads from memory."""
-        made_here = self._is_scan(index) and any(root.node == index for root in self.roots)
+        made_here = index in self._made and self._is_scan(index)
         return self.analysis.is_array_leaf(index) and not made_here
 
     def dtype_of(self, index: int) -> str:
@@ -81,13 +84,12 @@ class PassGraph:
 
     def _enter(self, index: int) -> None:
         if self.is_source(index):
-            self.leaves.append(index)
+            self.leaves[index] = len(self.leaves)
             self.stage_of[index] = 0
             return
         below = max((self.stage_of[operand] for operand in self.analysis.operands(index)), default=0)
         if self._is_scan(index):
-            if index not in self.scans:
-                self.scans.append(index)
+            self.scans.setdefault(index, len(self.scans))
             below += 1
         self.stage_of[index] = below
 
@@ -125,10 +127,10 @@ class _StageCompiler:
         here = [number for number, root in enumerate(roots) if self._graph.stage(root) == self._number]
         stores = tuple(number for number in here if not roots[number].reduces)
         reductions = tuple(number for number in here if roots[number].reduces)
-        scans = tuple(n for n, scan in enumerate(self._graph.scans) if self._graph.stage_of[scan] == self._number + 1)
+        scans = [scan for scan in self._graph.scans if self._graph.stage_of[scan] == self._number + 1]
         sinks: list[Sink] = [self._store(roots[number]) for number in stores]
         sinks += [self._reduce(roots[number]) for number in reductions]
-        sinks += [self._scan(self._graph.scans[number]) for number in scans]
+        sinks += [self._scan(scan) for scan in scans]
         program = self._assemble(sinks)
         encoded = msgspec.msgpack.encode(program)
         return Stage(
@@ -138,7 +140,7 @@ class _StageCompiler:
             operands=tuple(self._operands),
             stores=stores,
             reductions=reductions,
-            scans=scans,
+            scans=tuple(self._graph.scans[scan] for scan in scans),
         )
 
     # ------------------------------------------------------------------ sinks
@@ -184,7 +186,7 @@ class _StageCompiler:
         if index in self._graph.scans:
             return self._carried(index)
         if self._graph.is_source(index):
-            return self._operand(OperandRef(self._graph.leaves.index(index)), self._graph.dtype_of(index))
+            return self._operand(OperandRef(self._graph.leaves[index]), self._graph.dtype_of(index))
         return self._step(index)
 
     def _constant(self, index: int) -> int:
@@ -200,7 +202,7 @@ class _StageCompiler:
 
     def _carried(self, index: int) -> int:
         """A scanned block of an earlier stage, with its carry applied."""
-        scan = self._graph.scans.index(index)
+        scan = self._graph.scans[index]
         dtype = self._analysis.types[index].dtype.str
         node = self._analysis.nodes[index]
         assert isinstance(node, Operation)

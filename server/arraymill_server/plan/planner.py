@@ -13,7 +13,7 @@ Theory of operation, in the order in which it happens:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Final
@@ -40,6 +40,7 @@ from arraymill_server.plan.domain import (
     spread,
     strides_in,
 )
+from arraymill_server.plan.grouping import group_roots
 from arraymill_server.plan.model import (
     Fixed,
     JobPlan,
@@ -104,6 +105,7 @@ class _Planner:
         self._residents = residents
         self._limits = limits
         self._keep = keep
+        self._scans_below = analysis.scans_below()
         self._stored_order: dict[int, Order] = {}
         self._numbers = {
             node: number
@@ -112,7 +114,7 @@ class _Planner:
         self._held: set[int] = set()
 
     def plan(self, graph: Graph) -> JobPlan:
-        drafts = [draft for group in _groups(self._analysis) for draft in self._split_by_sequence(group)]
+        drafts = [draft for group in group_roots(self._analysis) for draft in self._split_by_sequence(group)]
         self._decide_holding(drafts)
         passes = tuple(self._finish(draft) for draft in drafts)
         by_node = {result.node: result for step in passes for result in step.results}
@@ -161,7 +163,8 @@ class _Planner:
     def _split_by_sequence(self, roots: Sequence[Root]) -> list[_Draft]:
         """Give roots that need blocks in different sequences passes of their own."""
         draft = self._draft(roots)
-        demands = [self._demand(root, draft) for root in roots]
+        chained = self._chained(draft)
+        demands = [self._demand(root, draft, chained) for root in roots]
         bound = {sequence for sequence in demands if sequence is not None}
         home = bound.pop() if len(bound) == 1 else natural(draft.domain.grid)
         groups: dict[tuple[int, ...], list[Root]] = {}
@@ -171,17 +174,25 @@ class _Planner:
             return [draft.with_sequence(home)]
         return [part for group in groups.values() for part in self._split_by_sequence(group)]
 
-    def _demand(self, root: Root, draft: _Draft) -> tuple[int, ...] | None:
-        """The sequence of blocks that a root needs; None when any will do."""
+    def _chained(self, draft: _Draft) -> dict[int, tuple[int, ...]]:
+        """The scans of a pass whose blocks depend on each other, and the sequence of blocks that each needs."""
         grid = draft.domain.grid
+        plans = (self._scan_plan(scan, draft.domain) for scan in draft.graph.scans)
+        return {
+            plan.node: natural(grid) if plan.spec.flat else choose_sequence(grid, plan.inner, plan.carry_bytes)
+            for plan in plans
+            if plan.inner
+        }
+
+    def _demand(self, root: Root, draft: _Draft, chained: Mapping[int, tuple[int, ...]]) -> tuple[int, ...] | None:
+        """The sequence of blocks that a root needs; None when any will do. Of several scans the innermost decides."""
         if root.reduces:
             plan = self._reduce_plan(root, draft.domain)
-            return choose_sequence(grid, plan.inner, plan.part_bytes) if plan.inner else None
-        scans = [self._scan_plan(scan, draft.domain) for scan in PassGraph(self._analysis, [root]).scans]
-        chained = [scan for scan in scans if scan.inner]
-        if not chained or any(scan.spec.flat for scan in chained):
-            return natural(grid) if chained else None
-        return choose_sequence(grid, chained[0].inner, chained[0].carry_bytes)
+            return choose_sequence(draft.domain.grid, plan.inner, plan.part_bytes) if plan.inner else None
+        if root.flat:
+            return chained.get(root.node)
+        mask = self._scans_below[root.node] | 1 << root.node
+        return next((sequence for scan, sequence in chained.items() if mask >> scan & 1), None)
 
     # ------------------------------------------------------------------ holding
 
@@ -316,38 +327,3 @@ class _Draft:
 
     def with_sequence(self, sequence: tuple[int, ...]) -> _Draft:
         return _Draft(self.roots, self.graph, self.domain.with_sequence(sequence))
-
-
-def _groups(analysis: Analysis) -> list[list[Root]]:
-    """Roots that share a pass: same level, same domain, and connected by arrays that they read."""
-    masks = _leaf_masks(analysis)
-    groups: list[tuple[tuple[int, Shape], int, list[Root]]] = []
-    for root in sorted(analysis.roots, key=lambda root: (root.level, root.node)):
-        reads = analysis.operands(root.node) if root.reduces or root.kept or root.flat else (root.node,)
-        mask = _union(masks[index] for index in reads)
-        key = (root.level, root.domain)
-        joined = [group for group in groups if group[0] == key and (group[1] & mask or mask == group[1])]
-        for group in joined:
-            groups.remove(group)
-        members = [member for group in joined for member in group[2]] + [root]
-        groups.append((key, _union([mask, *(group[1] for group in joined)]), members))
-    groups.sort(key=lambda group: (group[0][0], min(root.node for root in group[2])))
-    return [sorted(members, key=lambda root: root.node) for _, _, members in groups]
-
-
-def _leaf_masks(analysis: Analysis) -> list[int]:
-    """For each node, the set of arrays that its evaluation reads, as bits."""
-    masks: list[int] = []
-    for index in range(len(analysis.nodes)):
-        if analysis.is_array_leaf(index):
-            masks.append(1 << index)
-        else:
-            masks.append(_union(masks[operand] for operand in analysis.operands(index)))
-    return masks
-
-
-def _union(masks: Iterable[int]) -> int:
-    union = 0
-    for mask in masks:
-        union |= mask
-    return union

@@ -1,0 +1,63 @@
+"""A graph that is legal but made to be slow must not stop the server: work grows with nodes, and pairs are bounded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+
+from arraymill_proto.errors import GraphError
+from arraymill_proto.graph import ArrayType, Graph, Input, Operation, Resident
+from arraymill_proto.validate import infer_graph
+from arraymill_server.plan.analyse import MAX_ROOTS, MAX_SCANS
+from arraymill_server.plan.planner import PlanLimits, plan_job
+
+X = Input((100, 100), np.dtype(np.float64))
+LIMITS = PlanLimits(hold_bytes=1 << 20)
+
+
+def _no_residents(node: Resident) -> ArrayType:
+    raise AssertionError(node)
+
+
+def _plan(graph: Graph) -> None:
+    plan_job(graph, infer_graph(graph, _no_residents), {}, LIMITS)
+
+
+def _calls(work: Callable[[], None]) -> int:
+    """How many Python functions some work calls: a cost that no other process disturbs."""
+    count = 0
+
+    def profile(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def _chain(name: str, length: int) -> Graph:
+    return Graph((X, *(Operation(name, (i,)) for i in range(length))), tuple(range(1, length + 1)))
+
+
+def test_planning_grows_with_the_number_of_nodes() -> None:
+    small, large = (_calls(partial(_plan, _chain("sqrt", n))) for n in (100, 800))
+    assert large < 12 * small
+
+
+def test_too_many_outputs() -> None:
+    with pytest.raises(GraphError, match=rf"{MAX_ROOTS + 1:,} reductions and outputs"):
+        _plan(_chain("sqrt", MAX_ROOTS + 1))
+
+
+def test_too_many_scans() -> None:
+    scans = [Operation("cumsum", (i,), {"axis": 0}) for i in range(MAX_SCANS + 1)]
+    with pytest.raises(GraphError, match=f"{MAX_SCANS + 1} scans"):
+        _plan(Graph((X, *scans), (MAX_SCANS + 1,)))
