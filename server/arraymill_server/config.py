@@ -32,6 +32,11 @@ SMALLEST_DEFAULT_ARENA: Final = 64 * MIB
 """Smallest arena that is made unasked: below, only one or two jobs of 4 MiB blocks run at a time. It is also all that
 Docker gives /dev/shm by default."""
 
+JOB_ROOM_BYTES: Final = 48 * MIB
+"""Part of the arena that residents leave to jobs, and so the smallest arena. One block of a job takes up to 16 MiB
+(`SLOT_BYTES` of the planner), its partials and results as much again; the largest that was found of float64 is
+``var`` along a short axis, with 47.98 MiB. Jobs of less run as well, but those of the widest blocks never could."""
+
 MAX_TTL_SECONDS: Final = 30 * 86400
 """Longest time to live of a resident array. The arena is memory that ends with the server: who needs an array for
 longer than a month needs a file."""
@@ -156,11 +161,12 @@ class ServerConfig:
     """Addresses to listen on: host:port, [v6]:port or unix:/path. Port 0 picks a free one."""
     workers: int = field(metadata=_count(1, 512))
     """Worker processes. Default: the CPUs that the control group allows."""
-    arena_bytes: int = field(metadata=_size(MIB))
-    """Shared memory for all arrays, in bytes. Default: a quarter of the memory limit, at most half of /dev/shm's free
-    space and 512 MiB, at least 64 MiB."""
+    arena_bytes: int = field(metadata=_size(JOB_ROOM_BYTES))
+    """Shared memory for all arrays, in bytes, at least 48 MiB. Default: a quarter of the memory limit, at most half of
+    /dev/shm's free space and 512 MiB, at least 64 MiB."""
     resident_budget_bytes: int = field(metadata=_size(0))
-    """Part of the arena that resident arrays may hold, in bytes. Default: half of the arena."""
+    """Part of the arena that resident arrays may hold, in bytes: at most the arena without 48 MiB, which stay for jobs.
+    Default: half of the arena, or that if it is less."""
     resident_ttl_seconds: float = field(default=3600.0, metadata=_time(1, MAX_TTL_SECONDS))
     """Seconds after its last use until a resident array is deleted, unless its client asks for another time."""
     worker_memory_bytes: int = field(metadata=_size(128 * MIB))
@@ -186,10 +192,11 @@ class ServerConfig:
             raise ConfigError("listen is empty; give at least one address, for example 127.0.0.1:50051")
         for text in self.listen:
             _parsed("listen", parse_address, text)
-        if self.resident_budget_bytes > self.arena_bytes:
+        if self.resident_budget_bytes > self.arena_bytes - JOB_ROOM_BYTES:
             raise ConfigError(
-                f"resident_budget_bytes is {format_bytes(self.resident_budget_bytes)}, above arena_bytes, which is "
-                f"{format_bytes(self.arena_bytes)}"
+                f"resident_budget_bytes is {format_bytes(self.resident_budget_bytes)}, above its bound of "
+                f"{format_bytes(self.arena_bytes - JOB_ROOM_BYTES)}: of the arena's {format_bytes(self.arena_bytes)}, "
+                f"{format_bytes(JOB_ROOM_BYTES)} stay for jobs; give a larger --arena or a smaller --resident-budget"
             )
 
     @property
@@ -309,6 +316,6 @@ def _machine_defaults(machine: Machine, given: Mapping[str, Any]) -> dict[str, A
     return {
         "workers": workers,
         "arena_bytes": arena,
-        "resident_budget_bytes": arena // 2,
+        "resident_budget_bytes": max(0, min(arena // 2, arena - JOB_ROOM_BYTES)),
         "worker_memory_bytes": min(max(private, 256 * MIB), GIB),
     }

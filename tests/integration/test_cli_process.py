@@ -174,7 +174,7 @@ def test_serve_is_the_server_with_its_own_options() -> None:
 
 def test_serve_starts_and_stops(tmp_path: Path) -> None:
     address = f"unix:{tmp_path}/socket"
-    command = [*COMMAND, "serve", "--listen", address, "--workers", "1", "--arena", "16MiB", "--log-level", "warning"]
+    command = [*COMMAND, "serve", "--listen", address, "--workers", "1", "--arena", "48MiB", "--log-level", "warning"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == f"arraymill ready: {address}\n"

@@ -16,7 +16,7 @@ from arraymill import _local
 from arraymill_proto.errors import ArraymillError, ConnectionFailedError, ParameterError
 
 X = np.arange(1000.0)
-ARENA = "16MiB"
+ARENA = "48MiB"
 
 
 def socket_of(mill: am.Client | am.AsyncClient) -> Path:
@@ -25,7 +25,7 @@ def socket_of(mill: am.Client | am.AsyncClient) -> Path:
 
 def test_a_private_server() -> None:
     private = am.local(workers=1, arena=ARENA)
-    assert repr(private) == "<Local server: 1 workers, arena 16MiB, not running>"
+    assert repr(private) == "<Local server: 1 workers, arena 48MiB, not running>"
     with private as mill:
         assert mill.sum(X) == X.sum()
         assert mill.info().workers == 1
@@ -55,7 +55,7 @@ def test_an_error_in_the_block_stops_it_too() -> None:
 
 CHILD = """
 import os, arraymill as am
-private = am.local(workers=1, arena="16MiB")
+private = am.local(workers=1, arena="48MiB")
 mill = private.__enter__()
 print(mill.sum([1, 2]), mill.address.removeprefix("unix:"), flush=True)
 os._exit(0)

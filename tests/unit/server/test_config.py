@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arraymill_proto.graph import Graph, Input, Operation, Params, Shape
+from arraymill_proto.validate import infer_graph
 from arraymill_server.cgroup import Machine
 from arraymill_server.config import (
     GIB,
+    JOB_ROOM_BYTES,
     KIB,
     MIB,
     TIB,
@@ -22,6 +26,8 @@ from arraymill_server.config import (
     parse_seconds,
     settings,
 )
+from arraymill_server.plan.planner import PlanLimits, plan_job
+from arraymill_server.plan.workspace import JobLayout
 
 MACHINE = Machine(cpus=4, memory_bytes=8 * GIB, shm_free_bytes=4 * GIB)
 
@@ -113,7 +119,28 @@ def test_the_default_arena_follows_the_scarcest_memory(memory: int, shm: int, ar
     machine = Machine(cpus=1, memory_bytes=memory, shm_free_bytes=shm)
     config = ServerConfig.from_mapping({}, machine=machine)
     assert config.arena_bytes == arena
-    assert config.resident_budget_bytes == arena // 2
+    assert config.resident_budget_bytes == min(arena // 2, arena - 48 * MIB)
+
+
+@pytest.mark.parametrize(("arena", "budget"), [(48, 0), (64, 16), (95, 47), (96, 48), (200, 100)])
+def test_residents_leave_room_for_a_job(arena: int, budget: int) -> None:
+    config = make(arena=arena * MIB)
+    assert config.resident_budget_bytes == min(budget * MIB, arena * MIB // 2)
+    most = (arena - 48) * MIB
+    assert replace(config, resident_budget_bytes=most).resident_budget_bytes == most
+    with pytest.raises(ConfigError, match=r"resident_budget_bytes is .* stay for jobs"):
+        replace(config, resident_budget_bytes=most + 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 10**9), (10**6, 10**6), (1000, 1000, 1000), (10**9, 3)])
+@pytest.mark.parametrize("name", ["sqrt", "sum", "var", "ptp", "argmax", "cumsum"])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_a_job_of_the_widest_blocks_fits_into_the_room_that_is_left(shape: Shape, name: str, axis: int) -> None:
+    params: Params = {} if name == "sqrt" else {"axis": axis}
+    graph = Graph((Input(shape, np.dtype("f8")), Operation(name, (0,), params)), (1,))
+    limits = PlanLimits(hold_bytes=0)
+    plan = plan_job(graph, infer_graph(graph, lambda node: pytest.fail(f"{node} is none")), {}, limits, keep=False)
+    assert JobLayout(plan, 1).nbytes <= JOB_ROOM_BYTES
 
 
 def test_a_worker_gets_its_share_of_the_memory_limit() -> None:
@@ -155,11 +182,13 @@ def test_an_unknown_key_names_the_nearest(key: str, near: str) -> None:
         ({"workers": "two"}, "workers: 'two' is not a whole number"),
         ({"workers": 1.5}, "workers: 1.5 is not a whole number"),
         ({"workers": True}, "workers: True is not a whole number"),
-        ({"arena": "1KiB"}, "arena_bytes is 1 KiB, below its bound of 1 MiB"),
+        ({"arena": "1KiB"}, "arena_bytes is 1 KiB, below its bound of 48 MiB"),
+        ({"arena": "47MiB"}, "arena_bytes is 47 MiB, below its bound of 48 MiB"),
         ({"arena": "65TiB"}, "arena_bytes is 65 TiB, above its bound of 64 TiB"),
         ({"arena": "lots"}, "arena: 'lots' is not a number of bytes"),
         ({"arena": "9GiB"}, "arena_bytes is 9 GiB, but this process may use only 8 GiB of memory in all"),
-        ({"arena": "64MiB", "resident_budget": "65MiB"}, "is 65 MiB, above arena_bytes, which is 64 MiB"),
+        ({"arena": "64MiB", "resident_budget": "17MiB"},
+         "resident_budget_bytes is 17 MiB, above its bound of 16 MiB: of the arena's 64 MiB, 48 MiB stay for jobs"),
         ({"resident_ttl": 0}, "resident_ttl_seconds is 0 s, below its bound of 1 s"),
         ({"resident_ttl": float("nan")}, "resident_ttl: nan is not a duration"),
         ({"log_level": "loud"}, "log_level is 'loud', not one of debug, info, warning, error"),
