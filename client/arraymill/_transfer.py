@@ -16,6 +16,7 @@ import numpy as np
 
 from arraymill._connection import Connection, RawStream
 from arraymill._graph import Job
+from arraymill._heap import keep_frames_warm
 from arraymill._info import ArrayInfo, Progress, ProgressCallback, array_info, job_times
 from arraymill._layout import AnyArray
 from arraymill._sink import ResultSink
@@ -82,6 +83,7 @@ class Transfer:
         Raises:
             ArraymillError: What the server or the connection has to say.
         """
+        keep_frames_warm()
         with self._connection.errors():
             call = self._connection.stream("Run", self._options.timeout)
             reader = asyncio.ensure_future(self._read_all(call))
