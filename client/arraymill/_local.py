@@ -6,16 +6,14 @@ import asyncio
 import select
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from arraymill._client import AsyncClient
 from arraymill._sync import Client
 from arraymill_proto.errors import ArraymillError, ConnectionFailedError, ParameterError
-
-if TYPE_CHECKING:
-    from tempfile import TemporaryDirectory
 
 READY: Final = "arraymill ready:"
 """What the server's one line on stdout begins with."""
@@ -26,14 +24,17 @@ START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
 """A private server has only our jobs; what still runs when we leave is cancelled. Beyond this it is killed."""
 
-_SERVER_PACKAGES: Final = ("multiprocess", "msgspec", "structlog", "click", "uvloop", "grpc_status", "grpc_health")
+_SERVER_PACKAGES: Final = (
+    *("arraymill_server", "multiprocess", "msgspec", "structlog", "click", "uvloop"),
+    *("grpc_status", "grpc_health", "grpc_reflection"),
+)
 
 
 class Local:
     """A private server on a Unix socket that only this user can reach.
 
     ``with`` gives a `Client`, ``async with`` an `AsyncClient`. The server ends with the block, and also when this
-    process dies.
+    process dies; Ctrl-C does not reach it. It can be started again, but runs once at a time.
     """
 
     def __init__(self, workers: int = 2, arena: str | int = "256MiB") -> None:
@@ -50,62 +51,65 @@ class Local:
             raise ParameterError(f"workers is {workers}, at least 1 is needed")
         self._workers = workers
         self._arena = str(arena)
-        self._folder: TemporaryDirectory[str] | None = None
-        self._process: subprocess.Popen[str] | None = None
+        self._server: _Server | None = None
         self._client: Client | None = None
         self._async_client: AsyncClient | None = None
 
     def __repr__(self) -> str:
-        state = f"process {self._process.pid}" if self._process is not None else "not running"
+        state = f"process {self._server.pid}" if self._server is not None else "not running"
         return f"<Local server: {self._workers} workers, arena {self._arena}, {state}>"
 
     def __enter__(self) -> Client:
-        self._client = Client(self._start())
+        server = self._start()
+        try:
+            server.wait_ready()
+        except BaseException:
+            self._kill()
+            raise
+        self._client = Client(server.address)
         return self._client
 
     def __exit__(self, *_: object) -> None:
-        if self._client is not None:
-            self._client.close()
-        self._stop()
+        server, self._server = self._server, None
+        client, self._client = self._client, None
+        try:
+            if client is not None:
+                client.close()
+        finally:
+            if server is not None:
+                server.stop()
 
     async def __aenter__(self) -> AsyncClient:
-        self._async_client = AsyncClient(await asyncio.to_thread(self._start))
+        server = self._start()
+        try:
+            await server.ready()
+        except BaseException:
+            self._kill()
+            raise
+        self._async_client = AsyncClient(server.address)
         return self._async_client
 
     async def __aexit__(self, *_: object) -> None:
-        if self._async_client is not None:
-            await self._async_client.close()
-        await asyncio.to_thread(self._stop)
-
-    def _start(self) -> str:
-        """Start the server; return its address once it is ready."""
-        from tempfile import TemporaryDirectory  # noqa: PLC0415  # `import arraymill` does not pay for it
-
-        _check_installed()
-        self._folder = TemporaryDirectory(prefix="arraymill-")  # mode 700
-        address = f"unix:{Path(self._folder.name, 'socket')}"
-        command = [sys.executable, "-m", "arraymill_server", "--listen", address, "--exit-on-stdin-eof"]
-        command += ["--workers", str(self._workers), "--arena", self._arena, "--log-level", "warning"]
+        server, self._server = self._server, None
+        client, self._async_client = self._async_client, None
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            _wait_ready(self._process)
-        except BaseException:
-            self._stop()
-            raise
-        return address
+            if client is not None:
+                await client.close()
+        finally:
+            if server is not None:
+                await asyncio.to_thread(server.stop)
 
-    def _stop(self) -> None:
-        """Stop the server and remove its socket; end of file on its stdin is the signal, as if this process died."""
-        process, self._process = self._process, None
-        if process is not None:
-            try:
-                process.communicate(timeout=STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+    def _start(self) -> _Server:
+        if self._server is not None:
+            raise ArraymillError("this private server runs already: call local() again for another one")
+        _check_installed()
+        self._server = _Server(self._workers, self._arena)
+        return self._server
+
+    def _kill(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.kill()
 
 
 def local(workers: int = 2, arena: str | int = "256MiB") -> Local:
@@ -123,19 +127,87 @@ def local(workers: int = 2, arena: str | int = "256MiB") -> Local:
     return Local(workers, arena)
 
 
-def _wait_ready(process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    if not select.select([process.stdout], [], [], START_SECONDS)[0]:
-        raise ConnectionFailedError(f"the private server was not ready within {START_SECONDS:g} s")
-    if not process.stdout.readline().startswith(READY):
-        code = process.wait(STOP_SECONDS)
-        raise ConnectionFailedError(
-            f"the private server did not start (exit code {code}); what it says on stderr tells why", exit_code=code
+class _Server:
+    """The process of a server, and the folder of its socket."""
+
+    def __init__(self, workers: int, arena: str) -> None:
+        from tempfile import TemporaryDirectory  # noqa: PLC0415  # `import arraymill` does not pay for it
+
+        self._folder = TemporaryDirectory(prefix="arraymill-")  # mode 700
+        self.address = f"unix:{Path(self._folder.name, 'socket')}"
+        command = [sys.executable, "-m", "arraymill_server", "--listen", self.address, "--exit-on-stdin-eof"]
+        command += ["--workers", str(workers), "--arena", arena, "--log-level", "warning"]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # a terminal sends Ctrl-C to the whole session
         )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_ready(self) -> None:
+        """Wait for the line that says so."""
+        ready = select.poll()
+        ready.register(self._stdout, select.POLLIN)
+        if not ready.poll(1000 * START_SECONDS):
+            raise _not_ready()
+        self._check_line()
+
+    async def ready(self) -> None:
+        """Wait for the line that says so; cancelling this stops nothing."""
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        loop.add_reader(self._stdout.fileno(), readable.set)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await readable.wait()
+        except TimeoutError:
+            raise _not_ready() from None
+        finally:
+            loop.remove_reader(self._stdout.fileno())
+        self._check_line()
+
+    def stop(self) -> None:
+        """Stop the server, and wait until it has ended."""
+        self._process.terminate()  # the end of stdin says the same, unless a forked child holds the pipe as well
+        with suppress(BrokenPipeError):
+            self._stdin.close()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the server without a word, if it still runs, and remove its socket."""
+        self._process.kill()
+        self._process.wait()
+        self._stdin.close()
+        self._stdout.close()
+        self._folder.cleanup()
+
+    def _check_line(self) -> None:
+        """Read the line, which comes in one piece: at the end of file there is none."""
+        if not self._stdout.readline().decode().startswith(READY):
+            code = self._process.wait(STOP_SECONDS)
+            raise ConnectionFailedError(
+                f"the private server did not start (exit code {code}); what it says on stderr tells why", exit_code=code
+            )
+
+
+def _not_ready() -> ConnectionFailedError:
+    return ConnectionFailedError(f"the private server was not ready within {START_SECONDS:g} s")
 
 
 def _check_installed() -> None:
-    missing = [name for name in ("arraymill_server", *_SERVER_PACKAGES) if find_spec(name) is None]
+    missing = [name for name in _SERVER_PACKAGES if find_spec(name) is None]
     if missing:
         raise ArraymillError(
             f"a private server needs {', '.join(missing)}, not installed here: pip install 'arraymill[server]'"
