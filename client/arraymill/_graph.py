@@ -12,7 +12,7 @@ from arraymill._expression import Applied, Expression, Local, Stored, Term
 from arraymill._layout import AnyArray, in_order, preferred_order
 from arraymill_proto.catalogue import ARRAY_PARAMS
 from arraymill_proto.errors import GraphError
-from arraymill_proto.graph import ArrayType, Constant, Graph, Input, Node, NodeRef, Operation, Resident
+from arraymill_proto.graph import ArrayType, Constant, Graph, Input, Node, NodeRef, Operation, Resident, Weak
 from arraymill_proto.limits import MAX_NODES
 
 
@@ -72,61 +72,69 @@ class _Builder:
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.inputs: list[AnyArray] = []
-        self._numbers: dict[Hashable, int] = {}
+        self._numbers: dict[int, int] = {}
+        """By the identity of the term: the expression keeps all of them alive."""
+        self._leaves: dict[Hashable, int] = {}
+        """By what makes two leaves the same node."""
 
     def number(self, output: Term) -> int:
         """Return the number of a term, after numbering all that it reads."""
         stack = [output]
         while stack:
-            term = stack[-1]
-            missing = [] if _key(term) in self._numbers else self._missing(term)
+            missing = self._missing(stack[-1])
             if missing:
                 stack.extend(reversed(missing))
-                continue
-            self._add(stack.pop())
-        return self._numbers[_key(output)]
+            else:
+                self._add(stack.pop())
+        return self._numbers[id(output)]
 
     def _missing(self, term: Term) -> list[Term]:
-        if not isinstance(term, Applied):
+        if not isinstance(term, Applied) or id(term) in self._numbers:
             return []
-        return [operand for operand in term.operands() if _key(operand) not in self._numbers]
+        return [operand for operand in term.operands() if id(operand) not in self._numbers]
 
     def _add(self, term: Term) -> None:
-        key = _key(term)
-        if key not in self._numbers:
-            node = self._node(term)
-            self._numbers[key] = len(self.nodes)
-            self.nodes.append(node)
+        if id(term) not in self._numbers:
+            self._numbers[id(term)] = self._operation(term) if isinstance(term, Applied) else self._leaf(term)
 
-    def _node(self, term: Term) -> Node:
-        match term:
-            case Applied():
-                args = tuple(self._numbers[_key(arg)] for arg in term.args)
-                return Operation(term.name, args, {name: self._param(name, term) for name in term.params})
+    def _operation(self, term: Applied) -> int:
+        args = tuple(self._numbers[id(arg)] for arg in term.args)
+        return self._append(Operation(term.name, args, {name: self._param(name, term) for name in term.params}))
+
+    def _leaf(self, leaf: Local | Stored | Weak | np.generic) -> int:
+        key = _key(leaf)
+        if key not in self._leaves:
+            self._leaves[key] = self._append(self._node(leaf))
+        return self._leaves[key]
+
+    def _append(self, node: Node) -> int:
+        self.nodes.append(node)
+        return len(self.nodes) - 1
+
+    def _node(self, leaf: Local | Stored | Weak | np.generic) -> Node:
+        match leaf:
             case Local():
-                self.inputs.append(term.data)
-                return Input(term.data.shape, term.data.dtype, preferred_order(term.data))
+                self.inputs.append(leaf.data)
+                return Input(leaf.data.shape, leaf.data.dtype, preferred_order(leaf.data))
             case Stored():
-                return Resident(term.id, term.slices)
+                return Resident(leaf.id, leaf.slices)
             case _:
-                return Constant(term)
+                return Constant(leaf)
 
     def _param(self, name: str, term: Applied) -> Any:
         value = term.params[name]
-        return NodeRef(self._numbers[_key(value)]) if name in ARRAY_PARAMS else value
+        return NodeRef(self._numbers[id(value)]) if name in ARRAY_PARAMS else value
 
 
-def _key(term: Term) -> Hashable:
-    """Return what makes two terms the same node."""
-    match term:
-        case Applied():
-            return id(term)
+def _key(leaf: Local | Stored | Weak | np.generic) -> Hashable:
+    """Return what makes two leaves the same node."""
+    match leaf:
         case Local():
-            data = term.data
+            data = leaf.data
             return data.__array_interface__["data"][0], data.shape, data.strides, data.dtype.str
         case Stored():
-            return term.id, term.slices
+            return leaf.id, leaf.slices
         case np.generic():
-            return term.dtype.str, term.tobytes()
+            return leaf.dtype.str, leaf.tobytes()
         case _:
-            return type(term), repr(term)  # repr tells 0.0 from -0.0, and NaN is NaN
+            return type(leaf), repr(leaf)  # repr tells 0.0 from -0.0, and NaN is NaN
