@@ -10,23 +10,20 @@ from typing import Final
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
-from numpy.typing import NDArray
 
-from arraymill_proto.graph import ArrayType, Graph, Order, Resident
+from arraymill_proto.graph import ArrayType, Graph, Resident
 from arraymill_proto.validate import infer_graph
 from arraymill_server.plan.blocks import PIECE_BYTES
 from arraymill_server.plan.host import Host
 from arraymill_server.plan.instructions import Compute, Dispatch, Fetch, Instruction, Send, Write
 from arraymill_server.plan.interpreter import Interpreter
 from arraymill_server.plan.machine import JobMachine
-from arraymill_server.plan.model import JobPlan, PassPlan, ResidentView, ResultSpec, align
+from arraymill_server.plan.model import JobPlan, PassPlan, ResidentView, align
 from arraymill_server.plan.pass_machine import BlockState, PassMachine
 from arraymill_server.plan.planner import PlanLimits, plan_job
 from arraymill_server.plan.workspace import JobLayout, PassLayout
-from arraymill_server.testing.watch import POISON, Watch
-
-Array = NDArray[np.generic]
-Bytes = NDArray[np.uint8]
+from arraymill_server.testing.arrays import Array, Bytes, as_seen, empty_result, put, wire_bytes
+from arraymill_server.testing.watch import Watch
 
 _ORIGIN: Final = 64
 """Where the first resident array lies: no address is 0, so an offset that is taken for an address shows."""
@@ -62,7 +59,7 @@ class Simulation:
         base = _ORIGIN + align(len(shelf))
         self.memory: Bytes = np.empty(base + layout.nbytes, np.uint8)
         self.memory[_ORIGIN : _ORIGIN + len(shelf)] = np.frombuffer(shelf, np.uint8)
-        self.results = [_allocate(result) for result in plan.outputs]
+        self.results = [empty_result(result) for result in plan.outputs]
         self.fetched = [0] * len(arrays)
         """Bytes of each input that were asked for."""
         self._plan = plan
@@ -83,7 +80,7 @@ class Simulation:
             self._act(instruction)
             self._carry_out(self._machine.done(instruction.token), pending)
         assert self._machine.is_finished, f"{self._machine} waits for nothing"
-        return [_as_seen(array, result) for array, result in zip(self.results, self._plan.outputs, strict=True)]
+        return [as_seen(array, result) for array, result in zip(self.results, self._plan.outputs, strict=True)]
 
     def _carry_out(self, instructions: list[Instruction], pending: list[Dispatch | Fetch | Send]) -> None:
         for instruction in instructions:
@@ -110,7 +107,7 @@ class Simulation:
 
     def _fetch(self, fetch: Fetch) -> None:
         wanted = fetch.wanted
-        data = _bytes(self._arrays[wanted.number].transpose(wanted.order))[wanted.offset :][: wanted.nbytes]
+        data = wire_bytes(self._arrays[wanted.number], wanted.order)[wanted.offset :][: wanted.nbytes]
         assert len(data) == wanted.nbytes > 0, f"{wanted} is beyond the end of the input, or nothing"
         self.memory[fetch.address : fetch.address + wanted.nbytes] = data
         self.fetched[wanted.number] += wanted.nbytes
@@ -119,8 +116,7 @@ class Simulation:
         part = send.part
         data = self.memory[part.address : part.address + part.nbytes]
         for output in send.outputs:
-            flat = self.results[output].reshape(-1).view(np.uint8)
-            flat[part.offset : part.offset + part.nbytes] = data
+            put(self.results[output], part.offset, data)
 
 
 class _WatchedJob(JobMachine):
@@ -194,17 +190,3 @@ def lay_out(residents: Mapping[int, Array]) -> tuple[bytes, dict[int, ResidentVi
         shelf += ctypes.string_at(low, high - low)
         shelf += bytes(-len(shelf) % 16)
     return bytes(shelf), views
-
-
-def _bytes(array: Array) -> Bytes:
-    return np.frombuffer(array.tobytes(), np.uint8)
-
-
-def _allocate(result: ResultSpec) -> Array:
-    shape = tuple(result.type.shape[axis] for axis in result.order)
-    return np.full(shape, np.frombuffer(bytes([POISON] * 16), result.type.dtype)[0])
-
-
-def _as_seen(array: Array, result: ResultSpec) -> Array:
-    inverse: Order = tuple(int(axis) for axis in np.argsort(result.order))
-    return array.transpose(inverse)

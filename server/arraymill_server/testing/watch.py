@@ -22,9 +22,7 @@ from arraymill_server.plan.instructions import Compute, Dispatch, Fetch, Instruc
 from arraymill_server.plan.model import JobPlan
 from arraymill_server.plan.program import BlockTask, CarryTask, FinishTask, MergeTask, Program, Region, Task
 from arraymill_server.plan.sinks import sink_dtypes
-
-POISON = 0xA5
-"""Fills memory that nobody may read."""
+from arraymill_server.testing.arrays import POISON
 
 Offsets = NDArray[np.intp]
 Dtypes = Sequence[np.dtype[np.generic]]
