@@ -178,6 +178,8 @@ class ServerConfig:
     """Jobs that may wait for memory; one more is told to try again later."""
     max_streams: int = field(default=2048, metadata=_count(1, 100_000))
     """Calls that may be open at once; one more is told to try again later."""
+    stall_seconds: float = field(default=45.0, metadata=_time(1, 3600))
+    """Seconds that a client may neither feed nor read while its job waits for it; then the job ends with an error."""
     drain_seconds: float = field(default=30.0, metadata=_time(0, 3600))
     """Seconds that running jobs get to end after SIGTERM."""
     log_level: str = field(default="info", metadata=_kind(_Kind(_parse_word, choices=LOG_LEVELS)))

@@ -79,7 +79,14 @@ class App:
         from arraymill_server.rpc.server import RpcServer  # noqa: PLC0415  (workers must be forked before)
         from arraymill_server.rpc.servicer import Servicer  # noqa: PLC0415
 
-        servicer = Servicer(self.jobs, self.residents, self.arena, self.engine, max_calls=self._config.max_streams)
+        servicer = Servicer(
+            self.jobs,
+            self.residents,
+            self.arena,
+            self.engine,
+            max_calls=self._config.max_streams,
+            stall_seconds=self._config.stall_seconds,
+        )
         self._rpc = RpcServer(servicer, self._config.addresses)
         await self._rpc.start()
         self._expiry = asyncio.ensure_future(self._expire())

@@ -125,6 +125,16 @@ class Wants:
         del self._open[frame.want]
         return want.token
 
+    def oldest(self) -> str | None:
+        """Describe the want that waits longest, None when none is open."""
+        if not self._open:
+            return None
+        number, want = next(iter(self._open.items()))
+        return (
+            f"owes want {number}: {want.wanted.nbytes:,} bytes of input {want.wanted.number} at offset "
+            f"{want.wanted.offset:,}, of which {want.received.nbytes:,} came"
+        )
+
     def close(self) -> None:
         """Forget all wants: their memory is about to be given back."""
         self._open.clear()

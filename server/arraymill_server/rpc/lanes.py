@@ -18,6 +18,7 @@ from arraymill_server.jobs.wants import Wants
 from arraymill_server.plan.model import Wanted
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.inputs import InlineInputs
+from arraymill_server.rpc.stall import Stall
 
 PROGRESS_SECONDS: Final = 0.25
 """Least time between two messages of progress: smooth enough for a bar, nothing beside the frames."""
@@ -79,13 +80,18 @@ class Writer(Protocol):
 
 
 class StreamExchange:
-    """Frames on a bidirectional stream.
+    """Frames on a bidirectional stream. Make it in a running event loop, and `end` it.
 
     Small messages overtake result frames: a want that waits behind megabytes of results would leave workers idle.
     `send_all` is the one coroutine that writes.
+
+    Args:
+        graph: The job's.
+        writer: The sending half of the call.
+        stall_seconds: What the client may take between two moves while a want is open or a write is pending.
     """
 
-    def __init__(self, graph: Graph, writer: Writer) -> None:
+    def __init__(self, graph: Graph, writer: Writer, stall_seconds: float) -> None:
         self._inline = InlineInputs(graph)
         self._wants = Wants(self._inline.nbytes)
         self._writer = writer
@@ -96,6 +102,8 @@ class StreamExchange:
         self._blocks = 0
         self._next_progress = monotonic() + PROGRESS_SECONDS
         self._is_closed = False
+        self._is_writing = False
+        self._stall = Stall(stall_seconds, self._duty)
         self._input_has_ended = False
         self.sent_bytes = 0
 
@@ -121,6 +129,7 @@ class StreamExchange:
             self._peer.done(token)
             return
         self._put(messages.want(self._wants.open(wanted, target, token), wanted))
+        self._stall.restart()
         if self._input_has_ended:
             self.input_ended()
 
@@ -141,13 +150,25 @@ class StreamExchange:
 
     # ------------------------------------------------------------------ the stream
 
+    @property
+    def stalled(self) -> asyncio.Future[None]:
+        """Fails with DeadlineError when the client neither feeds nor reads."""
+        return self._stall.expired
+
+    def end(self) -> None:
+        """Stop the clock: the call ends."""
+        self._stall.close()
+
     def receive(self, frame: FrameView) -> None:
         """Take a frame of the client in.
 
         Raises:
             FrameError: It does not fit what was asked for.
         """
+        before = self._wants.received_bytes
         token = self._wants.accept(frame)
+        if self._wants.received_bytes > before:  # what came before, or is empty, is no move
+            self._stall.restart()
         if token is not None and self._peer is not None:
             self._peer.done(token)
 
@@ -163,7 +184,7 @@ class StreamExchange:
         while True:
             while self._messages or self._frames:
                 if self._messages:
-                    await self._writer.write(self._messages.popleft())
+                    await self._write(self._messages.popleft())
                 else:
                     await self._send_result(*self._frames.popleft())
             if self._is_closed:
@@ -177,7 +198,7 @@ class StreamExchange:
         for place, output in enumerate(outgoing.outputs):
             for start in range(0, len(data), FRAME_BYTES):
                 while self._messages:
-                    await self._writer.write(self._messages.popleft())
+                    await self._write(self._messages.popleft())
                 if self._is_closed:
                     return
                 payload = data[start : start + FRAME_BYTES]
@@ -185,7 +206,17 @@ class StreamExchange:
                 self.sent_bytes += len(payload)
                 if place == last and start + FRAME_BYTES >= len(data) and self._peer is not None:
                     self._peer.done(token)
-                await self._writer.write(frame)
+                await self._write(frame)
+
+    async def _write(self, message: bytes) -> None:
+        self._is_writing = True
+        self._stall.restart()
+        await self._writer.write(message)
+        self._is_writing = False
+        self._stall.restart()
+
+    def _duty(self) -> str | None:
+        return self._wants.oldest() or ("does not read its results" if self._is_writing else None)
 
     def _put(self, message: bytes) -> None:
         self._messages.append(message)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import wraps
 from importlib.metadata import version
 from time import monotonic
@@ -26,6 +26,7 @@ from arraymill_server.jobs.service import Jobs, Keep, Report, Request
 from arraymill_server.log import get_logger
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.lanes import InlineExchange, StreamExchange
+from arraymill_server.rpc.stall import stalled
 from arraymill_server.rpc.status import declared, status_of
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -46,14 +47,25 @@ class Servicer:
         arena: For the figures of the server's information.
         engine: Likewise.
         max_calls: Calls that may be open at once.
+        stall_seconds: What a client may take between two moves while its job waits for it.
     """
 
-    def __init__(self, jobs: Jobs, residents: Residents, arena: Arena, engine: Engine, *, max_calls: int) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        residents: Residents,
+        arena: Arena,
+        engine: Engine,
+        *,
+        max_calls: int,
+        stall_seconds: float,
+    ) -> None:
         self._jobs = jobs
         self._residents = residents
         self._arena = arena
         self._engine = engine
         self._max_calls = max_calls
+        self._stall_seconds = stall_seconds
         self._calls = 0
         self._begin = monotonic()
         self._info = messages.server_info(version("arraymill"))
@@ -82,25 +94,25 @@ class Servicer:
             start = await _read_start(context)
             graph = graph_from_pb(start.graph)
             keep = Keep(start.keep.name, start.keep.ttl_seconds or None) if start.HasField("keep") else None
-            exchange = StreamExchange(graph, context)
+            exchange = StreamExchange(graph, context, self._stall_seconds)
             report = await self._stream(Request(graph, context.peer(), keep), exchange, context)
-            await context.write(messages.done(report, self._residents))
+            async with self._patience("does not read the end of its job"):
+                await context.write(messages.done(report, self._residents))
 
     async def _stream(self, request: Request, exchange: StreamExchange, context: Context) -> Report:
-        """Run a job beside the two halves of its stream; whichever fails ends all three."""
+        """Run a job beside the two halves of its stream; whichever fails, or a client that stalls, ends all."""
         job = asyncio.ensure_future(self._jobs.run(request, exchange))
         reader = asyncio.ensure_future(_receive(exchange, context))
         writer = asyncio.ensure_future(exchange.send_all())
         try:
-            pending: set[asyncio.Future[Any]] = {job, reader, writer}
-            while not job.done():
+            pending: set[asyncio.Future[Any]] = {job, reader, writer, exchange.stalled}
+            while not (job.done() and writer.done()):
                 finished, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for task in finished - {job}:
+                for task in sorted(finished, key=lambda task: task is job):
                     task.result()
-            report = job.result()
-            await writer
-            return report
+            return job.result()
         finally:
+            exchange.end()
             await _stop(job, reader, writer)
 
     # ------------------------------------------------------------------ resident arrays
@@ -139,6 +151,15 @@ class Servicer:
         return info
 
     # ------------------------------------------------------------------ inside
+
+    @asynccontextmanager
+    async def _patience(self, duty: str) -> AsyncGenerator[None]:
+        """Wait for the client as long as it may stall."""
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                yield
+        except TimeoutError as exc:
+            raise stalled(duty, self._stall_seconds) from exc
 
     def _call(self) -> _Call:
         return _Call(self)
