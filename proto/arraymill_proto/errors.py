@@ -12,7 +12,7 @@ The tree (fault; can a retry help?)::
     │   ├── UnknownOperationError(NotImplementedError)
     │   └── FrameError
     ├── DTypeError(TypeError)                  the caller's; no
-    ├── ComputationError(ArithmeticError)      the caller's values; no
+    ├── ComputationError(ValueError)           the caller's values; no
     ├── TooLargeError(MemoryError)             the job can never fit this server; no
     ├── BusyError                              nobody's; yes, after `retry_after` seconds
     ├── ArrayNotFoundError(LookupError)        the caller's, or the array expired; no
@@ -166,7 +166,7 @@ class DTypeError(ArraymillError, TypeError):
     default_reason = Reason.DTYPE
 
 
-class ComputationError(ArraymillError, ArithmeticError):
+class ComputationError(ArraymillError, ValueError):
     """NumPy refused the values, as it would in process (integers to negative powers)."""
 
     default_reason = Reason.COMPUTATION

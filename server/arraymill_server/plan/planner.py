@@ -21,6 +21,7 @@ from typing import Final
 import numpy as np
 
 from arraymill_proto.catalogue import Operand as KnownOperand
+from arraymill_proto.errors import GraphError
 from arraymill_proto.graph import ArrayType, Graph, Input, Order, Shape
 from arraymill_server.ops.reductions import REDUCTIONS
 from arraymill_server.ops.scans import SCANS
@@ -62,6 +63,10 @@ SLOT_BYTES: Final = 16 << 20
 
 WHOLE_RESULT_BYTES: Final = 1 << 20
 """A reduction's result up to here is collected and sent as one: one frame."""
+
+
+MAX_STEPS: Final = 16_384
+"""Most operations in all programs of a job together; compiling one takes some 10 µs of the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,7 @@ class _Planner:
         self._limits = limits
         self._keep = keep
         self._scans_below = analysis.scans_below()
+        self._steps = 0
         self._stored_order: dict[int, Order] = {}
         self._numbers = {
             node: number
@@ -125,6 +131,7 @@ class _Planner:
 
     def _draft(self, roots: Sequence[Root]) -> _Draft:
         graph = PassGraph(self._analysis, roots)
+        self._count_steps(len(graph.stage_of))
         shape = roots[0].domain
         if any(root.flat or self._counts_flat(root) for root in roots):
             order = c_order(len(shape))
@@ -135,6 +142,17 @@ class _Planner:
         target = min(self._limits.block_bytes, SLOT_BYTES * max(sizes) // sum(sizes))
         grid = Grid.cut(ordered, max(sizes), target, max_elements=self._limits.block_elements)
         return _Draft(tuple(roots), graph, Domain(shape, order, grid, natural(grid)))
+
+    def _count_steps(self, steps: int) -> None:
+        """Bound what all passes evaluate: a chain of n passes, each over the last, evaluates n² / 2 operations."""
+        self._steps += steps
+        if self._steps > MAX_STEPS:
+            raise GraphError(
+                f"the passes of this job evaluate more than {MAX_STEPS:,} operations on every block, because a value "
+                "that is needed again is computed again; keep intermediate values on the server (put) and go on from "
+                "their handles",
+                limit=MAX_STEPS,
+            )
 
     def _counts_flat(self, root: Root) -> bool:
         """True for argmin and argmax with axis=None: ties must be met in C order."""

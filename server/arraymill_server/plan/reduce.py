@@ -63,9 +63,10 @@ def empty_result(nodes: Sequence[Node], types: Sequence[ArrayType], index: int) 
     spec = reduce_spec(nodes, types, index, tuple(range(types[cast("Operation", nodes[index]).args[0]].ndim)))
     reduction = REDUCTIONS[spec.op]
     parts = tuple(np.empty((), dtype) for dtype in reduction.components(spec))
-    reduction.identity(spec, parts)
     out = np.empty((), spec.result)
-    reduction.finish(spec, parts, 0, out)
+    with np.errstate(all="ignore"):  # the mean of nothing is nan, without a word
+        reduction.identity(spec, parts)
+        reduction.finish(spec, parts, 0, out)
     return cast("np.generic", out[()])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from arraymill_proto.errors import GraphError
-from arraymill_proto.graph import ArrayType, Graph, Input, Operation, Resident
+from arraymill_proto.graph import ArrayType, Graph, Input, Node, Operation, Resident
 from arraymill_proto.validate import infer_graph
 from arraymill_server.plan.analyse import MAX_ROOTS, MAX_SCANS
 from arraymill_server.plan.planner import PlanLimits, plan_job
@@ -55,6 +55,21 @@ def test_planning_grows_with_the_number_of_nodes() -> None:
 def test_too_many_outputs() -> None:
     with pytest.raises(GraphError, match=rf"{MAX_ROOTS + 1:,} reductions and outputs"):
         _plan(_chain("sqrt", MAX_ROOTS + 1))
+
+
+def test_a_chain_of_passes_that_evaluates_too_much() -> None:
+    nodes: list[Node] = [X]
+    for _ in range(400):
+        last = len(nodes) - 1
+        nodes += [Operation("mean", (last,)), Operation("subtract", (last, last + 1))]
+    with pytest.raises(GraphError, match="keep intermediate values on the server"):
+        _plan(Graph(tuple(nodes), (len(nodes) - 1,)))
+
+
+@pytest.mark.filterwarnings("error")
+def test_reductions_of_nothing_warn_of_nothing() -> None:
+    empty = Input((0, 3), np.dtype(np.float64))
+    _plan(Graph((empty, Operation("mean", (0,)), Operation("std", (0,), {"axis": 0})), (1, 2)))
 
 
 def test_too_many_scans() -> None:
