@@ -165,10 +165,10 @@ with am.local(workers=1, arena="64MiB") as mill:
     if not child:
         time.sleep(60)
         os._exit(0)
-begin = time.monotonic()
+    begin = time.monotonic()
+print("stopped" if time.monotonic() - begin < am._local.STOP_SECONDS else "killed")
 os.kill(child, signal.SIGKILL)
 os.waitpid(child, 0)
-print("stopped")
 """,
         ["stopped"],
     ),
