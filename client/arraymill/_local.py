@@ -63,10 +63,10 @@ class Local:
         server = self._start()
         try:
             server.wait_ready()
+            self._client = Client(server.address)
         except BaseException:
             self._kill()
             raise
-        self._client = Client(server.address)
         return self._client
 
     def __exit__(self, *_: object) -> None:
@@ -83,10 +83,10 @@ class Local:
         server = self._start()
         try:
             await server.ready()
+            self._async_client = AsyncClient(server.address)
         except BaseException:
             self._kill()
             raise
-        self._async_client = AsyncClient(server.address)
         return self._async_client
 
     async def __aexit__(self, *_: object) -> None:
@@ -135,7 +135,8 @@ class _Server:
 
         self._folder = TemporaryDirectory(prefix="arraymill-")  # mode 700
         self.address = f"unix:{Path(self._folder.name, 'socket')}"
-        command = [sys.executable, "-m", "arraymill_server", "--listen", self.address, "--exit-on-stdin-eof"]
+        # -P: a module in the current directory must not hide one of the server's.
+        command = [sys.executable, "-P", "-m", "arraymill_server", "--listen", self.address, "--exit-on-stdin-eof"]
         command += ["--workers", str(workers), "--arena", arena, "--log-level", "warning"]
         self._process = subprocess.Popen(
             command,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +93,50 @@ def test_a_server_that_never_gets_ready(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(_local, "START_SECONDS", 0.01)
     with pytest.raises(ConnectionFailedError, match=r"not ready within 0\.01 s"), am.local(workers=1, arena=ARENA):
         pass
+
+
+def test_a_module_in_the_current_directory_hides_nothing_from_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "structlog.py").write_text("raise SystemExit('the wrong structlog')")
+    monkeypatch.chdir(tmp_path)
+    with am.local(workers=1, arena=ARENA) as mill:
+        assert mill.sum(X) == X.sum()
+
+
+@pytest.fixture
+def no_folder_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The folders of private servers lie in one that must be empty at the end."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("no_folder_left")
+async def test_a_cancelled_start_leaves_neither_process_nor_folder() -> None:
+    private = am.local(workers=1, arena=ARENA)
+    start = asyncio.create_task(private.__aenter__())
+    await asyncio.sleep(0)
+    assert "process" in repr(private)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert repr(private).endswith("not running>")
+
+
+@pytest.mark.usefixtures("no_folder_left")
+async def test_ctrl_c_before_there_is_a_client_stops_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(address: str) -> None:
+        raise KeyboardInterrupt(address)
+
+    monkeypatch.setattr(_local, "Client", interrupted)
+    monkeypatch.setattr(_local, "AsyncClient", interrupted)
+    private = am.local(workers=1, arena=ARENA)
+    with pytest.raises(KeyboardInterrupt):
+        private.__enter__()
+    with pytest.raises(KeyboardInterrupt):
+        await private.__aenter__()
+    assert repr(private).endswith("not running>")
 
 
 def test_a_client_only_installation(monkeypatch: pytest.MonkeyPatch) -> None:
