@@ -71,8 +71,9 @@ class ArraymillServicer(object):
 
     def Compute(self, request, context):
         """Compute a small job in one round trip: every input inline, every result inline. Meant for arrays up to some
-        hundred KiB; a request or a result above ServerInfo.unary_bytes is refused with RESULT_TOO_LARGE or by the
-        receive cap, and belongs on Run.
+        hundred KiB. What does not fit belongs on Run: inline inputs above ServerInfo.unary_bytes together are refused
+        with INVALID_JOB (a request above ServerInfo.message_bytes by gRPC itself), results above it with
+        RESULT_TOO_LARGE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from arraymill_proto.codec import type_to_pb
-from arraymill_proto.errors import Reason, TooLargeError
+from arraymill_proto.errors import InvalidJobError, Reason, TooLargeError
 from arraymill_proto.frames import Envelope, FrameView, encode_frame
 from arraymill_proto.graph import Graph
 from arraymill_proto.limits import FRAME_BYTES, UNARY_BYTES
@@ -25,10 +25,20 @@ PROGRESS_SECONDS: Final = 0.25
 
 
 class InlineExchange:
-    """All inputs came in the request, all results go in the response."""
+    """All inputs came in the request, all results go in the response.
+
+    Raises:
+        InvalidJobError: An input is not inline, or all together are too large.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self._inputs = InlineInputs(graph)
+        if self._inputs.missing is not None:
+            raise InvalidJobError(
+                f"input {self._inputs.missing} is not inline; Compute takes inline inputs only, one that is streamed "
+                "belongs on Run",
+                input=self._inputs.missing,
+            )
         self._started: Started | None = None
         self._peer: Peer | None = None
         self._results: list[bytearray] = []
