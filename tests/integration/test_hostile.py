@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from servers import RunningServer, running_server
 from wire import Call, channel_to, frame_message, next_want, open_run, responses, run_graph, start_message
 
+from arraymill_proto.codec import graph_to_pb
 from arraymill_proto.graph import Graph, Input, Operation
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -116,3 +117,61 @@ async def test_a_client_that_does_not_read(channel: grpc.aio.Channel) -> None:
     await wait_idle(channel)
     reason, text = await failure(call)
     assert (reason, "does not read its results" in text) == ("DEADLINE", True)
+
+
+async def test_silent_streams_take_no_place(channel: grpc.aio.Channel) -> None:
+    silent = [open_run(channel) for _ in range(20)]
+    await asyncio.gather(*(call.wait_for_connection() for call in silent))
+    (total,) = await run_graph(channel, SUM, [ARRAY])
+    assert total[()] == ARRAY.sum()
+    for call in silent:
+        reason, text = await failure(call)
+        assert (reason, "has not sent Start" in text) == ("DEADLINE", True)
+
+
+async def test_more_calls_than_may_be_open(channel: grpc.aio.Channel) -> None:
+    calls = [open_run(channel) for _ in range(2)]
+    for call in calls:
+        await call.write(start_message(SUM))
+        await next_want(call)
+    third = open_run(channel)
+    await third.write(start_message(SUM))
+    assert await failure(third) == ("BUSY", "2 calls are open, as many as the server takes; try again in 1 s")
+    for call in calls:
+        assert (await failure(call))[0] == "DEADLINE"
+
+
+def inline_graph(*sizes: int) -> Graph:
+    inputs = [Input((size,), np.dtype("u1"), None, bytes(size)) for size in sizes]
+    return Graph((*inputs, Operation("sum", (0,))), (len(inputs),))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "text"),
+    [
+        ((1 << 20, 1), "the inline inputs have 1,048,577 bytes, one job takes 1,048,576"),
+        ((3 << 20,), "a job's message of 3,145,7"),
+    ],
+)
+async def test_too_many_inline_bytes(channel: grpc.aio.Channel, sizes: tuple[int, ...], text: str) -> None:
+    graph = inline_graph(*sizes)
+    call = open_run(channel)
+    await call.write(start_message(graph))
+    reason, message = await failure(call)
+    assert (reason, message[: len(text)]) == ("INVALID_JOB", text)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await compute(channel, graph)
+    assert str(caught.value.details()).startswith(text)
+    (total,) = await run_graph(channel, inline_graph(1 << 19, 1 << 19), [])
+    assert total[()] == 0
+
+
+async def compute(channel: grpc.aio.Channel, graph: Graph) -> pb.ComputeResponse:
+    """Call Compute."""
+    call = channel.unary_unary(
+        "/arraymill.v1.Arraymill/Compute",
+        request_serializer=pb.ComputeRequest.SerializeToString,
+        response_deserializer=pb.ComputeResponse.FromString,
+    )
+    response: pb.ComputeResponse = await call(pb.ComputeRequest(graph=graph_to_pb(graph)))
+    return response

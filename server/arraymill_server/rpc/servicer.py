@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import wraps
 from importlib.metadata import version
 from time import monotonic
@@ -16,7 +16,6 @@ import grpc.aio
 from arraymill_proto.codec import graph_from_pb, parse_request
 from arraymill_proto.errors import ArraymillError, BusyError, FrameError, InvalidJobError, JobCancelledError
 from arraymill_proto.frames import FrameView
-from arraymill_proto.graph import Input
 from arraymill_proto.limits import UNARY_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.arena.arena import Arena
@@ -77,25 +76,20 @@ class Servicer:
 
     async def compute(self, request: pb.ComputeRequest, context: Context) -> pb.ComputeResponse:
         """Run a small job in one round trip."""
-        with self._call():
+        with self._counted():
+            _check_size(request.ByteSize())
             graph = graph_from_pb(request.graph)
-            for node in graph.nodes:
-                if isinstance(node, Input) and node.inline is None:
-                    raise InvalidJobError("Compute takes inline inputs only; an input to be streamed belongs on Run")
-            if (nbytes := request.ByteSize()) > UNARY_BYTES + _OVERHEAD_BYTES:
-                raise InvalidJobError(f"a request of {nbytes:,} bytes; Compute takes {UNARY_BYTES:,}; use Run")
             exchange = InlineExchange(graph)
             report = await self._jobs.run(Request(graph, context.peer()), exchange)
             return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
 
     async def run(self, _: object, context: Context) -> None:
         """Run a job whose arrays are streamed."""
-        with self._call():
-            start = await _read_start(context)
-            graph = graph_from_pb(start.graph)
-            keep = Keep(start.keep.name, start.keep.ttl_seconds or None) if start.HasField("keep") else None
-            exchange = StreamExchange(graph, context, self._stall_seconds)
-            report = await self._stream(Request(graph, context.peer(), keep), exchange, context)
+        async with self._patience("has not sent Start"):
+            request = await _read_request(context)
+        with self._counted():  # a silent stream takes no place of a job
+            exchange = StreamExchange(request.graph, context, self._stall_seconds)
+            report = await self._stream(request, exchange, context)
             async with self._patience("does not read the end of its job"):
                 await context.write(messages.done(report, self._residents))
 
@@ -161,10 +155,8 @@ class Servicer:
         except TimeoutError as exc:
             raise stalled(duty, self._stall_seconds) from exc
 
-    def _call(self) -> _Call:
-        return _Call(self)
-
-    def enter(self) -> None:
+    @contextmanager
+    def _counted(self) -> Generator[None]:
         """Count a call that runs a job."""
         if self._calls >= self._max_calls:
             error = BusyError(
@@ -174,37 +166,39 @@ class Servicer:
             error.retry_after = RETRY_SECONDS
             raise error
         self._calls += 1
-
-    def leave(self) -> None:
-        """A counted call has ended."""
-        self._calls -= 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
 
 
 _OVERHEAD_BYTES: Final = 1 << 20
 """What a request may have beside its arrays: a graph of the largest size has some 300 KB."""
 
 
-class _Call:
-    """One counted call."""
-
-    def __init__(self, servicer: Servicer) -> None:
-        self._servicer = servicer
-
-    def __enter__(self) -> None:
-        self._servicer.enter()
-
-    def __exit__(self, *_: object) -> None:
-        self._servicer.leave()
+def _check_size(nbytes: int) -> None:
+    """Refuse a message that cannot be within the bound of inline inputs before it is unfolded."""
+    if nbytes > UNARY_BYTES + _OVERHEAD_BYTES:
+        raise InvalidJobError(
+            f"a job's message of {nbytes:,} bytes: inline inputs may have {UNARY_BYTES:,} and the graph around them "
+            f"{_OVERHEAD_BYTES:,}; stream larger arrays on Run",
+            message_bytes=nbytes,
+            limit=UNARY_BYTES + _OVERHEAD_BYTES,
+        )
 
 
-async def _read_start(context: Context) -> pb.Start:
+async def _read_request(context: Context) -> Request:
+    """Read Start. Nothing of the message outlives this: a job that waits holds its inline bytes once."""
     message = await context.read()
     if message is grpc.aio.EOF:
         raise InvalidJobError("the client closed the stream before it sent Start")
     request = parse_request(message)
     if isinstance(request, FrameView) or not request.HasField("start"):
         raise InvalidJobError("the first message on Run must be Start; this one is not")
-    return request.start
+    _check_size(len(message))
+    start = request.start
+    keep = Keep(start.keep.name, start.keep.ttl_seconds or None) if start.HasField("keep") else None
+    return Request(graph_from_pb(start.graph), context.peer(), keep)
 
 
 async def _receive(exchange: StreamExchange, context: Context) -> None:
@@ -242,13 +236,23 @@ def guard(method: Callable[..., Awaitable[Answer]]) -> Callable[..., Awaitable[A
             if context.cancelled() or context.done():
                 raise
             error: ArraymillError = JobCancelledError("the job was cancelled by the server")
-        except grpc.aio.InternalError as exc:
-            # gRPC's word for a stream that cannot be read or written any more: nobody is there to be answered.
-            _log.debug("client gone", method=method.__name__, peer=context.peer())
-            raise asyncio.CancelledError from exc
+        except _GONE as exc:
+            raise _client_gone(method.__name__, context) from exc
         except Exception as exc:
             error = declared(exc, method=method.__name__)
-        await context.abort_with_status(status_of(error))
+        try:
+            await context.abort_with_status(status_of(error))
+        except _GONE as exc:
+            raise _client_gone(method.__name__, context) from exc
         raise AssertionError("abort returns")
 
     return guarded
+
+
+_GONE: Final = (grpc.aio.InternalError, grpc.aio.UsageError)
+"""gRPC's words for a stream that cannot be read or written any more: nobody is there to be answered."""
+
+
+def _client_gone(method: str, context: Context) -> asyncio.CancelledError:
+    _log.debug("client gone", method=method, peer=context.peer())
+    return asyncio.CancelledError()
