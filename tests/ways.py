@@ -40,6 +40,8 @@ class Way:
     hold_bytes: int = 1 << 30
     constants: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """Bounds of the planner and its machine, by name."""
+    is_watched: bool = True
+    """True: every access to memory is checked, which takes long with large arrays."""
 
     @contextmanager
     def applied(self) -> Generator[PlanLimits]:
@@ -62,6 +64,7 @@ class Way:
                 depth=self.depth,
                 random=random,
                 piece_bytes=self.piece_bytes,
+                is_watched=self.is_watched,
             )
 
 
