@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from arraymill_server.app.exit_codes import ExitCode
+from arraymill_server.app.sockets import ClaimedPath, claim_sockets
 from arraymill_server.arena.arena import Arena
 from arraymill_server.config import ConfigError, ServerConfig, format_bytes
 from arraymill_server.engine.base import Engine, EngineStartError
@@ -57,6 +58,7 @@ class App:
             slots=SLOTS_PER_WORKER * config.workers,
             block_elements=block_elements,
         )
+        self._sockets: list[ClaimedPath] = []
         self._rpc: RpcServer | None = None
         self._expiry: asyncio.Task[None] | None = None
 
@@ -75,6 +77,7 @@ class App:
             EngineStartError: Workers end before they are ready.
             ConfigError: An address cannot be bound.
         """
+        self._sockets = claim_sockets(self._config.addresses)
         await self.engine.start()
         from arraymill_server.rpc.server import RpcServer  # noqa: PLC0415  (workers must be forked before)
         from arraymill_server.rpc.servicer import Servicer  # noqa: PLC0415
@@ -87,7 +90,11 @@ class App:
             max_calls=self._config.max_streams,
             stall_seconds=self._config.stall_seconds,
         )
-        self._rpc = RpcServer(servicer, self._config.addresses)
+        try:
+            self._rpc = RpcServer(servicer, self._config.addresses)
+        finally:
+            for socket in self._sockets:
+                socket.note_bound()
         await self._rpc.start()
         self._expiry = asyncio.ensure_future(self._expire())
 
@@ -107,11 +114,9 @@ class App:
                 await self._expiry
         # 3. Workers end last: cancelled jobs have waited for their running tasks.
         await self.engine.close()
-        # 4. The sockets in the file system are ours to remove.
-        for address in self._config.addresses:
-            if address.path:
-                with suppress(FileNotFoundError):
-                    os.unlink(address.path)  # noqa: PTH108
+        # 4. Only now may another server take the paths of our sockets.
+        while self._sockets:
+            self._sockets.pop().release()
 
     async def _expire(self) -> None:
         """Delete resident arrays when their time is over; sleeps until the next one."""

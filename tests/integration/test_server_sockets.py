@@ -1,0 +1,90 @@
+"""Unix sockets of real servers: one server per path, whatever the others do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from servers import running_server
+
+import arraymill as am
+from arraymill_server.app.exit_codes import ExitCode
+
+SECONDS = 30
+
+
+def start_in_vain(listen: Sequence[str]) -> str:
+    """Start a server that must refuse; return what it says on stderr."""
+    command = [sys.executable, "-m", "arraymill_server", "--workers", "1", "--arena", "48MiB"]
+    for address in listen:
+        command += ["--listen", address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stdout) == (ExitCode.CONFIG, ""), done.stderr
+    return done.stderr
+
+
+def answer(address: str) -> float:
+    with am.Client(address) as mill:
+        return float(mill.sum([1.0, 2.0]))
+
+
+def test_a_second_server_leaves_the_first_its_socket(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with running_server("--listen", f"unix:{path}", workers=1, arena="48MiB") as first:
+        said = start_in_vain([f"unix:{path}"])
+        assert f"cannot listen on unix:{path}: another server listens there" in said
+        assert answer(first.address) == 3
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("is_unix_first", [False, True])
+def test_a_start_that_fails_leaves_the_sockets_of_others(tmp_path: Path, is_unix_first: bool) -> None:
+    path = tmp_path / "socket"
+    with running_server(
+        "--listen", f"unix:{path}", "--listen", "127.0.0.1:0", workers=1, arena="48MiB"
+    ) as first:  # fmt: skip
+        listen = [first.addresses[1], f"unix:{path}"]
+        start_in_vain(listen[::-1] if is_unix_first else listen)
+        assert path.is_socket()
+        assert answer(first.address) == 3
+
+
+def test_a_start_that_fails_leaves_no_socket_of_its_own(tmp_path: Path) -> None:
+    with running_server(workers=1, arena="48MiB") as first:
+        said = start_in_vain([f"unix:{tmp_path}/socket", first.address])
+        assert f"cannot listen on {first.address}" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_socket_of_another_kind_of_server_stays_too(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        assert "another server listens there" in start_in_vain([f"unix:{path}"])
+        assert path.is_socket()
+    path.unlink()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_socket_of_a_killed_server_is_free(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/socket"
+    with running_server("--listen", address, workers=1, arena="48MiB") as killed:
+        os.kill(killed.pid, signal.SIGKILL)
+        killed.process.wait(SECONDS)
+    assert (tmp_path / "socket").is_socket()
+    with running_server("--listen", address, workers=1, arena="48MiB") as next_one:
+        assert answer(next_one.address) == 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    said = start_in_vain([f"unix:{tmp_path}/none/socket"])
+    assert f"cannot listen on unix:{tmp_path}/none/socket: No such file or directory" in said
+    assert said.count("\n") == 1
