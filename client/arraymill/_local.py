@@ -8,7 +8,6 @@ import subprocess
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Final
 
 from arraymill._client import AsyncClient
@@ -23,6 +22,9 @@ START_SECONDS: Final = 60.0
 
 STOP_SECONDS: Final = 10.0
 """A private server has only our jobs; what still runs when we leave is cancelled. Beyond this it is killed."""
+
+LONGEST_PARENT: Final = 70
+"""Bytes of the folder for temporary files; the kernel takes 107 for the whole path of a socket."""
 
 _SERVER_PACKAGES: Final = (
     *("arraymill_server", "multiprocess", "msgspec", "structlog", "click", "uvloop"),
@@ -131,10 +133,13 @@ class _Server:
     """The process of a server, and the folder of its socket."""
 
     def __init__(self, workers: int, arena: str) -> None:
-        from tempfile import TemporaryDirectory  # noqa: PLC0415  # `import arraymill` does not pay for it
+        from tempfile import TemporaryDirectory, gettempdir  # noqa: PLC0415  # `import arraymill` does not pay for it
 
-        self._folder = TemporaryDirectory(prefix="arraymill-")  # mode 700
-        self.address = f"unix:{Path(self._folder.name, 'socket')}"
+        parent = gettempdir()
+        self._folder = TemporaryDirectory(  # mode 700
+            prefix="arraymill-", dir=parent if len(parent.encode()) <= LONGEST_PARENT else "/tmp"
+        )
+        self.address = f"unix:{self._folder.name}/socket"
         # -P: a module in the current directory must not hide one of the server's.
         command = [sys.executable, "-P", "-m", "arraymill_server", "--listen", self.address, "--exit-on-stdin-eof"]
         command += ["--workers", str(workers), "--arena", arena, "--log-level", "warning"]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+import tomllib
 import types
+from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 import arraymill
+import arraymill_proto
+
+PROJECT: dict[str, Any] = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
 
 HEAVY = (
     "importlib.metadata",
@@ -49,6 +58,35 @@ def test_version() -> None:
 def test_names_that_are_not_there() -> None:
     with pytest.raises(AttributeError, match="module 'arraymill' has no attribute 'nothing'"):
         arraymill.__getattr__("nothing")
+
+
+DISTRIBUTIONS = {
+    "numpy": "numpy",
+    "grpc": "grpcio",
+    "google.protobuf": "protobuf",
+    "google.rpc": "googleapis-common-protos",
+}
+OPTIONAL = {"uvloop", "arraymill", "arraymill_proto"}
+
+
+def imported(text: str) -> Iterator[str]:
+    """The modules that a source imports, wherever it does."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def test_the_bare_client_imports_only_what_it_depends_on() -> None:
+    """Also late: an import that is missing where an error is explained hides the error."""
+    folders = [Path(package.__file__ or "").parent for package in (arraymill, arraymill_proto)]
+    sources = [path for folder in folders for path in folder.rglob("*.py") if "cli" not in path.parts]
+    modules = {module for path in sources for module in imported(path.read_text())}
+    foreign = {module for module in modules if module.partition(".")[0] not in {*sys.stdlib_module_names, *OPTIONAL}}
+    needed = {DISTRIBUTIONS[next(known for known in DISTRIBUTIONS if module.startswith(known))] for module in foreign}
+    declared = {Requirement(line).name for line in PROJECT["dependencies"]}
+    assert needed == declared
 
 
 def test_importing_loads_nothing_heavy() -> None:

@@ -113,6 +113,15 @@ def no_folder_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 @pytest.mark.usefixtures("no_folder_left")
+def test_a_folder_whose_name_is_too_long_for_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = tmp_path / ("x" * 90)
+    parent.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(parent))
+    with am.local(workers=1, arena=ARENA) as mill:
+        assert mill.sum(X) == X.sum()
+    parent.rmdir()
+
+
 async def test_a_cancelled_start_leaves_neither_process_nor_folder() -> None:
     private = am.local(workers=1, arena=ARENA)
     start = asyncio.create_task(private.__aenter__())
