@@ -1,7 +1,8 @@
 """Errors to gRPC statuses: the only place where one becomes the other.
 
-A declared error (`ArraymillError`) crosses with its message, its reason and its details. Anything else is a defect: it
-is logged with an id, and the client learns the id and nothing else.
+A declared error (`ArraymillError`) crosses with its message, its reason and its details. A lack of workers is the
+operator's to look at: the client is told to try again. Anything else is a defect: it is logged with an id, and the
+client learns the id and nothing else.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from arraymill_proto.errors import (
     ArraymillError,
     ArrayNotFoundError,
     BusyError,
+    ConnectionFailedError,
     InternalError,
 )
+from arraymill_server.engine.base import EngineStartError
 from arraymill_server.log import get_logger
 
 CODES: Final = {code.name: code for code in grpc.StatusCode}
@@ -38,8 +41,11 @@ _log = get_logger(__name__)
 
 def declared(error: BaseException, *, method: str) -> ArraymillError:
     """Return an error that may cross the wire: itself if it is declared, else an InternalError with an id."""
-    if isinstance(error, ArraymillError) and not isinstance(error, InternalError):
-        return error
+    if isinstance(error, EngineStartError):
+        _log.error("no workers", method=method, error=str(error))
+        return ConnectionFailedError("the server has no workers left and could not start others; try again later")
+    if isinstance(error, ArraymillError) and (not isinstance(error, InternalError) or "error_id" in error.details):
+        return error  # an InternalError with an id is in the log already
     number = secrets.token_hex(6)
     _log.error("internal error", error_id=number, method=method, exc_info=error)
     return InternalError(
