@@ -79,7 +79,8 @@ class JobRun:
         dropped, and it ends when the running ones have.
         """
         try:
-            self._step(self._machine.start())
+            if not self._ended.done():  # the exchange may have failed when it was told of the start
+                self._step(self._machine.start())
             await self._ended
         finally:
             self._exchange.close()

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Final
 
 from arraymill_proto.catalogue import Operand
-from arraymill_proto.errors import ParameterError
+from arraymill_proto.errors import ParameterError, Reason, TooLargeError
 from arraymill_proto.graph import ArrayType, Graph, Resident
 from arraymill_proto.validate import infer_graph
 from arraymill_server.arena.arena import Arena
@@ -47,6 +47,8 @@ class Request:
     client: str
     """Whose turn it takes."""
     keep: Keep | None = None
+    result_limit: int | None = None
+    """Most bytes that all results together may have; None: any number."""
 
 
 @dataclass(slots=True)
@@ -166,6 +168,7 @@ class Jobs:
             if isinstance(node, Resident)
         }
         plan = self._plan_within(graph, operands, views, keep=keep is not None)
+        _check_results(plan, request.result_limit)
         report = Report(secrets.token_hex(8), blocks=plan.blocks, passes=len(plan.passes))
         pending = None
         if keep is not None:
@@ -203,6 +206,17 @@ class Jobs:
             exchange.start(Started(report.job_id, lease.size, plan.blocks, plan.outputs, pending is not None), run)
             await _to_the_end(run.run())
         report.received_bytes, report.sent_bytes = exchange.received_bytes, exchange.sent_bytes
+
+
+def _check_results(plan: JobPlan, limit: int | None) -> None:
+    nbytes = sum(result.nbytes for result in plan.outputs)
+    if limit is not None and nbytes > limit:
+        raise TooLargeError(
+            f"the results have {nbytes:,} bytes, one answer holds {limit:,}; use the streaming call Run",
+            reason=Reason.RESULT_TOO_LARGE,
+            result_bytes=nbytes,
+            limit=limit,
+        )
 
 
 async def _to_the_end(work: Coroutine[None, None, None]) -> None:

@@ -8,10 +8,10 @@ from time import monotonic
 from typing import Final, Protocol
 
 from arraymill_proto.codec import type_to_pb
-from arraymill_proto.errors import InvalidJobError, Reason, TooLargeError
+from arraymill_proto.errors import InvalidJobError
 from arraymill_proto.frames import Envelope, FrameView, encode_frame
 from arraymill_proto.graph import Graph
-from arraymill_proto.limits import FRAME_BYTES, UNARY_BYTES
+from arraymill_proto.limits import FRAME_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.jobs.exchange import Outgoing, Peer, Started
 from arraymill_server.jobs.wants import Wants
@@ -47,11 +47,6 @@ class InlineExchange:
 
     def start(self, started: Started, peer: Peer) -> None:
         self._started, self._peer = started, peer
-        nbytes = sum(result.nbytes for result in started.results)
-        if nbytes > UNARY_BYTES:
-            message = f"the results have {nbytes:,} bytes, one answer holds {UNARY_BYTES:,}; use the streaming call Run"
-            peer.fail(TooLargeError(message, reason=Reason.RESULT_TOO_LARGE, result_bytes=nbytes, limit=UNARY_BYTES))
-            return
         self._results = [bytearray(result.nbytes) for result in started.results]
 
     def want(self, wanted: Wanted, target: memoryview, token: int) -> None:
@@ -63,8 +58,7 @@ class InlineExchange:
     def send(self, outgoing: Outgoing, token: int) -> None:
         assert self._peer is not None
         for output in outgoing.outputs:
-            if self._results:
-                self._results[output][outgoing.offset : outgoing.offset + len(outgoing.data)] = outgoing.data
+            self._results[output][outgoing.offset : outgoing.offset + len(outgoing.data)] = outgoing.data
         self.sent_bytes += len(outgoing.data) * len(outgoing.outputs)
         self._peer.done(token)
 
@@ -107,6 +101,9 @@ class StreamExchange:
         self._writer = writer
         self._peer: Peer | None = None
         self._messages: deque[bytes] = deque()
+        """Few: a want is only asked for when memory is free for it."""
+        self._progress: bytes | None = None
+        """At most one waits: a client that reads slowly gets the newest."""
         self._frames: deque[tuple[Outgoing, int]] = deque()
         self._news = asyncio.Event()
         self._blocks = 0
@@ -150,7 +147,8 @@ class StreamExchange:
     def progress(self, blocks_done: int) -> None:
         if monotonic() >= self._next_progress:
             self._next_progress = monotonic() + PROGRESS_SECONDS
-            self._put(messages.progress(self.received_bytes, blocks_done, self._blocks))
+            self._progress = messages.progress(self.received_bytes, blocks_done, self._blocks)
+            self._news.set()
 
     def close(self) -> None:
         self._is_closed = True
@@ -192,23 +190,31 @@ class StreamExchange:
     async def send_all(self) -> None:
         """Write everything until the exchange is closed and nothing is left to say."""
         while True:
-            while self._messages or self._frames:
-                if self._messages:
-                    await self._write(self._messages.popleft())
-                else:
-                    await self._send_result(*self._frames.popleft())
+            await self._send_messages()
+            if self._frames:
+                await self._send_result(*self._frames.popleft())
+                continue
             if self._is_closed:
                 return
             self._news.clear()
             await self._news.wait()
+
+    async def _send_messages(self) -> None:
+        while (message := self._next_message()) is not None:
+            await self._write(message)
+
+    def _next_message(self) -> bytes | None:
+        if self._messages:
+            return self._messages.popleft()
+        message, self._progress = self._progress, None
+        return message
 
     async def _send_result(self, outgoing: Outgoing, token: int) -> None:
         """Write a range frame by frame; the memory is given back as soon as the last frame is copied."""
         data, last = outgoing.data, len(outgoing.outputs) - 1
         for place, output in enumerate(outgoing.outputs):
             for start in range(0, len(data), FRAME_BYTES):
-                while self._messages:
-                    await self._write(self._messages.popleft())
+                await self._send_messages()
                 if self._is_closed:
                     return
                 payload = data[start : start + FRAME_BYTES]

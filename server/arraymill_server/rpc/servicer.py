@@ -14,7 +14,14 @@ import grpc
 import grpc.aio
 
 from arraymill_proto.codec import graph_from_pb, parse_request
-from arraymill_proto.errors import ArraymillError, BusyError, FrameError, InvalidJobError, JobCancelledError
+from arraymill_proto.errors import (
+    ArraymillError,
+    ArrayNotFoundError,
+    BusyError,
+    FrameError,
+    InvalidJobError,
+    JobCancelledError,
+)
 from arraymill_proto.frames import FrameView
 from arraymill_proto.limits import UNARY_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
@@ -80,7 +87,7 @@ class Servicer:
             _check_size(request.ByteSize())
             graph = graph_from_pb(request.graph)
             exchange = InlineExchange(graph)
-            report = await self._jobs.run(Request(graph, context.peer()), exchange)
+            report = await self._jobs.run(Request(graph, context.peer(), result_limit=UNARY_BYTES), exchange)
             return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
 
     async def run(self, _: object, context: Context) -> None:
@@ -89,25 +96,38 @@ class Servicer:
             request = await _read_request(context)
         with self._counted():  # a silent stream takes no place of a job
             exchange = StreamExchange(request.graph, context, self._stall_seconds)
-            report = await self._stream(request, exchange, context)
-            async with self._patience("does not read the end of its job"):
-                await context.write(messages.done(report, self._residents))
+            await self._stream(request, exchange, context)
 
-    async def _stream(self, request: Request, exchange: StreamExchange, context: Context) -> Report:
-        """Run a job beside the two halves of its stream; whichever fails, or a client that stalls, ends all."""
+    async def _stream(self, request: Request, exchange: StreamExchange, context: Context) -> None:
+        """Run a job beside the two halves of its stream; whichever fails, or a client that stalls, ends all.
+
+        A new array of which the client cannot be told is deleted: under its id nobody would ever ask for it, and under
+        its name the client that tries again would find it taken.
+        """
         job = asyncio.ensure_future(self._jobs.run(request, exchange))
         reader = asyncio.ensure_future(_receive(exchange, context))
         writer = asyncio.ensure_future(exchange.send_all())
+        is_told = False
         try:
             pending: set[asyncio.Future[Any]] = {job, reader, writer, exchange.stalled}
             while not (job.done() and writer.done()):
                 finished, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in sorted(finished, key=lambda task: task is job):
                     task.result()
-            return job.result()
+            async with self._patience("does not read the end of its job"):
+                await context.write(messages.done(job.result(), self._residents))
+            is_told = True
         finally:
             exchange.end()
             await _stop(job, reader, writer)
+            if not is_told:
+                self._forget(job)
+
+    def _forget(self, job: asyncio.Future[Report]) -> None:
+        array = None if job.cancelled() or job.exception() else job.result().array
+        if array is not None:
+            with suppress(ArrayNotFoundError):  # another client has deleted it
+                self._residents.delete(array.id)
 
     # ------------------------------------------------------------------ resident arrays
 
