@@ -42,11 +42,13 @@ class InlineExchange:
         self._started: Started | None = None
         self._peer: Peer | None = None
         self._results: list[bytearray] = []
+        self.job_id = ""
+        """Empty until the job runs."""
         self.received_bytes = 0
         self.sent_bytes = 0
 
     def start(self, started: Started, peer: Peer) -> None:
-        self._started, self._peer = started, peer
+        self._started, self._peer, self.job_id = started, peer, started.job_id
         self._results = [bytearray(result.nbytes) for result in started.results]
 
     def want(self, wanted: Wanted, target: memoryview, token: int) -> None:
@@ -112,6 +114,8 @@ class StreamExchange:
         self._is_writing = False
         self._stall = Stall(stall_seconds, self._duty)
         self._input_has_ended = False
+        self.job_id = ""
+        """Empty until the job runs."""
         self.sent_bytes = 0
 
     def __repr__(self) -> str:
@@ -124,7 +128,7 @@ class StreamExchange:
     # ------------------------------------------------------------------ Exchange
 
     def start(self, started: Started, peer: Peer) -> None:
-        self._peer = peer
+        self._peer, self.job_id = peer, started.job_id
         self._blocks = started.blocks
         self._put(messages.accepted(started))
         if not started.is_kept:

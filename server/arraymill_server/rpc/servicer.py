@@ -32,8 +32,9 @@ from arraymill_server.jobs.service import Jobs, Keep, Report, Request
 from arraymill_server.log import get_logger
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.lanes import InlineExchange, StreamExchange
+from arraymill_server.rpc.record import recorded
 from arraymill_server.rpc.stall import stalled
-from arraymill_server.rpc.status import declared, status_of
+from arraymill_server.rpc.status import GONE, declared, status_of
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Answer = TypeVar("Answer")
@@ -83,20 +84,21 @@ class Servicer:
 
     async def compute(self, request: pb.ComputeRequest, context: Context) -> pb.ComputeResponse:
         """Run a small job in one round trip."""
-        with self._counted():
+        with recorded(context.peer()) as record, self._counted():
             _check_size(request.ByteSize())
             graph = graph_from_pb(request.graph)
-            exchange = InlineExchange(graph)
+            exchange = record.exchange = InlineExchange(graph)
             report = await self._jobs.run(Request(graph, context.peer(), result_limit=UNARY_BYTES), exchange)
             return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
 
     async def run(self, _: object, context: Context) -> None:
         """Run a job whose arrays are streamed."""
-        async with self._patience("has not sent Start"):
-            request = await _read_request(context)
-        with self._counted():  # a silent stream takes no place of a job
-            exchange = StreamExchange(request.graph, context, self._stall_seconds)
-            await self._stream(request, exchange, context)
+        with recorded(context.peer()) as record:
+            async with self._patience("has not sent Start"):
+                request = await _read_request(context)
+            with self._counted():  # a silent stream takes no place of a job
+                exchange = record.exchange = StreamExchange(request.graph, context, self._stall_seconds)
+                await self._stream(request, exchange, context)
 
     async def _stream(self, request: Request, exchange: StreamExchange, context: Context) -> None:
         """Run a job beside the two halves of its stream; whichever fails, or a client that stalls, ends all.
@@ -256,21 +258,17 @@ def guard(method: Callable[..., Awaitable[Answer]]) -> Callable[..., Awaitable[A
             if context.cancelled() or context.done():
                 raise
             error: ArraymillError = JobCancelledError("the job was cancelled by the server")
-        except _GONE as exc:
+        except GONE as exc:
             raise _client_gone(method.__name__, context) from exc
         except Exception as exc:
             error = declared(exc, method=method.__name__)
         try:
             await context.abort_with_status(status_of(error))
-        except _GONE as exc:
+        except GONE as exc:
             raise _client_gone(method.__name__, context) from exc
         raise AssertionError("abort returns")
 
     return guarded
-
-
-_GONE: Final = (grpc.aio.InternalError, grpc.aio.UsageError)
-"""gRPC's words for a stream that cannot be read or written any more: nobody is there to be answered."""
 
 
 def _client_gone(method: str, context: Context) -> asyncio.CancelledError:

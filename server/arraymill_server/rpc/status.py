@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 import grpc
+import grpc.aio
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -35,6 +36,9 @@ from arraymill_server.engine.base import EngineStartError
 from arraymill_server.log import get_logger
 
 CODES: Final = {code.name: code for code in grpc.StatusCode}
+
+GONE: Final = (grpc.aio.InternalError, grpc.aio.UsageError)
+"""gRPC's words for a stream that cannot be read or written any more: nobody is there to be answered."""
 
 _log = get_logger(__name__)
 

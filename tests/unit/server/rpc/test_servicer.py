@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from wire import frame_message, start_message
 
 from arraymill_proto.codec import graph_to_pb
-from arraymill_proto.errors import BusyError, DeadlineError, TooLargeError
+from arraymill_proto.errors import BusyError, DeadlineError, TooLargeError, UnknownOperationError
 from arraymill_proto.graph import Graph, Input, Operation
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.arena.arena import Arena
@@ -89,8 +89,7 @@ class Bench:
 
     async def run(self, context: FakeContext, graph: Graph, keep: pb.Keep | None = None) -> None:
         context.incoming.put_nowait(start_message(graph, keep))
-        call: Any = context
-        await self.servicer.run(None, call)
+        await self.servicer.run(None, _any(context))
 
 
 @pytest_asyncio.fixture
@@ -202,3 +201,42 @@ async def test_what_nobody_declared_crosses_as_an_id() -> None:
     assert context.status.code is grpc.StatusCode.INTERNAL
     assert logs[0]["error_id"] in context.status.details
     assert "secret" not in context.status.details
+
+
+def lines(logs: list[Any]) -> list[tuple[str, str, str, bool]]:
+    """Level, outcome, reason of every line about a job, and whether the job had run."""
+    return [
+        (entry["log_level"], entry["outcome"], entry["reason"], bool(entry["id"]))
+        for entry in logs
+        if entry["event"] == "job"
+    ]
+
+
+async def test_every_job_leaves_one_line(bench: Bench) -> None:
+    good, gone, slow, bad = (FakeContext() for _ in range(4))
+    gone.refuses["header"] = grpc.aio.InternalError("gone")
+    slow.blocks.add("frame")
+    with capture_logs() as logs:
+        await bench.run(good, DOUBLED)
+        for context in (gone, slow):
+            with pytest.raises((grpc.aio.InternalError, DeadlineError)):
+                await bench.run(context, DOUBLED)
+        with pytest.raises(UnknownOperationError):
+            await bench.run(bad, Graph((INPUT, Operation("secret", (0,))), (1,)))
+        call = asyncio.ensure_future(bench.servicer.run(None, _any(FakeContext())))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+    assert lines(logs) == [
+        ("debug", "done", "", True),
+        ("info", "cancelled", "CANCELLED", True),
+        ("info", "failed", "DEADLINE", True),
+        ("info", "refused", "UNKNOWN_OPERATION", False),
+        ("info", "cancelled", "CANCELLED", False),
+    ]
+    assert (logs[0]["peer"], logs[0]["received_bytes"], logs[0]["sent_bytes"]) == ("fake:1", 8000, 8000)
+    assert "secret" not in repr(logs)
+
+
+def _any(context: FakeContext) -> Any:
+    return context

@@ -1,0 +1,63 @@
+"""One line of the log for each job. Nothing in it is the client's: no names, no values, no text of errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+
+from arraymill_proto.errors import ArraymillError, Reason
+from arraymill_server.log import get_logger
+from arraymill_server.rpc.lanes import InlineExchange, StreamExchange
+from arraymill_server.rpc.status import GONE
+
+_log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Record:
+    """What the line will tell, as far as the job came."""
+
+    exchange: InlineExchange | StreamExchange | None = None
+
+    @property
+    def job_id(self) -> str:
+        """Empty until the job runs."""
+        return self.exchange.job_id if self.exchange else ""
+
+
+@contextmanager
+def recorded(peer: str) -> Generator[Record]:
+    """Log how a job ends: at debug when it is well, since thousands may end in a second, else at info.
+
+    Args:
+        peer: The client's address.
+    """
+    record, begin = Record(), monotonic()
+    try:
+        yield record
+    except (asyncio.CancelledError, *GONE):
+        _write(record, peer, begin, "cancelled", Reason.CANCELLED)
+        raise
+    except Exception as error:
+        reason = error.reason if isinstance(error, ArraymillError) else Reason.INTERNAL
+        _write(record, peer, begin, "failed" if record.job_id else "refused", reason)
+        raise
+    _write(record, peer, begin, "done", None)
+
+
+def _write(record: Record, peer: str, begin: float, outcome: str, reason: Reason | None) -> None:
+    log = _log.debug if reason is None else _log.info
+    exchange = record.exchange
+    log(
+        "job",
+        id=record.job_id,
+        peer=peer,
+        outcome=outcome,
+        reason=reason.value if reason else "",
+        received_bytes=exchange.received_bytes if exchange else 0,
+        sent_bytes=exchange.sent_bytes if exchange else 0,
+        seconds=round(monotonic() - begin, 6),
+    )
