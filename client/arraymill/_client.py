@@ -43,7 +43,9 @@ class AsyncClient(Reductions):
 
     Use it as an asynchronous context manager, or call `close`. Cancelling a call cancels its job on the server. All
     errors are `ArraymillError`; those that NumPy has as well are also NumPy's (ValueError, TypeError, AxisError,
-    MemoryError). Errors of the connection are `ConnectionFailedError`.
+    MemoryError). Errors of the connection are `ConnectionFailedError`: the next call connects again.
+
+    A client belongs to the event loop that used it first, and to its process: gRPC does not survive a fork.
 
     Keywords of every job: `out`, an array to fill instead of a new one; `timeout`, the seconds after which the server
     stops the job and DeadlineError is raised; `progress`, a function that is called with `Progress` now and then.

@@ -83,7 +83,7 @@ def is_operand(value: object) -> bool:
 
 
 def local(data: AnyArray) -> Local:
-    """Return the node of an array of this process; nothing is copied.
+    """Return the node of an array of this process; nothing is copied, and its shape is held fast.
 
     Raises:
         DTypeError: The dtype is not supported, or the array is masked.
@@ -91,7 +91,7 @@ def local(data: AnyArray) -> Local:
     """
     if isinstance(data, np.ma.MaskedArray):
         raise DTypeError("masked arrays are not supported: fill them first (x.filled(value)), or pass where=~x.mask")
-    plain = np.asarray(data)
+    plain = np.asarray(data).view()  # who sets x.shape later, changes x and not this
     type = ArrayType(plain.shape, native(plain.dtype))
     check_shape(type.shape, type.dtype.itemsize)
     return Local(type, plain)

@@ -7,7 +7,7 @@ from bisect import bisect_left, insort
 import numpy as np
 
 from arraymill._layout import AnyArray, boxes, flat_bytes, in_order
-from arraymill_proto.errors import DTypeError, InternalError, ParameterError, ShapeError
+from arraymill_proto.errors import DTypeError, InternalError, ParameterError, ShapeError, TooLargeError
 from arraymill_proto.graph import ArrayType, Order
 
 
@@ -46,6 +46,9 @@ class ResultSink:
             order: Order of axes, slowest first; None or empty for C order.
             out: The caller's array to fill; a new one when None.
             detached: Fill `out` only at the end, because it shares memory with what is still being sent.
+
+        Raises:
+            TooLargeError: This process has no memory for it.
         """
         if out is not None:
             check_out(out, type)
@@ -111,10 +114,13 @@ class ResultSink:
 
 
 def _allocate(type: ArrayType, order: Order | None) -> AnyArray:
-    if not order:
-        return np.empty(type.shape, type.dtype)
-    memory: AnyArray = np.empty([type.shape[axis] for axis in order], type.dtype)
-    return memory.transpose(np.argsort(order))
+    try:
+        memory: AnyArray = np.empty([type.shape[axis] for axis in order or range(type.ndim)], type.dtype)
+    except MemoryError as exc:
+        raise TooLargeError(
+            f"this process has no memory for a result of {type.nbytes:,} bytes: give out=, which may be a numpy.memmap"
+        ) from exc
+    return memory.transpose(np.argsort(order)) if order else memory
 
 
 class Coverage:

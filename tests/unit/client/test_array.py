@@ -72,6 +72,14 @@ def test_an_ndarray_is_neither_copied_nor_read_before_it_is_computed() -> None:
     assert value_of(total) == [15]
 
 
+def test_a_new_shape_of_the_ndarray_is_not_one_of_the_array() -> None:
+    array = np.arange(6.0)
+    lazy = asarray(array)
+    array.resize((2, 3), refcheck=False)
+    assert lazy.shape == (6,)
+    assert value_of(lazy)[0].shape == (6,)
+
+
 def test_scalars_and_arrays_without_dimensions_beside_an_array_are_read_at_once() -> None:
     scalar = np.array(2.0)
     product = asarray(X) * scalar

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from strategies import Array, arrays, dtypes, shapes
 
 from arraymill._sink import Coverage, ResultSink, check_out
-from arraymill_proto.errors import DTypeError, InternalError, ParameterError, ShapeError
+from arraymill_proto.errors import DTypeError, InternalError, ParameterError, ShapeError, TooLargeError
 from arraymill_proto.graph import ArrayType, Order
 
 
@@ -109,6 +109,14 @@ def test_missing_frames_are_noticed() -> None:
         sink.finish()
 
 
+def test_a_result_for_which_there_is_no_memory() -> None:
+    type = ArrayType((1 << 40, 1 << 15), np.dtype("i1"))
+    for order in (None, (1, 0)):
+        with pytest.raises(TooLargeError, match="a result of 36,028,797,018,963,968 bytes: give out="):
+            ResultSink(type, order)
+    assert issubclass(TooLargeError, MemoryError)
+
+
 def test_an_empty_result_needs_no_frame() -> None:
     result = ResultSink(ArrayType((0, 3), np.dtype("f4"))).finish()
     assert isinstance(result, np.ndarray)
@@ -122,6 +130,7 @@ def test_an_empty_result_needs_no_frame() -> None:
         (np.zeros((2, 3), "f4"), DTypeError, "out has dtype float32, the result has dtype float64"),
         (np.zeros((2, 3), ">f8"), DTypeError, "out has dtype >f8, the result has dtype float64"),
         (np.broadcast_to(np.zeros(3), (2, 3)), ParameterError, "out is read-only"),
+        (np.ma.zeros((2, 3)), ParameterError, "out is a masked array"),
     ],
 )
 def test_an_out_that_cannot_hold_the_result_is_refused(out: NDArray[Any], error: type[Exception], message: str) -> None:
