@@ -50,6 +50,16 @@ async def test_a_cancelled_caller_leaves_the_question_to_the_others(server: Fake
     assert server.calls["GetServerInfo"] == 1
 
 
+async def test_the_last_caller_who_leaves_takes_the_question_along(server: FakeServer, connection: Connection) -> None:
+    asking = asyncio.create_task(connection.ready())
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert not [task for task in asyncio.all_tasks() if "Connection._ask" in repr(task)]
+    assert (await connection.ready()).version == "9.9"
+
+
 async def test_a_question_that_failed_is_asked_again(server: FakeServer, connection: Connection) -> None:
     server.failures["GetServerInfo"] = ConnectionFailedError("not yet")
     with pytest.raises(ConnectionFailedError, match="not yet"):
@@ -134,6 +144,21 @@ async def test_closing_while_the_question_is_asked(connection: Connection) -> No
     await connection.close()
     with pytest.raises(ConnectionFailedError, match="is closed"):
         await asking
+
+
+def test_a_connection_belongs_to_one_event_loop() -> None:
+    connection = Connection("127.0.0.1:1", connect_timeout=1)
+
+    async def ask() -> None:
+        await connection.ready()
+
+    with pytest.raises(ConnectionFailedError, match="is the server running"):
+        asyncio.run(ask())
+    with pytest.raises(ArraymillError, match="belongs to another event loop: make one for each loop"):
+        asyncio.run(ask())
+    asyncio.run(connection.close())
+    with pytest.raises(ConnectionFailedError, match="is closed"):
+        asyncio.run(ask())
 
 
 # ------------------------------------------------------------------ what is no server
