@@ -6,11 +6,12 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from arraymill_server.app.drain import EndableJobs
 from arraymill_server.app.exit_codes import ExitCode
 from arraymill_server.app.sockets import ClaimedPath, claim_sockets
 from arraymill_server.arena.arena import Arena
@@ -19,7 +20,7 @@ from arraymill_server.engine.base import Engine, EngineStartError
 from arraymill_server.engine.pool import PoolEngine
 from arraymill_server.jobs.admission import Admission
 from arraymill_server.jobs.residents import Residents
-from arraymill_server.jobs.service import SLOTS_PER_WORKER, Jobs
+from arraymill_server.jobs.service import SLOTS_PER_WORKER
 from arraymill_server.log import get_logger
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 READY: Final = "arraymill ready:"
 """What the one line on stdout begins with; the bound addresses follow."""
+
+TELL_SECONDS: Final = 1.0
+"""What clients get to hear that their jobs were ended, before their connections are cut: some round trips."""
 
 _log = get_logger(__name__)
 
@@ -36,11 +40,15 @@ class App:
 
     Args:
         config: The configuration.
+        on_defect: Called when a part has failed without which the server should not go on.
         block_elements: Most elements of a block; for tests of the merge paths.
     """
 
-    def __init__(self, config: ServerConfig, *, block_elements: int | None = None) -> None:
+    def __init__(
+        self, config: ServerConfig, on_defect: Callable[[], None], *, block_elements: int | None = None
+    ) -> None:
         self._config = config
+        self._on_defect = on_defect
         self.arena = Arena.create(config.arena_bytes)
         self.engine: Engine = PoolEngine(
             self.arena.raw,
@@ -50,7 +58,7 @@ class App:
         )
         self.residents = Residents(self.arena, config.resident_budget_bytes, config.resident_ttl_seconds)
         self.admission = Admission(self.arena, config.max_waiting_jobs)
-        self.jobs = Jobs(
+        self.jobs = EndableJobs(
             self.arena,
             self.engine,
             self.admission,
@@ -96,38 +104,88 @@ class App:
             for socket in self._sockets:
                 socket.note_bound()
         await self._rpc.start()
-        self._expiry = asyncio.ensure_future(self._expire())
+        self._expiry = asyncio.create_task(self._expire())
+        self._expiry.add_done_callback(self._expiry_ended)
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Stop in this order; cancelling it during the drain is how a second signal hurries it.
+    async def stop(self, grace_seconds: float, hurry: asyncio.Event) -> bool:
+        """Stop in this order; every step is taken, whatever becomes of those before. To be called once.
 
         Args:
             grace_seconds: What running jobs get to end.
+            hurry: Ends the grace when it is set.
+
+        Returns:
+            True when no step failed. A failure is in the log.
         """
-        # 1. No new calls; health says NOT_SERVING; running jobs end, or are cancelled when the grace is over.
-        if self._rpc is not None:
-            await self._rpc.stop(grace_seconds)
-        # 2. Nobody needs the clock of resident arrays any more.
+        steps = [
+            # 1. No new calls; health says NOT_SERVING; running jobs end, or are ended when the grace is over.
+            await _taken("drain", self._drain(grace_seconds, hurry)),
+            # 2. Nobody needs the clock of resident arrays any more.
+            await _taken("end the clock", self._end_expiry()),
+            # 3. Workers end last: jobs that were ended have waited for their running tasks.
+            await _taken("end the workers", self.engine.close()),
+            # 4. Only now may another server take the paths of our sockets.
+            await _taken("release the sockets", self._release_sockets()),
+        ]
+        return all(steps)
+
+    async def _drain(self, grace_seconds: float, hurry: asyncio.Event) -> None:
+        """Stop gRPC: at leisure first, and after the grace by ending the jobs.
+
+        Never two stops of gRPC at a time: the one that comes second cancels the calls of a server which the other has
+        destroyed, and the process ends with SIGSEGV.
+        """
+        if self._rpc is None:
+            return
+        stopping = asyncio.ensure_future(self._rpc.stop(grace_seconds + TELL_SECONDS))
+        hurried = asyncio.ensure_future(hurry.wait())
+        waits: set[asyncio.Future[Any]] = {stopping, hurried}
+        await asyncio.wait(waits, timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
+        if stopping.cancelled():
+            self.jobs.end()
+            await self._rpc.stop(TELL_SECONDS)
+        else:
+            stopping.result()
+
+    async def _end_expiry(self) -> None:
         if self._expiry is not None:
             self._expiry.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._expiry
-        # 3. Workers end last: cancelled jobs have waited for their running tasks.
-        await self.engine.close()
-        # 4. Only now may another server take the paths of our sockets.
+            await asyncio.wait([self._expiry])
+
+    async def _release_sockets(self) -> None:
         while self._sockets:
             self._sockets.pop().release()
 
     async def _expire(self) -> None:
         """Delete resident arrays when their time is over; sleeps until the next one."""
+        changed = asyncio.Event()
+        self.residents.on_commit = changed.set
         while True:
-            changed = asyncio.Event()
-            self.residents.on_commit = changed.set
+            changed.clear()
             self.residents.expire(monotonic())
             due = self.residents.next_expiry()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if due is None else max(0.0, due - monotonic())):
                     await changed.wait()
+
+    def _expiry_ended(self, expiry: asyncio.Task[None]) -> None:
+        """Stop a server that can no longer delete what is over: it would fill up."""
+        if not expiry.cancelled() and (error := expiry.exception()) is not None:
+            _log.error("the clock of resident arrays failed", exc_info=error)
+            self._on_defect()
+
+
+async def _taken(step: str, work: Awaitable[None]) -> bool:
+    """Take a step of the shutdown; True when it did not fail."""
+    try:
+        await work
+    except Exception:
+        _log.exception("a step of the shutdown failed", step=step)
+        return False
+    return True
 
 
 async def serve(config: ServerConfig, *, exit_on_stdin_eof: bool = False) -> ExitCode:
@@ -141,10 +199,11 @@ async def serve(config: ServerConfig, *, exit_on_stdin_eof: bool = False) -> Exi
         exit_on_stdin_eof: Stop at once when standard input ends: the parent has died.
     """
     begin = monotonic()
-    stop = _Stop(config.drain_seconds, watch_stdin=exit_on_stdin_eof)
+    stop = _Stop(watch_stdin=exit_on_stdin_eof)
     app: App | None = None
+    code = ExitCode.OK
     try:
-        app = App(config)
+        app = App(config, stop.defect)
         await app.start()
         print(READY, *app.addresses, flush=True)
         _log.info(
@@ -158,24 +217,23 @@ async def serve(config: ServerConfig, *, exit_on_stdin_eof: bool = False) -> Exi
         _log.info("stopping", reason=stop.reason, jobs=app.jobs.running)
     except ConfigError as error:
         print(f"arraymill: {error}", file=sys.stderr)
-        return ExitCode.CONFIG
+        code = ExitCode.CONFIG
     except EngineStartError as error:
         print(f"arraymill: {error}", file=sys.stderr)
-        return ExitCode.NO_WORKERS
+        code = ExitCode.NO_WORKERS
     finally:
-        if app is not None:
-            await _hurried(app.stop, stop)
-    return ExitCode.OK
+        is_clean = app is None or await app.stop(config.drain_seconds, stop.hurry)
+    return code or (ExitCode.OK if is_clean and not stop.is_defect else ExitCode.FAILED)
 
 
 class _Stop:
     """When to stop, and how fast."""
 
-    def __init__(self, drain_seconds: float, *, watch_stdin: bool) -> None:
+    def __init__(self, *, watch_stdin: bool) -> None:
         self.asked = asyncio.Event()
         self.hurry = asyncio.Event()
         self.reason = ""
-        self.drain_seconds = drain_seconds
+        self.is_defect = False
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signal, number.name)
@@ -188,21 +246,15 @@ class _Stop:
         self.reason = self.reason or name
         self.asked.set()
 
+    def defect(self) -> None:
+        """Stop because of one; running jobs may still end."""
+        self.is_defect = True
+        self.reason = self.reason or "defect"
+        self.asked.set()
+
     def _stdin(self, loop: asyncio.AbstractEventLoop) -> None:
         if not os.read(sys.stdin.fileno(), 4096):
             loop.remove_reader(sys.stdin.fileno())
-            self.reason = "parent ended"
+            self.reason = self.reason or "parent ended"
             self.asked.set()
             self.hurry.set()
-
-
-async def _hurried(stop_app: Callable[[float], Coroutine[None, None, None]], stop: _Stop) -> None:
-    """Stop with the drain time; a second signal ends the wait."""
-    draining = asyncio.ensure_future(stop_app(0.0 if stop.hurry.is_set() else stop.drain_seconds))
-    hurry = asyncio.ensure_future(stop.hurry.wait())
-    waits: list[asyncio.Future[Any]] = [draining, hurry]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    hurry.cancel()
-    if not draining.done():
-        await stop_app(0.0)
-    await draining
