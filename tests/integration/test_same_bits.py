@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from memory_exchange import MemoryExchange
 from numpy.typing import NDArray
 from servers import RunningServer, running_server
 from wire import channel_to, run_graph
@@ -17,6 +16,7 @@ from arraymill_server.engine.serial import SerialEngine
 from arraymill_server.jobs.admission import Admission
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import Jobs, Request
+from arraymill_server.testing.exchange import MemoryExchange
 
 ARENA_BYTES = 96 << 20
 ROWS, COLUMNS = 3001, 700
@@ -50,7 +50,7 @@ async def serial_bits(array: NDArray[np.floating]) -> list[bytes]:
     jobs = Jobs(arena, SerialEngine(arena.memory), Admission(arena, 1), residents, slots=2)
     exchange = MemoryExchange([array])
     await jobs.run(Request(graph_of(array), "test"), exchange)
-    return [result.tobytes() for result in exchange.results()]
+    return [result.tobytes() for result in exchange.results]
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3])
