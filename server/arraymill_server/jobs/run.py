@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -84,7 +85,7 @@ class JobRun:
             await self._ended
         finally:
             self._exchange.close()
-            await self._hands.engine.wait_idle(self._job_id)
+            await _to_its_end(self._hands.engine.wait_idle(self._job_id))
 
     # ------------------------------------------------------------------ Peer
 
@@ -111,17 +112,18 @@ class JobRun:
             self._carry_out(instructions)
             while self._tokens and not self._ended.done():
                 self._carry_out(self._machine.done(self._tokens.popleft()))
+            self._tell_progress()
         except Exception as error:
             self.fail(error)
         finally:
             self._is_stepping = False
-        if self._ended.done():
-            return
-        if self.blocks_done > self._blocks_told:
+        if self._machine.is_finished and not self._ended.done():
+            self._ended.set_result(None)
+
+    def _tell_progress(self) -> None:
+        if self.blocks_done > self._blocks_told and not self._ended.done():
             self._blocks_told = self.blocks_done
             self._exchange.progress(self._blocks_told)
-        if self._machine.is_finished:
-            self._ended.set_result(None)
 
     def _carry_out(self, instructions: list[Instruction]) -> None:
         memory = self._hands.memory
@@ -173,3 +175,17 @@ class JobRun:
             self._times.received = now - (self._first_want or now)
         if self._first_send is not None:
             self._times.sent = now - self._first_send
+
+
+async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+    """Await work that must end before anything else goes on; a cancellation goes on when it has ended."""
+    task = asyncio.ensure_future(work)
+    cancellation: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancellation = error
+    task.result()
+    if cancellation is not None:
+        raise cancellation

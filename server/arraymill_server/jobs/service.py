@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -204,7 +202,7 @@ class Jobs:
             machine = JobMachine(plan, layout, base=lease.offset, keep_address=keep_address)
             run = JobRun(report.job_id, machine, self._hands, exchange, report.times)
             exchange.start(Started(report.job_id, lease.size, plan.blocks, plan.outputs, pending is not None), run)
-            await _to_the_end(run.run())
+            await run.run()
         report.received_bytes, report.sent_bytes = exchange.received_bytes, exchange.sent_bytes
 
 
@@ -217,19 +215,3 @@ def _check_results(plan: JobPlan, limit: int | None) -> None:
             result_bytes=nbytes,
             limit=limit,
         )
-
-
-async def _to_the_end(work: Coroutine[None, None, None]) -> None:
-    """Await work that must clean up before anything else goes on.
-
-    A cancellation is passed on once; then the wait goes on until the work has ended, however often it is cancelled.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.cancel()
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        raise

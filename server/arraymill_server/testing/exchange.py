@@ -11,7 +11,7 @@ from arraymill_proto.frames import FrameView
 from arraymill_proto.limits import FRAME_BYTES
 from arraymill_server.jobs.exchange import Outgoing, Peer, Started
 from arraymill_server.jobs.wants import Wants
-from arraymill_server.plan.model import ResultSpec, Wanted
+from arraymill_server.plan.model import Wanted
 from arraymill_server.testing.arrays import Array, Bytes, as_seen, empty_result, put, wire_bytes
 
 
@@ -56,9 +56,6 @@ class MemoryExchange:
         return [as_seen(array, spec) for array, spec in zip(self._results, self.started.results, strict=True)]
 
     # ------------------------------------------------------------------ Exchange
-
-    def check(self, results: tuple[ResultSpec, ...]) -> None:
-        """Any results are welcome."""
 
     def start(self, started: Started, peer: Peer) -> None:
         self.started, self.peer = started, peer
