@@ -85,11 +85,11 @@ async def test_a_job_that_ends_during_the_drain_is_answered() -> None:
 
 async def test_the_end_of_the_parent_hurries_the_drain_that_a_signal_began() -> None:
     with running_server("--drain", "3600", workers=1, arena="48MiB") as server:
-        assert server.process.stdin is not None
+        stdin, server.process.stdin = server.process.stdin, None
+        assert stdin is not None
         async with stuck_job(server) as call:
             await next_want(call)
             server.process.send_signal(signal.SIGTERM)
-            server.process.stdin.close()
+            stdin.close()
             await is_told(call)
             assert await ends(server) == 0
-        server.process.stdin = None

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +21,7 @@ from arraymill_server.engine.pool import PoolEngine
 from arraymill_server.jobs.admission import Admission
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import SLOTS_PER_WORKER
+from arraymill_server.listen import parse_address
 from arraymill_server.log import get_logger
 
 if TYPE_CHECKING:
@@ -213,6 +214,7 @@ async def serve(config: ServerConfig, *, exit_on_stdin_eof: bool = False) -> Exi
             arena=format_bytes(config.arena_bytes),
             seconds=round(monotonic() - begin, 3),
         )
+        _warn_of_strangers(app.addresses)
         await stop.asked.wait()
         _log.info("stopping", reason=stop.reason, jobs=app.jobs.running)
     except ConfigError as error:
@@ -224,6 +226,16 @@ async def serve(config: ServerConfig, *, exit_on_stdin_eof: bool = False) -> Exi
     finally:
         is_clean = app is None or await app.stop(config.drain_seconds, stop.hurry)
     return code or (ExitCode.OK if is_clean and not stop.is_defect else ExitCode.FAILED)
+
+
+def _warn_of_strangers(addresses: Sequence[str]) -> None:
+    reachable = [text for text in addresses if not parse_address(text).is_local]
+    if reachable:
+        _log.warning(
+            "other machines may reach this server, which asks nobody for a password: "
+            "whoever does can compute here, read every kept array and delete it",
+            addresses=reachable,
+        )
 
 
 class _Stop:
