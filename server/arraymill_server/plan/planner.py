@@ -137,20 +137,26 @@ class _Planner:
             order = c_order(len(shape))
         else:
             order = choose_order(len(shape), (self._preference(leaf) for leaf in graph.leaves))
-        ordered = tuple(shape[axis] for axis in order)
         sizes = self._item_sizes(graph, shape)
         target = min(self._limits.block_bytes, SLOT_BYTES * max(sizes) // sum(sizes))
-        grid = Grid.cut(ordered, max(sizes), target, max_elements=self._limits.block_elements)
-        return _Draft(tuple(roots), graph, Domain(shape, order, grid, natural(grid)))
+        domain = self._cut(shape, order, max(sizes), target)
+        widest = max((self._reduce_plan(root, domain).part_bytes for root in roots if root.reduces), default=0)
+        if widest > self._limits.block_bytes:  # int8 whose partials have 8 or 24 bytes an element
+            domain = self._cut(shape, order, max(sizes), target * self._limits.block_bytes // widest)
+        return _Draft(tuple(roots), graph, domain)
+
+    def _cut(self, shape: Shape, order: Order, itemsize: int, target_bytes: int) -> Domain:
+        ordered = tuple(shape[axis] for axis in order)
+        grid = Grid.cut(ordered, itemsize, target_bytes, max_elements=self._limits.block_elements)
+        return Domain(shape, order, grid, natural(grid))
 
     def _count_steps(self, steps: int) -> None:
         """Bound what all passes evaluate: a chain of n passes, each over the last, evaluates n² / 2 operations."""
         self._steps += steps
         if self._steps > MAX_STEPS:
             raise GraphError(
-                f"the passes of this job evaluate more than {MAX_STEPS:,} operations on every block, because a value "
-                "that is needed again is computed again; keep intermediate values on the server (put) and go on from "
-                "their handles",
+                f"the passes of this job evaluate more than {MAX_STEPS:,} operations on every block; "
+                "keep intermediate values on the server (put) and go on from their handles",
                 limit=MAX_STEPS,
             )
 
@@ -246,7 +252,7 @@ class _Planner:
                 reductions[number] = self._reduce_plan(root, domain)
                 self._stored_order[root.node] = reductions[number].result.order
             else:
-                stores[number] = self._store_plan(root, domain)
+                stores[number] = StorePlan(self._result(root, domain, ()))
                 self._stored_order[root.node] = stores[number].result.order
         stages = compile_stages(graph, domain.order)
         scans = tuple(self._scan_plan(scan, domain) for scan in graph.scans)
@@ -298,9 +304,6 @@ class _Planner:
 
     def _is_whole(self, root: Root, kind: ArrayType) -> bool:
         return root.kept or self._keep or (root.reduces and kind.nbytes <= WHOLE_RESULT_BYTES)
-
-    def _store_plan(self, root: Root, domain: Domain) -> StorePlan:
-        return StorePlan(self._result(root, domain, ()))
 
     def _reduce_plan(self, root: Root, domain: Domain) -> ReducePlan:
         analysis = self._analysis

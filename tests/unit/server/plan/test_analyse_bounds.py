@@ -12,8 +12,10 @@ import pytest
 from arraymill_proto.errors import GraphError
 from arraymill_proto.graph import ArrayType, Graph, Input, Node, Operation, Resident
 from arraymill_proto.validate import infer_graph
+from arraymill_server.config import JOB_ROOM_BYTES
 from arraymill_server.plan.analyse import MAX_ROOTS, MAX_SCANS
 from arraymill_server.plan.planner import PlanLimits, plan_job
+from arraymill_server.plan.workspace import JobLayout
 
 X = Input((100, 100), np.dtype(np.float64))
 LIMITS = PlanLimits(hold_bytes=1 << 20)
@@ -70,6 +72,14 @@ def test_a_chain_of_passes_that_evaluates_too_much() -> None:
 def test_reductions_of_nothing_warn_of_nothing() -> None:
     empty = Input((0, 3), np.dtype(np.float64))
     _plan(Graph((empty, Operation("mean", (0,)), Operation("std", (0,), {"axis": 0})), (1, 2)))
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "var", "argmax"])
+@pytest.mark.parametrize("shape", [(3, 10**9), (10**6, 10**6), (10**5, 10**4)])
+def test_partials_that_are_wider_than_their_input_fit_the_smallest_arena(name: str, shape: tuple[int, int]) -> None:
+    graph = Graph((Input(shape, np.dtype(np.int8)), Operation(name, (0,), {"axis": 0})), (1,))
+    plan = plan_job(graph, infer_graph(graph, _no_residents), {}, LIMITS)
+    assert JobLayout(plan, 1).nbytes <= JOB_ROOM_BYTES
 
 
 def test_too_many_scans() -> None:
