@@ -1,49 +1,192 @@
-"""The shell around a machine: what it does when its exchange fails."""
+"""The shell around a machine: however a job ends, nobody touches its memory any more when it says so."""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import pytest_asyncio
+from plans import floats, graph_of, operation, plan_of
 
-from arraymill_proto.errors import FrameError
-from arraymill_proto.graph import Graph, Input, Operation
+from arraymill_proto.errors import ComputationError, ConnectionFailedError, FrameError, Reason
 from arraymill_server.arena.arena import Arena
-from arraymill_server.engine.serial import SerialEngine
-from arraymill_server.jobs.admission import Admission
-from arraymill_server.jobs.exchange import Peer, Started
-from arraymill_server.jobs.residents import Residents
-from arraymill_server.jobs.service import Jobs, Request
+from arraymill_server.jobs.exchange import Outgoing, Peer, Started
+from arraymill_server.jobs.run import Hands, JobRun, Times
+from arraymill_server.plan.interpreter import Interpreter
+from arraymill_server.plan.machine import JobMachine
 from arraymill_server.plan.model import Wanted
+from arraymill_server.plan.workspace import JobLayout
 from arraymill_server.testing.exchange import MemoryExchange
+from arraymill_server.testing.held_engine import HeldEngine
 
-ARRAY = np.arange(1000.0)
-SUM = Graph((Input(ARRAY.shape, ARRAY.dtype), Operation("sum", (0,))), (1,))
+X = np.arange(12.0)
+BLOCKS = 4
 
 
-class Failing(MemoryExchange):
-    """An exchange that fails when it is told that its job runs, and notes what it is asked for."""
+class BrokenExchange(MemoryExchange):
+    """An exchange of which one method fails."""
 
-    def __init__(self) -> None:
-        super().__init__([ARRAY])
-        self.wanted: list[Wanted] = []
+    def __init__(self, broken: str) -> None:
+        super().__init__([X])
+        self.broken = broken
+        self.wanted = 0
 
     def start(self, started: Started, peer: Peer) -> None:
         super().start(started, peer)
-        peer.fail(FrameError("no"))
+        if self.broken == "start":
+            peer.fail(FrameError("start"))
 
     def want(self, wanted: Wanted, target: memoryview, token: int) -> None:
-        self.wanted.append(wanted)
+        self.wanted += 1
+        self._break("want")
         super().want(wanted, target, token)
+
+    def send(self, outgoing: Outgoing, token: int) -> None:
+        self._break("send")
+        super().send(outgoing, token)
+
+    def progress(self, blocks_done: int) -> None:
+        self._break("progress")
+        super().progress(blocks_done)
+
+    def _break(self, method: str) -> None:
+        if self.broken == method:
+            raise FrameError(method)
+
+
+@dataclass
+class Running:
+    """A job on its way: x and its square root, in four blocks."""
+
+    engine: HeldEngine
+    exchange: MemoryExchange
+    run: JobRun
+    task: asyncio.Task[None]
+
+    async def settle(self) -> None:
+        """Let everything happen that can happen."""
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    async def to_the_end(self) -> None:
+        while not self.task.done():
+            if self.engine.held:
+                self.engine.end_one()
+            await asyncio.sleep(0)
+
+
+def begin(exchange: MemoryExchange | None = None, *, workers: int = 1) -> Running:
+    """Start a job whose tasks a test ends."""
+    plan = plan_of(graph_of(floats(12), operation("sqrt", 0)), block_elements=3)
+    memory = Arena((ctypes.c_ubyte * (1 << 16))()).memory
+    engine = HeldEngine(memory, workers)
+    chosen = exchange or MemoryExchange([X])
+    machine = JobMachine(plan, JobLayout(plan, BLOCKS), base=0)
+    run = JobRun("job", machine, Hands(engine, Interpreter(memory), memory), chosen, Times())
+    chosen.start(Started("job", 1 << 16, BLOCKS, plan.outputs, is_kept=False), run)
+    return Running(engine, chosen, run, asyncio.ensure_future(run.run()))
+
+
+@pytest_asyncio.fixture
+async def running() -> AsyncGenerator[Running]:
+    job = begin()
+    await job.settle()
+    yield job
+    job.task.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await job.to_the_end()
+        await job.task
+
+
+async def test_a_job_runs_to_its_end(running: Running) -> None:
+    assert repr(running.run) == "<JobRun job: <JobMachine pass 1 of 1, 0 blocks done>>"
+    await running.to_the_end()
+    running.task.result()
+    np.testing.assert_array_equal(running.exchange.results[0], np.sqrt(X))
+    assert running.exchange.is_closed
+    assert running.run.blocks_done == BLOCKS
+    assert running.exchange.blocks_told[-1] == BLOCKS
+    assert running.exchange.blocks_told == sorted(running.exchange.blocks_told)
+
+
+async def test_an_error_of_a_task_ends_the_job_when_its_other_tasks_have_ended() -> None:
+    job = begin(workers=2)
+    await job.settle()
+    assert len(job.engine.held) == 2
+    job.engine.end_one(ComputationError("no"))
+    await job.settle()
+    assert job.exchange.is_closed
+    assert not job.task.done(), "workers still hold tasks of the job"
+    await job.to_the_end()
+    with pytest.raises(ComputationError, match="no"):
+        await job.task
+    assert repr(job.engine) == "<HeldEngine 0 held, 0 queued>"
+
+
+async def test_a_cancelled_job_ends_when_its_tasks_have_ended(running: Running) -> None:
+    for _ in range(3):
+        running.task.cancel()
+        await running.settle()
+        assert running.exchange.is_closed
+        assert not running.task.done(), "a worker still holds a task of the job"
+    assert repr(running.engine) == "<HeldEngine 1 held, 0 queued>"
+    running.engine.end_one()
+    with pytest.raises(asyncio.CancelledError):
+        await running.task
+
+
+async def test_a_failed_job_that_is_cancelled_while_it_cleans_up_cleans_up(running: Running) -> None:
+    running.run.fail(FrameError("first"))
+    running.run.fail(FrameError("second"))
+    for _ in range(2):
+        await running.settle()
+        assert not running.task.done(), "a worker still holds a task of the job"
+        running.task.cancel()
+    await running.settle()
+    assert not running.task.done()
+    running.engine.end_one()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await running.task
+    assert str(caught.value.__context__) == "first"
+
+
+@pytest.mark.parametrize("broken", ["want", "send", "progress"])
+async def test_an_exchange_that_fails_ends_the_job(broken: str) -> None:
+    job = begin(BrokenExchange(broken))
+    await job.to_the_end()
+    with pytest.raises(FrameError, match=broken):
+        await job.task
 
 
 async def test_a_job_whose_exchange_fails_at_its_start_asks_for_nothing() -> None:
-    arena = Arena((ctypes.c_ubyte * (1 << 20))())
-    engine = SerialEngine(arena.memory)
-    jobs = Jobs(arena, engine, Admission(arena, 10), Residents(arena, 0, 60.0), slots=3)
-    exchange = Failing()
-    with pytest.raises(FrameError):
-        await jobs.run(Request(SUM, "me"), exchange)
-    await engine.close()
-    assert (exchange.wanted, exchange.is_closed, jobs.running) == ([], True, 0)
+    exchange = BrokenExchange("start")
+    job = begin(exchange)
+    with pytest.raises(FrameError, match="start"):
+        await job.task
+    assert (exchange.wanted, job.engine.submitted, exchange.is_closed) == (0, 0, True)
+
+
+async def test_an_engine_that_closes_ends_the_job(running: Running) -> None:
+    await running.engine.close()
+    with pytest.raises(ConnectionFailedError) as caught:
+        await running.task
+    assert caught.value.reason is Reason.SHUTTING_DOWN
+
+
+async def test_an_engine_that_is_closed_takes_no_task() -> None:
+    job = begin()
+    await job.engine.close()
+    with pytest.raises(ConnectionFailedError):
+        await job.task
+
+
+async def test_what_comes_after_the_end_is_dropped(running: Running) -> None:
+    await running.to_the_end()
+    running.run.done(1)
+    running.run.fail(FrameError("late"))
+    running.task.result()
