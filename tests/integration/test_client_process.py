@@ -20,6 +20,7 @@ import asyncio, atexit, os, signal, sys, threading, time
 import numpy as np
 import arraymill as am
 ADDRESS = sys.argv[1]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it for what runs in the background
 """
 
 PROGRAMS: dict[str, tuple[str, list[str]]] = {

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Iterator
 
+import pytest
 import pytest_asyncio
 from unit.client.fake_server import FakeServer, fake_server
 
 from arraymill import AsyncClient
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keyboard() -> Iterator[None]:
+    """Let Ctrl-C interrupt this process: shells ignore it for what runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest_asyncio.fixture

@@ -81,6 +81,19 @@ async def test_after_a_lost_connection_the_protocol_is_checked_again(
         await _when_it_is_back(connection)
 
 
+async def test_a_server_behind_another_that_keeps_the_connection_is_checked_again(
+    server: FakeServer, connection: Connection
+) -> None:
+    """What stands between, a load balancer for instance, answers for a server that is gone."""
+    await connection.ready()
+    server.failures["DescribeArray"] = ConnectionFailedError("nobody is there")
+    with pytest.raises(ConnectionFailedError, match="nobody is there"):
+        await describe(connection)
+    server.info.protocol = server.info.oldest_protocol = 7
+    with pytest.raises(IncompatibleServerError):
+        await connection.ready()
+
+
 async def _when_it_is_back(connection: Connection) -> None:
     async with asyncio.timeout(20):
         while True:
