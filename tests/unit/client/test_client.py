@@ -314,6 +314,15 @@ async def test_hundreds_of_small_jobs(mill: AsyncClient) -> None:
     assert totals == [10 * number for number in range(500)]
 
 
+@pytest.mark.parametrize("seconds", [1e9, 1e12, 1e300, float("inf")])
+async def test_the_longest_limits_are_none(server: FakeServer, seconds: float) -> None:
+    """gRPC's clock would overflow, and the call would fail at once."""
+    async with AsyncClient(server.address, timeout=seconds, connect_timeout=seconds) as mill:
+        assert await mill.sum(X) == X.sum()
+        handle = await mill.put(X, timeout=seconds)
+        assert np.array_equal(await mill.get(handle), X)
+
+
 def test_a_client_needs_no_loop_before_its_first_call() -> None:
     assert AsyncClient("localhost").address == "localhost:50051"
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 
-from arraymill._limits import Slots, checked_seconds, within
+from arraymill._limits import LONGEST_SECONDS, Slots, checked_seconds, within
 from arraymill_proto.errors import DeadlineError, ParameterError
 
 
@@ -43,8 +44,9 @@ async def test_within() -> None:
         seconds = remaining()
         assert seconds is not None
         assert 0 < seconds <= 60
-    async with within(None) as remaining:
-        assert remaining() is None
+    for endless in (None, 2 * LONGEST_SECONDS, math.inf):
+        async with within(endless) as remaining:
+            assert remaining() is None
     with pytest.raises(DeadlineError, match=r"the deadline of 0\.01 s passed"):
         async with within(0.01):
             await asyncio.Event().wait()
