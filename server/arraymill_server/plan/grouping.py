@@ -3,26 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from arraymill_proto.graph import Shape
 from arraymill_server.plan.analyse import Analysis, Root
+from arraymill_server.plan.compile import PassGraph
+from arraymill_server.plan.domain import Domain
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A pass before its memory is decided."""
+
+    roots: tuple[Root, ...]
+    graph: PassGraph
+    domain: Domain
+
+    def with_sequence(self, sequence: tuple[int, ...]) -> Draft:
+        return Draft(self.roots, self.graph, self.domain.with_sequence(sequence))
 
 
 def group_roots(analysis: Analysis) -> list[list[Root]]:
     """Roots that share a pass: same level, same domain, and connected by arrays that they read."""
     masks = _leaf_masks(analysis)
-    groups: list[tuple[tuple[int, Shape], int, list[Root]]] = []
-    for root in sorted(analysis.roots, key=lambda root: (root.level, root.node)):
+    candidates: dict[tuple[int, Shape], _Candidates] = {}
+    for root in analysis.roots:
         reads = analysis.operands(root.node) if root.reduces or root.kept or root.flat else (root.node,)
-        mask = _union(masks[index] for index in reads)
-        key = (root.level, root.domain)
-        joined = [group for group in groups if group[0] == key and (group[1] & mask or mask == group[1])]
-        for group in joined:
-            groups.remove(group)
-        members = [member for group in joined for member in group[2]] + [root]
-        groups.append((key, _union([mask, *(group[1] for group in joined)]), members))
-    groups.sort(key=lambda group: (group[0][0], min(root.node for root in group[2])))
-    return [sorted(members, key=lambda root: root.node) for _, _, members in groups]
+        candidates.setdefault((root.level, root.domain), _Candidates()).add(
+            root, _union(masks[index] for index in reads)
+        )
+    groups = [sorted(group.members, key=_node) for known in candidates.values() for group in known.groups]
+    return sorted(groups, key=lambda group: (group[0].level, group[0].node))
+
+
+@dataclass(slots=True)
+class _Group:
+    mask: int
+    """What the members read, as bits."""
+    members: list[Root]
+
+
+class _Candidates:
+    """The groups of one level and one domain: no two read an array in common."""
+
+    def __init__(self) -> None:
+        self.groups: list[_Group] = []
+        self._all = 0
+
+    def add(self, root: Root, mask: int) -> None:
+        """Put a root into the group with which it shares an array, and join groups that it connects.
+
+        Roots that read nothing, constants, are a group as well.
+        """
+        fresh = not mask & self._all and mask
+        connected = [] if fresh else [group for group in self.groups if group.mask & mask or group.mask == mask]
+        self._all |= mask
+        if not connected:
+            self.groups.append(_Group(mask, [root]))
+            return
+        home = connected[0]
+        for other in connected[1:]:
+            home.mask |= other.mask
+            home.members += other.members
+            self.groups.remove(other)
+        home.mask |= mask
+        home.members.append(root)
+
+
+def _node(root: Root) -> int:
+    return root.node
 
 
 def _leaf_masks(analysis: Analysis) -> list[int]:

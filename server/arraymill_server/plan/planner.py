@@ -16,13 +16,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 
 from arraymill_proto.catalogue import Operand as KnownOperand
 from arraymill_proto.errors import GraphError
-from arraymill_proto.graph import ArrayType, Graph, Input, Order, Shape
+from arraymill_proto.graph import ArrayType, Graph, Input, Operation, Order, Shape
 from arraymill_server.ops.reductions import REDUCTIONS
 from arraymill_server.ops.scans import SCANS
 from arraymill_server.plan.analyse import Analysis, Root, analyse
@@ -41,7 +41,7 @@ from arraymill_server.plan.domain import (
     spread,
     strides_in,
 )
-from arraymill_server.plan.grouping import group_roots
+from arraymill_server.plan.grouping import Draft, group_roots
 from arraymill_server.plan.model import (
     Fixed,
     JobPlan,
@@ -56,7 +56,7 @@ from arraymill_server.plan.model import (
     StorePlan,
     Stream,
 )
-from arraymill_server.plan.reduce import reduce_spec, reduced_axes, scan_spec
+from arraymill_server.plan.reduce import counts_flat, reduce_spec, reduced_axes, scan_spec
 
 SLOT_BYTES: Final = 16 << 20
 """Bound of all arrays of a block together: four arrays of full blocks; more arrays make smaller blocks."""
@@ -67,6 +67,10 @@ WHOLE_RESULT_BYTES: Final = 1 << 20
 
 MAX_STEPS: Final = 16_384
 """Most operations in all programs of a job together; compiling one takes some 10 µs of the event loop."""
+
+
+PART_ITEMSIZE: Final = 32
+"""Most bytes of a partial for each element of its block: count, complex mean and M2 of a variance over no axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ class _Planner:
 
     # ------------------------------------------------------------------ geometry
 
-    def _draft(self, roots: Sequence[Root]) -> _Draft:
+    def _draft(self, roots: Sequence[Root]) -> Draft:
         graph = PassGraph(self._analysis, roots)
         self._count_steps(len(graph.stage_of))
         shape = roots[0].domain
@@ -140,10 +144,16 @@ class _Planner:
         sizes = self._item_sizes(graph, shape)
         target = min(self._limits.block_bytes, SLOT_BYTES * max(sizes) // sum(sizes))
         domain = self._cut(shape, order, max(sizes), target)
-        widest = max((self._reduce_plan(root, domain).part_bytes for root in roots if root.reduces), default=0)
+        widest = self._widest_part(roots, domain)
         if widest > self._limits.block_bytes:  # int8 whose partials have 8 or 24 bytes an element
             domain = self._cut(shape, order, max(sizes), target * self._limits.block_bytes // widest)
-        return _Draft(tuple(roots), graph, domain)
+        return Draft(tuple(roots), graph, domain)
+
+    def _widest_part(self, roots: Sequence[Root], domain: Domain) -> int:
+        """Most bytes of a partial of a block, or 0 when they are few in any case."""
+        if prod(domain.grid.largest()) * PART_ITEMSIZE <= self._limits.block_bytes:
+            return 0
+        return max((self._reduce_plan(root, domain).part_bytes for root in roots if root.reduces), default=0)
 
     def _cut(self, shape: Shape, order: Order, itemsize: int, target_bytes: int) -> Domain:
         ordered = tuple(shape[axis] for axis in order)
@@ -162,9 +172,7 @@ class _Planner:
 
     def _counts_flat(self, root: Root) -> bool:
         """True for argmin and argmax with axis=None: ties must be met in C order."""
-        return root.reduces and bool(
-            reduce_spec(self._analysis.nodes, self._analysis.types, root.node, c_order(len(root.domain))).flat
-        )
+        return root.reduces and counts_flat(cast("Operation", self._analysis.nodes[root.node]))
 
     def _preference(self, leaf: int) -> tuple[Order, int]:
         node, kind = self._analysis.nodes[leaf], self._analysis.types[leaf]
@@ -184,9 +192,11 @@ class _Planner:
         scanned = [types[scan].dtype.itemsize for scan in graph.scans]
         return whole + stored + scanned or [8]
 
-    def _split_by_sequence(self, roots: Sequence[Root]) -> list[_Draft]:
+    def _split_by_sequence(self, roots: Sequence[Root]) -> list[Draft]:
         """Give roots that need blocks in different sequences passes of their own."""
         draft = self._draft(roots)
+        if len(draft.domain) <= 1:
+            return [draft]
         chained = self._chained(draft)
         demands = [self._demand(root, draft, chained) for root in roots]
         bound = {sequence for sequence in demands if sequence is not None}
@@ -198,7 +208,7 @@ class _Planner:
             return [draft.with_sequence(home)]
         return [part for group in groups.values() for part in self._split_by_sequence(group)]
 
-    def _chained(self, draft: _Draft) -> dict[int, tuple[int, ...]]:
+    def _chained(self, draft: Draft) -> dict[int, tuple[int, ...]]:
         """The scans of a pass whose blocks depend on each other, and the sequence of blocks that each needs."""
         grid = draft.domain.grid
         plans = (self._scan_plan(scan, draft.domain) for scan in draft.graph.scans)
@@ -208,7 +218,7 @@ class _Planner:
             if plan.inner
         }
 
-    def _demand(self, root: Root, draft: _Draft, chained: Mapping[int, tuple[int, ...]]) -> tuple[int, ...] | None:
+    def _demand(self, root: Root, draft: Draft, chained: Mapping[int, tuple[int, ...]]) -> tuple[int, ...] | None:
         """The sequence of blocks that a root needs; None when any will do. Of several scans the innermost decides."""
         if root.reduces:
             plan = self._reduce_plan(root, draft.domain)
@@ -220,7 +230,7 @@ class _Planner:
 
     # ------------------------------------------------------------------ holding
 
-    def _decide_holding(self, drafts: Sequence[_Draft]) -> None:
+    def _decide_holding(self, drafts: Sequence[Draft]) -> None:
         """Hold what is read more than once, smallest first, as far as the bound allows."""
         readings: dict[int, int] = {}
         for draft in drafts:
@@ -242,7 +252,7 @@ class _Planner:
 
     # ------------------------------------------------------------------ passes
 
-    def _finish(self, draft: _Draft) -> PassPlan:
+    def _finish(self, draft: Draft) -> PassPlan:
         domain, graph = draft.domain, draft.graph
         operands = tuple(self._operand(leaf, domain) for leaf in graph.leaves)
         stores: dict[int, StorePlan] = {}
@@ -336,15 +346,3 @@ class _Planner:
             open_chains=open_cells(domain.grid, domain.sequence, inner),
             carry_elements=1 if spec.flat else prod(n for axis, n in enumerate(largest) if axis != spec.axis),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """A pass before its memory is decided."""
-
-    roots: tuple[Root, ...]
-    graph: PassGraph
-    domain: Domain
-
-    def with_sequence(self, sequence: tuple[int, ...]) -> _Draft:
-        return _Draft(self.roots, self.graph, self.domain.with_sequence(sequence))

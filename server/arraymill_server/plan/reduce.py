@@ -26,7 +26,6 @@ def reduce_spec(nodes: Sequence[Node], types: Sequence[ArrayType], index: int, o
     source = types[node.args[0]]
     axes = reduced_axes(node, source.ndim)
     dtype = node.params.get("dtype")
-    flat = node.name in ("argmin", "argmax") and "axis" not in node.params
     return ReduceSpec(
         op=node.name,
         axes=tuple(sorted(order.index(axis) for axis in axes)),
@@ -36,8 +35,13 @@ def reduce_spec(nodes: Sequence[Node], types: Sequence[ArrayType], index: int, o
         masked="where" in node.params,
         ddof=float(cast("float", node.params.get("ddof", 0.0))),
         initial=_initial(nodes, node),
-        flat=source.shape if flat else (),
+        flat=source.shape if counts_flat(node) else (),
     )
+
+
+def counts_flat(node: Operation) -> bool:
+    """True for positions that are counted in C order of the whole array."""
+    return node.name in ("argmin", "argmax") and "axis" not in node.params
 
 
 def scan_spec(nodes: Sequence[Node], types: Sequence[ArrayType], index: int, order: Order) -> ScanSpec:
