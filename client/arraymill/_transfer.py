@@ -107,9 +107,22 @@ class Transfer:
             await self._answer(await self._wants.get(), call)
 
     async def _answer(self, want: pb.Want, call: RawStream) -> None:
+        """Send what a want asks for; each frame is made while gRPC still writes the one before it."""
         source = self._source(want.index, tuple(want.order))
-        for offset, data in source.frames(want.offset, want.length, self._options.frame_bytes):
-            await call.write(encode_frame(want.want, want.index, offset, data, Envelope.REQUEST))
+        writing: asyncio.Future[None] | None = None
+        try:
+            for offset, data in source.frames(want.offset, want.length, self._options.frame_bytes):
+                frame = encode_frame(want.want, want.index, offset, data, Envelope.REQUEST)
+                if writing is not None:
+                    await writing
+                writing = asyncio.ensure_future(call.write(frame))
+                await asyncio.sleep(0)  # the write begins now, not when the next frame is made
+            if writing is not None:
+                await writing
+        finally:
+            if writing is not None:
+                writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
 
     def _source(self, index: int, order: Order) -> ArraySource:
         key = (index, order)

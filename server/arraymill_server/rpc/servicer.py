@@ -224,14 +224,21 @@ async def _read_request(context: Context) -> Request:
 
 
 async def _receive(exchange: StreamExchange, context: Context) -> None:
-    """Read frames until the client ends its half."""
-    while (message := await context.read()) is not grpc.aio.EOF:
-        request = parse_request(message)
-        if not isinstance(request, FrameView):
-            raise FrameError("after Start the client sends frames only; this message is none")
-        exchange.receive(request)
-        del message, request
-    exchange.input_ended()
+    """Read frames until the client ends its half; gRPC receives each while the one before it is copied."""
+    reading = asyncio.ensure_future(context.read())
+    try:
+        while (message := await reading) is not grpc.aio.EOF:
+            reading = asyncio.ensure_future(context.read())
+            await asyncio.sleep(0)  # the read begins now, not when the copy has ended
+            request = parse_request(message)
+            if not isinstance(request, FrameView):
+                raise FrameError("after Start the client sends frames only; this message is none")
+            exchange.receive(request)
+            del message, request
+        exchange.input_ended()
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 async def _stop(*tasks: asyncio.Future[Any]) -> None:
