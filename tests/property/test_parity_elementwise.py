@@ -35,6 +35,9 @@ UFUNCS = sorted(
 TRANSCENDENTAL = re.compile(r"a?(rc)?(sin|cos|tan)h?2?|exp.*|log.*|.*power|hypot|cbrt|degrees|radians|deg2rad|rad2deg")
 """Floating-point operations whose last bits are no one's but the C library's and the processor's."""
 
+EXTREMES = ("maximum", "minimum", "fmax", "fmin")
+"""Which of 0.0 and -0.0 is the greater, NumPy's loops do not agree about."""
+
 WEAK = [True, 0, 1, 3, -1, 2.5, -0.0, 1j, 300, 2**70, float("nan")]
 
 
@@ -45,7 +48,7 @@ def tolerance_of(name: str, answer: Array) -> Tolerance:
     complex products, which are fused in one of them.
     """
     if answer.dtype.kind not in "fc" or (answer.dtype.kind == "f" and not TRANSCENDENTAL.fullmatch(name)):
-        return 0
+        return 1e-300 if name in EXTREMES else 0
     with np.errstate(all="ignore"):
         size = np.abs(answer.astype(np.complex128))
     return 8 * float(np.finfo(answer.dtype).eps) * np.where(np.isfinite(size), size + 1e-30, 0)
@@ -154,7 +157,7 @@ def test_astype(x: Array, dtype: DType, way: Way) -> None:
 @given(x=samples(finite), decimals=st.integers(-2, 3), way=ways())
 def test_round(x: Array, decimals: int, way: Way) -> None:
     if x.dtype.kind in "iu":  # NumPy rounds them as doubles, and the greatest do not fit any more
-        x %= 100
+        x = (x % 100).astype(x.dtype)
     e = Expression()
     check(way, e, "round", e.input(x), decimals=decimals)
 
