@@ -27,7 +27,7 @@ from arraymill_proto.errors import (
     ShapeError,
     TooLargeError,
 )
-from arraymill_proto.graph import Constant, Graph, Input, Resident
+from arraymill_proto.graph import Constant, Graph, Input, Operation, Order, Resident, Shape
 from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.base import Engine
 from arraymill_server.engine.serial import SerialEngine
@@ -85,6 +85,40 @@ async def test_a_result_that_is_kept_and_read_again() -> None:
             graph = graph_of(Resident(name), Resident(name), operation("add", 0, 1))
             (result,) = await mill.compute(graph)
             np.testing.assert_array_equal(result, 2 * np.sqrt(X))
+
+
+KEPT: dict[str, list[Operation]] = {
+    "itself": [],
+    "a reduction": [operation("sum", 0, axis=0)],
+    "a scalar": [operation("argmax", 0)],
+    "a flat scan": [operation("cumsum", 0)],
+    "of two passes": [operation("max", 0, axis=0, keepdims=True), operation("subtract", 0, 1)],
+    "a scan of scans": [operation("cumsum", 0, axis=0), operation("cumsum", 1, axis=0)],
+}
+
+
+@pytest.mark.parametrize("operations", KEPT.values(), ids=list(KEPT))
+@pytest.mark.parametrize("shape", [(7, 300), (300, 7), (1, 1)])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_every_kind_of_result_can_be_kept(operations: list[Operation], shape: Shape, order: Order) -> None:
+    x = np.arange(float(np.prod(shape))).reshape(shape) % 13
+    graph = graph_of(floats(*shape, order=order), *operations)
+    async with mill_of() as mill:
+        (expected,) = await mill.compute(graph, [x])
+        report = await mill.keep(graph, [x], "x")
+        assert report.array is not None
+        assert report.array.type.shape == expected.shape
+        (kept,) = await mill.compute(graph_of(Resident("x")))
+        assert_same(kept, expected)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0, 2)])
+async def test_arrays_of_no_elements_can_be_kept(shape: Shape) -> None:
+    async with mill_of() as mill:
+        await mill.keep(graph_of(floats(*shape)), [np.empty(shape)], "x")
+        results = await mill.compute(graph_of(Resident("x"), operation("sum", 0), outputs=(0, 1)))
+        assert_same(results[0], np.empty(shape))
+        assert_same(results[1], np.zeros(()))
 
 
 @examples(60)
