@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 
-from arraymill._layout import AnyArray
+from arraymill._layout import AnyArray, is_masked
 from arraymill_proto.catalogue import ARRAY_PARAMS, OPERATIONS, check_shape, infer
 from arraymill_proto.dtypes import native
 from arraymill_proto.errors import DTypeError
@@ -89,7 +89,7 @@ def local(data: AnyArray) -> Local:
         DTypeError: The dtype is not supported, or the array is masked.
         ShapeError: More dimensions than arrays may have.
     """
-    if isinstance(data, np.ma.MaskedArray):
+    if is_masked(data):
         raise DTypeError("masked arrays are not supported: fill them first (x.filled(value)), or pass where=~x.mask")
     plain = np.asarray(data).view()  # who sets x.shape later, changes x and not this
     type = ArrayType(plain.shape, native(plain.dtype))

@@ -7,6 +7,7 @@ frames are gathered from and scattered into arrays of any strides without a copy
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from math import prod
 from typing import Any, TypeAlias
@@ -17,6 +18,15 @@ from numpy.typing import NDArray
 from arraymill_proto.graph import Order
 
 AnyArray: TypeAlias = NDArray[Any]
+
+
+def is_masked(data: object) -> bool:
+    """Tell whether an array is masked, without loading numpy.ma: who has not loaded it has no masked array.
+
+    Ctrl-C in the middle of a first load here could leave the module locked for all threads.
+    """
+    masked = sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(data, masked.MaskedArray)
 
 
 def preferred_order(array: AnyArray) -> Order | None:

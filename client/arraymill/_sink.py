@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 
 import numpy as np
 
-from arraymill._layout import AnyArray, boxes, flat_bytes, in_order
+from arraymill._layout import AnyArray, boxes, flat_bytes, in_order, is_masked
 from arraymill_proto.errors import DTypeError, InternalError, ParameterError, ShapeError, TooLargeError
 from arraymill_proto.graph import ArrayType, Order
 
@@ -19,7 +19,7 @@ def check_out(out: AnyArray, type: ArrayType) -> None:
         DTypeError: Its dtype is another (results are not cast: a cast would cost a copy).
         ParameterError: It is read-only or masked.
     """
-    if isinstance(out, np.ma.MaskedArray):
+    if is_masked(out):
         raise ParameterError("out is a masked array: give its data")
     if out.shape != type.shape:
         raise ShapeError(f"out has shape {out.shape}, the result has shape {type.shape}")
