@@ -150,6 +150,24 @@ def test_resident_arrays_of_any_strides(data: st.DataObject, x: Array, way: Way)
     e.check(way, *outputs, tolerance=[0 if d.itemsize > 2 or d.kind != "f" else 0.25 for d in _dtypes(e, *outputs)])
 
 
+def test_arrays_of_32_dimensions() -> None:
+    x = np.arange(24.0).reshape((1, 2, 1, 3) + (1,) * 27 + (4,))
+    e = Expression()
+    node = e.input(x, tuple(reversed(range(32))))
+    total = e.apply("sum", node, axis=(1, 31), keepdims=True)
+    outputs = (e.apply("subtract", node, total), e.apply("cumsum", node, axis=-1), e.apply("argmax", node))
+    for elements in (None, 5):
+        e.check(Way(seed=1, block_elements=elements), *outputs, total)
+
+
+def test_a_thousand_operations_in_a_row() -> None:
+    e = Expression()
+    node = e.input(np.arange(10.0))
+    for step in range(1000):
+        node = e.apply("negative" if step % 3 else "square", node) if step < 30 else e.apply("negative", node)
+    e.check(Way(block_elements=3), node)
+
+
 def test_nothing_that_is_not_needed_is_computed_or_asked_for() -> None:
     nodes = (Input((3,), np.dtype(float)), Input((2,), np.dtype(float)), Constant(2), Operation("add", (0, 2)))
     unused = (Operation("power", (2, 2)), Operation("sum", (1,)))

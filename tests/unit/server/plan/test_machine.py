@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import numpy as np
@@ -115,6 +118,31 @@ def test_a_result_that_is_kept_is_written_where_it_stays() -> None:
     assert [task.outputs[0][0].offset for task in tasks if isinstance(task, BlockTask)] == [
         (1 << 20) + 64 * block for block in range(3)
     ]
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """How many functions some work calls: a cost that no other process disturbs."""
+    count = 0
+
+    def profile(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("name", ["sum", "cumsum", "sqrt"])
+def test_the_cost_of_a_block_does_not_grow_with_their_number(name: str) -> None:
+    few, many = (
+        calls_of(partial(end_oldest, machine_of(plan_of(graph_of(floats(n), operation(name, 0)), block_elements=1), 4)))
+        for n in (256, 2048)
+    )
+    assert many < 8.2 * few
 
 
 @given(st.integers(1, 5), st.integers(0, 99))

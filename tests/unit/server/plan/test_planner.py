@@ -15,6 +15,7 @@ from arraymill_proto.graph import Constant, Graph, Input, Order, Resident, Shape
 from arraymill_server.plan.blocks import BLOCK_BYTES
 from arraymill_server.plan.model import Fixed, JobPlan, Stream
 from arraymill_server.plan.planner import SLOT_BYTES, WHOLE_RESULT_BYTES
+from arraymill_server.plan.workspace import JobLayout
 
 
 def scores(*shape: int) -> Graph:
@@ -112,6 +113,16 @@ def test_more_arrays_make_smaller_blocks() -> None:
     (together,) = plan_of(graph_of(*inputs, *adds)).passes
     assert prod(alone.domain.block(0).shape) * 8 == BLOCK_BYTES
     assert SLOT_BYTES // 2 < prod(together.domain.block(0).shape) * 8 * 9 <= SLOT_BYTES
+
+
+@pytest.mark.parametrize("shape", [(1 << 40,), (1 << 20, 1 << 21), (3, 1 << 40, 5), (1,) * 31 + (1 << 36,)])
+def test_arrays_of_any_size_are_planned_alike(shape: Shape) -> None:
+    """Neither time nor memory grows with an array: its sum takes the workspace of a few blocks."""
+    plan = plan_of(
+        graph_of(floats(*shape), operation("sum", 0), operation("sqrt", 0), outputs=(1, 2)), hold_bytes=1 << 30
+    )
+    assert plan.blocks >= prod(shape) * 8 // BLOCK_BYTES
+    assert JobLayout(plan, 4).nbytes < 4 * 2 * BLOCK_BYTES + (1 << 16)
 
 
 def test_small_results_of_reductions_are_collected() -> None:
