@@ -88,9 +88,10 @@ def _merge_beyond_finite(left: tuple[Array, ...], right: tuple[Array, ...], shar
 
 
 def _variance(spec: ReduceSpec, parts: tuple[Array, ...]) -> Array:
-    """M2 / max(n - ddof, 0): NaN or infinity where nothing is left to divide by, as NumPy."""
+    """M2 / max(n - ddof, 0): NaN or infinity where nothing is left to divide by, as NumPy; complex if dtype= is."""
     count, _, m2 = parts
-    variance: Array = m2 / np.maximum(count - spec.ddof, 0)
+    total: Array = m2.astype(np.complex128) if np.dtype(spec.result).kind == "c" else m2
+    variance: Array = total / np.maximum(count - spec.ddof, 0)
     return variance
 
 
