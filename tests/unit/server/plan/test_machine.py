@@ -83,6 +83,18 @@ def test_what_is_held_is_asked_for_once(hold_bytes: int, times: int) -> None:
         assert simulation.fetched == [times * X.nbytes]
 
 
+def test_the_next_pass_takes_no_memory_from_which_results_are_still_sent() -> None:
+    """The slots of the second pass, of many outputs, lie where the first one has the sums that it sends."""
+    nodes = [floats(9, 6), operation("mean", 0), operation("sum", 0, axis=1)]
+    graph = Graph((*nodes, *[operation("subtract", 0, 1)] * 12), tuple(range(2, 15)))
+    constants = {"WHOLE_RESULT_BYTES": 0, "INLINE_BYTES": -1}
+    x = np.arange(54.0).reshape(9, 6)
+    for seed in range(8):
+        results = Way(seed, 5, 3, hold_bytes=0, constants=constants).run(graph, [x])
+        np.testing.assert_array_equal(results[0], x.sum(1))
+        np.testing.assert_array_equal(results[12], x - x.mean())
+
+
 def test_progress_is_counted_over_all_passes() -> None:
     plan = plan_of(SCORES, block_elements=6)
     machine = machine_of(plan)
