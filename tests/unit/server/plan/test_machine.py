@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from plans import floats, graph_of, operation, plan_of
 from ways import Way, examples, ways
 
-from arraymill_proto.graph import Graph
+from arraymill_proto.graph import Graph, Node
 from arraymill_server.plan.instructions import Compute, Dispatch, Fetch, Send, Write
 from arraymill_server.plan.machine import JobMachine
 from arraymill_server.plan.model import JobPlan
@@ -85,8 +85,9 @@ def test_what_is_held_is_asked_for_once(hold_bytes: int, times: int) -> None:
 
 def test_the_next_pass_takes_no_memory_from_which_results_are_still_sent() -> None:
     """The slots of the second pass, of many outputs, lie where the first one has the sums that it sends."""
-    nodes = [floats(9, 6), operation("mean", 0), operation("sum", 0, axis=1)]
-    graph = Graph((*nodes, *[operation("subtract", 0, 1)] * 12), tuple(range(2, 15)))
+    nodes: list[Node] = [floats(9, 6), operation("mean", 0), operation("sum", 0, axis=1)]
+    nodes += [operation("subtract", 0, 1)] * 12
+    graph = Graph(tuple(nodes), tuple(range(2, 15)))
     constants = {"WHOLE_RESULT_BYTES": 0, "INLINE_BYTES": -1}
     x = np.arange(54.0).reshape(9, 6)
     for seed in range(8):
