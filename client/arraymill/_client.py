@@ -11,6 +11,7 @@ import numpy as np
 
 from arraymill._address import resolve
 from arraymill._array import Array, Handle, Operand, asarray
+from arraymill._bulk import BulkRoute
 from arraymill._connection import Answer, Connection, Message
 from arraymill._expression import Stored, apply_parts, expression_of
 from arraymill._graph import Job, build
@@ -58,6 +59,7 @@ class AsyncClient(Reductions):
         timeout: float | None = None,
         connect_timeout: float = CONNECT_SECONDS,
         frame_bytes: int = FRAME_BYTES,
+        bulk: bool = True,
     ) -> None:
         """Prepare a client; the connection is made by the first call.
 
@@ -66,6 +68,8 @@ class AsyncClient(Reductions):
             timeout: Seconds that each call may take when it does not say; None: no limit.
             connect_timeout: Seconds that the server may take to answer the first call.
             frame_bytes: Largest piece of an array in one message. Results do not depend on it.
+            bulk: Send large arrays on a socket of their own beside gRPC where the server offers that and it can be
+                reached; False: never. Results do not depend on it.
 
         Raises:
             ParameterError: The address, a time or a size is malformed.
@@ -76,6 +80,7 @@ class AsyncClient(Reductions):
         self._connection = Connection(resolve(address), connect_timeout=min(seconds, LONGEST_SECONDS))
         self._timeout = checked_seconds("timeout", timeout)
         self._frame_bytes = frame_bytes
+        self._bulk = BulkRoute(self._connection.address, is_wanted=bulk)
         self._messages = Slots(MAX_IN_FLIGHT)
         self._streams = Slots(MAX_IN_FLIGHT)
 
@@ -268,7 +273,9 @@ class AsyncClient(Reductions):
             is_small = options.keep is None and max(job.input_bytes, job.result_bytes) <= limit
             async with (self._messages if is_small else self._streams).taken():
                 frame_bytes = min(self._frame_bytes, info.frame_bytes or FRAME_BYTES)
-                options = replace(options, timeout=remaining(), frame_bytes=frame_bytes)
+                nbytes = max(job.input_bytes, job.result_bytes)
+                bulk = self._bulk if self._bulk.suits(nbytes, info.bulk_port) else None
+                options = replace(options, timeout=remaining(), frame_bytes=frame_bytes, bulk=bulk)
                 if is_small:
                     return await compute_inline(self._connection, job, options), None
                 return await Transfer(self._connection, job, options).run()

@@ -50,6 +50,8 @@ class ServerInfo:
     running_jobs: int
     waiting_jobs: int
     uptime_seconds: float
+    bulk_port: int
+    """Where large arrays may travel beside gRPC; 0 for nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ def server_info(message: pb.ServerInfo) -> ServerInfo:
         running_jobs=message.running_jobs,
         waiting_jobs=message.waiting_jobs,
         uptime_seconds=message.uptime_seconds,
+        bulk_port=message.bulk_port,
     )
 
 

@@ -65,14 +65,32 @@ class ResultSink:
         Raises:
             InternalError: The frame lies beyond the end of the result.
         """
-        end = offset + len(data)
-        if end > self.nbytes:
-            raise InternalError(f"the server sent bytes {offset} to {end} of a result of {self.nbytes} bytes")
-        if self._bytes is None:
+        target = self.target(offset, len(data))
+        if target is None:
             self._scatter(offset, data)
         else:
-            self._bytes[offset:end] = data
-        self._covered.add(offset, end)
+            target[:] = data
+        self._covered.add(offset, offset + len(data))
+
+    def target(self, offset: int, length: int) -> memoryview | None:
+        """Return the memory of a range, to be filled directly; None where the result does not lie contiguous.
+
+        Raises:
+            InternalError: The range lies beyond the end of the result.
+        """
+        end = offset + length
+        if end > self.nbytes:
+            raise InternalError(f"the server sent bytes {offset} to {end} of a result of {self.nbytes} bytes")
+        return None if self._bytes is None else self._bytes[offset:end]
+
+    def filled(self, offset: int, length: int) -> None:
+        """Note that a `target` holds its bytes."""
+        self._covered.add(offset, offset + length)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every byte has come."""
+        return self._covered.total == self.nbytes
 
     def finish(self) -> AnyArray | np.generic:
         """Return the complete result: the caller's array, a new array, or a scalar for zero dimensions.
@@ -80,7 +98,7 @@ class ResultSink:
         Raises:
             InternalError: Frames are missing.
         """
-        if self._covered.total != self.nbytes:
+        if not self.is_complete:
             raise InternalError(f"the server sent {self._covered.total} of {self.nbytes} result bytes")
         if self._out is None:
             scalar_or_array: AnyArray | np.generic = self._array if self._array.ndim else self._array[()]

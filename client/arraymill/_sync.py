@@ -40,6 +40,7 @@ class Client:
         timeout: float | None = None,
         connect_timeout: float = CONNECT_SECONDS,
         frame_bytes: int = FRAME_BYTES,
+        bulk: bool = True,
     ) -> None:
         """Prepare a client; the connection is made by the first call.
 
@@ -48,11 +49,15 @@ class Client:
             timeout: Seconds that each call may take when it does not say; None: no limit.
             connect_timeout: Seconds that the server may take to answer the first call.
             frame_bytes: Largest piece of an array in one message. Results do not depend on it.
+            bulk: Send large arrays on a socket of their own beside gRPC where the server offers that and it can be
+                reached; False: never. Results do not depend on it.
 
         Raises:
             ParameterError: The address, a time or a size is malformed.
         """
-        self._mill = AsyncClient(address, timeout=timeout, connect_timeout=connect_timeout, frame_bytes=frame_bytes)
+        self._mill = AsyncClient(
+            address, timeout=timeout, connect_timeout=connect_timeout, frame_bytes=frame_bytes, bulk=bulk
+        )
 
     def __repr__(self) -> str:
         return repr(self._mill).replace("AsyncClient", type(self).__name__, 1)

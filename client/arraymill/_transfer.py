@@ -1,7 +1,8 @@
 """One job on a Run stream: answers the server's wants with frames, and places the results.
 
 Reading and writing go on side by side: results of early blocks come while later input is still on its way, and a writer
-that waits for the server's window must not keep the reader from making room.
+that waits for the server's window must not keep the reader from making room. Where the server offers a bulk connection,
+it is opened meanwhile, and carries the arrays from then on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final
 import grpc.aio
 import numpy as np
 
+from arraymill._bulk import PIECE_BYTES, BulkLink, BulkRoute
 from arraymill._connection import Connection, RawStream
 from arraymill._graph import Job
 from arraymill._heap import keep_frames_warm
@@ -21,8 +23,9 @@ from arraymill._info import ArrayInfo, Progress, ProgressCallback, array_info, j
 from arraymill._layout import AnyArray
 from arraymill._sink import ResultSink
 from arraymill._source import ArraySource
+from arraymill_proto.bulk import Record
 from arraymill_proto.codec import graph_to_pb, parse_response, type_from_pb
-from arraymill_proto.errors import DTypeError, FrameError, InternalError, ShapeError
+from arraymill_proto.errors import ConnectionFailedError, DTypeError, FrameError, InternalError, ShapeError
 from arraymill_proto.frames import Envelope, FrameView, encode_frame
 from arraymill_proto.graph import ArrayType, Order
 from arraymill_proto.limits import FRAME_BYTES
@@ -46,6 +49,8 @@ class Options:
     """Keep the value on the server instead of fetching it."""
     frame_bytes: int = FRAME_BYTES
     """Largest frame to send."""
+    bulk: BulkRoute | None = None
+    """The way to the server's bulk lane; None: do not ask for it."""
 
     def out(self, index: int) -> AnyArray | None:
         """Return the array to fill with an output."""
@@ -73,6 +78,9 @@ class Transfer:
         self._wants: asyncio.Queue[pb.Want] = asyncio.Queue(MAX_WANTS)
         self._sources: dict[tuple[int, Order], ArraySource] = {}
         self._state = _State()
+        self._link: BulkLink | None = None
+        self._linking: asyncio.Task[None] | None = None
+        self._announced = asyncio.Event()
 
     async def run(self) -> tuple[list[AnyArray | np.generic], ArrayInfo | None]:
         """Run the job to its end; cancelling it cancels the job.
@@ -93,22 +101,64 @@ class Transfer:
                 if not reader.done():
                     _check_writer(writer)
                 await reader
+                await self._rest()
             finally:
-                await _end(call, reader, writer)
+                await _end(call, reader, writer, *([] if self._linking is None else [self._linking]))
+                if self._link is not None:
+                    self._link.close()
         return self._results()
+
+    # ------------------------------------------------------------------ the bulk lane
+
+    async def _use(self, bulk: pb.Bulk, route: BulkRoute) -> None:
+        """Open the bulk connection that the server offers, and place the results that come by it."""
+        self._link = await route.open(bulk.port, bulk.secret)
+        if self._link is not None:
+            try:
+                await self._link.receive_into(self._sinks)
+            finally:
+                self._link.end()
+
+    async def _sinks(self) -> Sequence[ResultSink]:
+        await self._announced.wait()
+        return self._state.sinks
+
+    async def _rest(self) -> None:
+        """Wait for results that are still on the bulk connection when the job has ended."""
+        if self._linking is None or all(sink.is_complete for sink in self._state.sinks):
+            return
+        await self._linking
+        if not all(sink.is_complete for sink in self._state.sinks):
+            raise ConnectionFailedError(
+                f"the bulk connection to {self._connection.address} broke while results travelled on it; try again"
+            )
 
     # ------------------------------------------------------------------ writing
 
     async def _write_all(self, call: RawStream) -> None:
         """Answer wants for ever; the end of the job ends it."""
-        start = pb.Start(graph=graph_to_pb(self._job.graph), keep=self._options.keep)
+        start = pb.Start(
+            graph=graph_to_pb(self._job.graph), keep=self._options.keep, bulk=self._options.bulk is not None
+        )
         await call.write(pb.RunRequest(start=start).SerializeToString())
         while True:
-            await self._answer(await self._wants.get(), call)
+            want = await self._wants.get()
+            source = self._source(want.index, tuple(want.order))
+            if self._link is not None and self._link.is_open:
+                await self._answer_in_bulk(want, source, self._link)
+            else:
+                await self._answer(want, source, call)
 
-    async def _answer(self, want: pb.Want, call: RawStream) -> None:
+    async def _answer_in_bulk(self, want: pb.Want, source: ArraySource, link: BulkLink) -> None:
+        """Send what a want asks for; what does not arrive because the connection breaks is wanted again."""
+        try:
+            for offset, data in source.frames(want.offset, want.length, PIECE_BYTES):
+                await link.send(Record(want.want, want.index, offset, len(data)), data)
+        except OSError:
+            link.end()
+
+    async def _answer(self, want: pb.Want, source: ArraySource, call: RawStream) -> None:
         """Send what a want asks for; each frame is made while gRPC still writes the one before it."""
-        source = self._source(want.index, tuple(want.order))
         writing: asyncio.Future[None] | None = None
         try:
             for offset, data in source.frames(want.offset, want.length, self._options.frame_bytes):
@@ -166,9 +216,14 @@ class Transfer:
                 self._want(response.want)
             case "accepted":
                 state.blocks = response.accepted.blocks
+                if response.accepted.HasField("bulk") and self._options.bulk is not None:
+                    self._linking = asyncio.ensure_future(self._use(response.accepted.bulk, self._options.bulk))
                 self._report()
+            case "bulk_ended":
+                self._forget_bulk()
             case "header":
                 state.sinks = self._open_sinks(response.header)
+                self._announced.set()
             case "progress":
                 state.received_bytes = response.progress.received_bytes
                 state.blocks_done = response.progress.blocks_done
@@ -180,6 +235,13 @@ class Transfer:
                 self._report()
             case _:
                 pass  # a message of a later version
+
+    def _forget_bulk(self) -> None:
+        """Send by frames from now on; what is still to be sent will be wanted again."""
+        if self._link is not None:
+            self._link.end()
+        while not self._wants.empty():
+            self._wants.get_nowait()
 
     def _want(self, want: pb.Want) -> None:
         try:

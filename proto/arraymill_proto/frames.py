@@ -63,7 +63,7 @@ _DATA: Final = 4 << 3 | _BYTES
 
 _MEMBERS: Final = {
     Envelope.REQUEST: frozenset(number << 3 | _BYTES for number in range(1, 3)),
-    Envelope.RESPONSE: frozenset(number << 3 | _BYTES for number in range(1, 7)),
+    Envelope.RESPONSE: frozenset(number << 3 | _BYTES for number in range(1, 8)),
 }
 """Tags of the members of the oneof; a test compares them with the generated code."""
 

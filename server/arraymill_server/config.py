@@ -44,6 +44,9 @@ longer than a month needs a file."""
 MOST_BYTES: Final = 64 * TIB
 """Upper bound of all sizes: more than any machine has, small enough that sums stay below 2**63."""
 
+OFF: Final = -1
+"""Of a port: none."""
+
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("auto", "console", "json")
 
@@ -113,6 +116,14 @@ def _parse_count(text: str | int) -> int:
     raise ConfigError(f"{text!r} is not a whole number")
 
 
+def _parse_port(text: str | int) -> int:
+    return OFF if text == "off" else _parse_count(text)
+
+
+def _format_port(port: int) -> str:
+    return "off" if port == OFF else str(port)
+
+
 def _parse_listen(value: str | Iterable[str]) -> tuple[str, ...]:
     texts = value.replace(",", " ").split() if isinstance(value, str) else value
     return tuple(str(parse_address(text)) for text in texts)
@@ -159,6 +170,9 @@ class ServerConfig:
 
     listen: tuple[str, ...] = field(default=("127.0.0.1:50051",), metadata=_kind(_Kind(_parse_listen, " ".join)))
     """Addresses to listen on: host:port, [v6]:port or unix:/path. Port 0 picks a free one."""
+    bulk_port: int = field(default=0, metadata=_kind(_Kind(_parse_port, _format_port, OFF, 65535)))
+    """Port at which large arrays travel on plain sockets beside gRPC, on the hosts of --listen: 0 picks a free one, off
+    does without. A client that cannot reach it sends everything through gRPC."""
     workers: int = field(metadata=_count(1, 512))
     """Worker processes. Default: the CPUs that the control group allows."""
     arena_bytes: int = field(metadata=_size(JOB_ROOM_BYTES))

@@ -92,5 +92,6 @@ def _facts(told: ServerInfo) -> dict[str, str]:
         "up": seconds_text(told.uptime_seconds),
         "limits": f"frames of {bytes_text(told.frame_bytes)}, messages of {bytes_text(told.message_bytes)}, "
         f"{told.max_nodes} nodes, {told.max_dimensions} dimensions",
+        "bulk lane": f"port {told.bulk_port}" if told.bulk_port else "none",
         "operations": f"{len(told.operations)} (--operations lists them)",
     }

@@ -215,12 +215,14 @@ class RunRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("graph", "keep")
+    __slots__ = ("graph", "keep", "bulk")
     GRAPH_FIELD_NUMBER: _ClassVar[int]
     KEEP_FIELD_NUMBER: _ClassVar[int]
+    BULK_FIELD_NUMBER: _ClassVar[int]
     graph: Graph
     keep: Keep
-    def __init__(self, graph: _Optional[_Union[Graph, _Mapping]] = ..., keep: _Optional[_Union[Keep, _Mapping]] = ...) -> None: ...
+    bulk: bool
+    def __init__(self, graph: _Optional[_Union[Graph, _Mapping]] = ..., keep: _Optional[_Union[Keep, _Mapping]] = ..., bulk: bool = ...) -> None: ...
 
 class Keep(_message.Message):
     __slots__ = ("name", "ttl_seconds")
@@ -243,30 +245,42 @@ class Frame(_message.Message):
     def __init__(self, want: _Optional[int] = ..., index: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class RunResponse(_message.Message):
-    __slots__ = ("accepted", "want", "header", "frame", "progress", "done")
+    __slots__ = ("accepted", "want", "header", "frame", "progress", "done", "bulk_ended")
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     WANT_FIELD_NUMBER: _ClassVar[int]
     HEADER_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
+    BULK_ENDED_FIELD_NUMBER: _ClassVar[int]
     accepted: Accepted
     want: Want
     header: ResultHeader
     frame: Frame
     progress: Progress
     done: Done
-    def __init__(self, accepted: _Optional[_Union[Accepted, _Mapping]] = ..., want: _Optional[_Union[Want, _Mapping]] = ..., header: _Optional[_Union[ResultHeader, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ...) -> None: ...
+    bulk_ended: BulkEnded
+    def __init__(self, accepted: _Optional[_Union[Accepted, _Mapping]] = ..., want: _Optional[_Union[Want, _Mapping]] = ..., header: _Optional[_Union[ResultHeader, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., bulk_ended: _Optional[_Union[BulkEnded, _Mapping]] = ...) -> None: ...
 
 class Accepted(_message.Message):
-    __slots__ = ("job_id", "reserved_bytes", "blocks")
+    __slots__ = ("job_id", "reserved_bytes", "blocks", "bulk")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     RESERVED_BYTES_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    BULK_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     reserved_bytes: int
     blocks: int
-    def __init__(self, job_id: _Optional[str] = ..., reserved_bytes: _Optional[int] = ..., blocks: _Optional[int] = ...) -> None: ...
+    bulk: Bulk
+    def __init__(self, job_id: _Optional[str] = ..., reserved_bytes: _Optional[int] = ..., blocks: _Optional[int] = ..., bulk: _Optional[_Union[Bulk, _Mapping]] = ...) -> None: ...
+
+class Bulk(_message.Message):
+    __slots__ = ("port", "secret")
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    port: int
+    secret: bytes
+    def __init__(self, port: _Optional[int] = ..., secret: _Optional[bytes] = ...) -> None: ...
 
 class Want(_message.Message):
     __slots__ = ("want", "index", "offset", "length", "order")
@@ -295,6 +309,10 @@ class Result(_message.Message):
     type: ArrayType
     order: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, type: _Optional[_Union[ArrayType, _Mapping]] = ..., order: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class BulkEnded(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("received_bytes", "blocks_done", "blocks")
@@ -397,7 +415,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ServerInfo(_message.Message):
-    __slots__ = ("version", "protocol", "oldest_protocol", "workers", "arena_bytes", "arena_free_bytes", "frame_bytes", "message_bytes", "unary_bytes", "max_nodes", "max_dimensions", "operations", "running_jobs", "waiting_jobs", "uptime_seconds", "numpy_version")
+    __slots__ = ("version", "protocol", "oldest_protocol", "workers", "arena_bytes", "arena_free_bytes", "frame_bytes", "message_bytes", "unary_bytes", "max_nodes", "max_dimensions", "operations", "running_jobs", "waiting_jobs", "uptime_seconds", "numpy_version", "bulk_port")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     OLDEST_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
@@ -414,6 +432,7 @@ class ServerInfo(_message.Message):
     WAITING_JOBS_FIELD_NUMBER: _ClassVar[int]
     UPTIME_SECONDS_FIELD_NUMBER: _ClassVar[int]
     NUMPY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BULK_PORT_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol: int
     oldest_protocol: int
@@ -430,7 +449,8 @@ class ServerInfo(_message.Message):
     waiting_jobs: int
     uptime_seconds: float
     numpy_version: str
-    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., workers: _Optional[int] = ..., arena_bytes: _Optional[int] = ..., arena_free_bytes: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., unary_bytes: _Optional[int] = ..., max_nodes: _Optional[int] = ..., max_dimensions: _Optional[int] = ..., operations: _Optional[_Iterable[_Union[OperationInfo, _Mapping]]] = ..., running_jobs: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., numpy_version: _Optional[str] = ...) -> None: ...
+    bulk_port: int
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., workers: _Optional[int] = ..., arena_bytes: _Optional[int] = ..., arena_free_bytes: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., unary_bytes: _Optional[int] = ..., max_nodes: _Optional[int] = ..., max_dimensions: _Optional[int] = ..., operations: _Optional[_Iterable[_Union[OperationInfo, _Mapping]]] = ..., running_jobs: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., numpy_version: _Optional[str] = ..., bulk_port: _Optional[int] = ...) -> None: ...
 
 class OperationInfo(_message.Message):
     __slots__ = ("name", "kind", "min_args", "max_args", "params", "summary")

@@ -15,7 +15,7 @@ from arraymill_server.app.drain import EndableJobs
 from arraymill_server.app.exit_codes import ExitCode
 from arraymill_server.app.sockets import ClaimedPath, claim_sockets
 from arraymill_server.arena.arena import Arena
-from arraymill_server.config import ConfigError, ServerConfig, format_bytes
+from arraymill_server.config import OFF, ConfigError, ServerConfig, format_bytes
 from arraymill_server.engine.base import Engine, EngineStartError
 from arraymill_server.engine.pool import PoolEngine
 from arraymill_server.jobs.admission import Admission
@@ -25,6 +25,7 @@ from arraymill_server.listen import parse_address
 from arraymill_server.log import get_logger
 
 if TYPE_CHECKING:
+    from arraymill_server.rpc.bulk_listener import BulkListener
     from arraymill_server.rpc.server import RpcServer
 
 READY: Final = "arraymill ready:"
@@ -68,6 +69,7 @@ class App:
             block_elements=block_elements,
         )
         self._sockets: list[ClaimedPath] = []
+        self._bulk: BulkListener | None = None
         self._rpc: RpcServer | None = None
         self._expiry: asyncio.Task[None] | None = None
 
@@ -79,6 +81,11 @@ class App:
         """The bound addresses, once the server is started."""
         return () if self._rpc is None else tuple(map(str, self._rpc.bound))
 
+    @property
+    def bulk_port(self) -> int:
+        """Where the bulk lane is; 0 for nowhere."""
+        return 0 if self._bulk is None else self._bulk.port
+
     async def start(self) -> None:
         """Start workers, then gRPC: it does not support a fork after its first object.
 
@@ -88,9 +95,12 @@ class App:
         """
         self._sockets = claim_sockets(self._config.addresses)
         await self.engine.start()
-        from arraymill_server.rpc.server import RpcServer  # noqa: PLC0415  (workers must be forked before)
+        from arraymill_server.rpc.bulk_listener import BulkListener  # noqa: PLC0415  (workers must be forked before)
+        from arraymill_server.rpc.server import RpcServer  # noqa: PLC0415
         from arraymill_server.rpc.servicer import Servicer  # noqa: PLC0415
 
+        if self._config.bulk_port != OFF:
+            self._bulk = BulkListener.open(self._config.addresses, self._config.bulk_port)
         servicer = Servicer(
             self.jobs,
             self.residents,
@@ -98,6 +108,7 @@ class App:
             self.engine,
             max_calls=self._config.max_streams,
             stall_seconds=self._config.stall_seconds,
+            bulk=self._bulk,
         )
         try:
             self._rpc = RpcServer(servicer, self._config.addresses)
@@ -131,14 +142,18 @@ class App:
         return all(steps)
 
     async def _drain(self, grace_seconds: float, hurry: asyncio.Event) -> None:
+        if self._rpc is not None:
+            await self._stop_rpc(self._rpc, grace_seconds, hurry)
+        if self._bulk is not None:
+            await self._bulk.close()
+
+    async def _stop_rpc(self, rpc: RpcServer, grace_seconds: float, hurry: asyncio.Event) -> None:
         """Stop gRPC: at leisure first, and after the grace by ending the jobs.
 
         Never two stops of gRPC at a time: the one that comes second cancels the calls of a server which the other has
         destroyed, and the process ends with SIGSEGV.
         """
-        if self._rpc is None:
-            return
-        stopping = asyncio.ensure_future(self._rpc.stop(grace_seconds + TELL_SECONDS))
+        stopping = asyncio.ensure_future(rpc.stop(grace_seconds + TELL_SECONDS))
         hurried = asyncio.ensure_future(hurry.wait())
         waits: set[asyncio.Future[Any]] = {stopping, hurried}
         await asyncio.wait(waits, timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -147,7 +162,7 @@ class App:
         await asyncio.wait(waits)
         if stopping.cancelled():
             self.jobs.end()
-            await self._rpc.stop(TELL_SECONDS)
+            await rpc.stop(TELL_SECONDS)
         else:
             stopping.result()
 
@@ -210,6 +225,7 @@ async def serve(config: ServerConfig, *, exit_on_stdin_eof: bool = False) -> Exi
         _log.info(
             "ready",
             addresses=app.addresses,
+            bulk_port=app.bulk_port,
             workers=config.workers,
             arena=format_bytes(config.arena_bytes),
             seconds=round(monotonic() - begin, 3),

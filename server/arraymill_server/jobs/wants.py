@@ -1,7 +1,10 @@
 """What a job has asked of its client, and what has come: the receiving half of the wire, sans-I/O.
 
-A want is a range of an input with memory leased for it. Frames may come in any order, and a frame that came before is
+A want is a range of an input with memory leased for it. Pieces of it may come in any order, and one that came before is
 dropped, so a sender that is not sure may send again. Everything else that does not fit is an error of the client.
+
+A frame is there as a whole when it is read; a record of the bulk lane arrives bit by bit, straight into its place: it
+is claimed first, and counts when its last byte is there.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
+from arraymill_proto.bulk import Record
 from arraymill_proto.errors import FrameError
 from arraymill_proto.frames import FrameView
 from arraymill_proto.limits import FRAME_BYTES
@@ -73,7 +77,9 @@ class _Want:
     target: memoryview
     token: int
     received: _Ranges = field(default_factory=_Ranges)
-    """Within the want."""
+    """Within the want; with what is still arriving."""
+    arriving: int = 0
+    """Bytes that are claimed and not all there."""
 
 
 class Wants:
@@ -108,22 +114,53 @@ class Wants:
             FrameError: The frame serves no want, is too large, leaves its want's range, overlaps what came before, or
                 scatters the want into too many pieces.
         """
-        self._check_input(frame)
-        want = self._open.get(frame.want)
+        _check_size(frame)
+        record = Record(frame.want, frame.index, frame.offset, len(frame.data))
+        target = self.claim(record)
+        if target is None:
+            return None
+        target[:] = frame.data
+        return self.arrived(record)
+
+    def claim(self, record: Record) -> memoryview | None:
+        """Return the memory for a range that begins to arrive, None when it is empty or came before.
+
+        Raises:
+            FrameError: As of `accept`.
+        """
+        self._check_input(record)
+        want = self._open.get(record.want)
         if want is None:
-            self._check_old(frame)
+            self._check_old(record)
             return None
-        start = frame.offset - want.wanted.offset
-        end = start + len(frame.data)
-        self._check_range(frame, want, start, end)
-        if start == end or not self._is_new(frame, want, start, end):
+        start = record.offset - want.wanted.offset
+        end = start + record.length
+        self._check_range(record, want, start, end)
+        if start == end or not self._is_new(record, want, start, end):
             return None
-        want.target[start:end] = frame.data
-        self.received_bytes += end - start
-        if want.received.ends[0] - want.received.starts[0] < want.wanted.nbytes:
+        want.arriving += record.length
+        return want.target[start:end]
+
+    def arrived(self, record: Record) -> int | None:
+        """All bytes of a range that was claimed are there; return the token of the want if it is complete now."""
+        want = self._open[record.want]
+        want.arriving -= record.length
+        self.received_bytes += record.length
+        if want.arriving or want.received.ends[0] - want.received.starts[0] < want.wanted.nbytes:
             return None
-        del self._open[frame.want]
+        del self._open[record.want]
         return want.token
+
+    def reopen(self) -> list[tuple[int, Wanted]]:
+        """Forget what came of the open wants: bytes were lost, and nobody knows which.
+
+        Returns:
+            The wants to ask for again, with their numbers.
+        """
+        for want in self._open.values():
+            self.received_bytes -= want.received.nbytes - want.arriving
+            want.received, want.arriving = _Ranges(), 0
+        return [(number, want.wanted) for number, want in self._open.items()]
 
     def oldest(self) -> str | None:
         """Describe the want that waits longest, None when none is open."""
@@ -156,61 +193,64 @@ class Wants:
 
     # ------------------------------------------------------------------ checks
 
-    def _check_input(self, frame: FrameView) -> None:
-        if len(frame.data) > FRAME_BYTES:
+    def _check_input(self, record: Record) -> None:
+        if record.index >= len(self._inputs):
             raise FrameError(
-                f"a frame has {len(frame.data):,} bytes of data; the server takes at most {FRAME_BYTES:,}",
-                frame_bytes=len(frame.data),
-                limit=FRAME_BYTES,
+                f"a frame names input {record.index}; the job has {len(self._inputs)} inputs, counted from 0",
+                input=record.index,
             )
-        if frame.index >= len(self._inputs):
+        if record.end > self._inputs[record.index]:
             raise FrameError(
-                f"a frame names input {frame.index}; the job has {len(self._inputs)} inputs, counted from 0",
-                input=frame.index,
-            )
-        end = frame.offset + len(frame.data)
-        if end > self._inputs[frame.index]:
-            raise FrameError(
-                f"a frame ends at byte {end:,} of input {frame.index}, which has {self._inputs[frame.index]:,} bytes",
-                input=frame.index,
-                offset=frame.offset,
+                f"a frame ends at byte {record.end:,} of input {record.index}, which has "
+                f"{self._inputs[record.index]:,} bytes",
+                input=record.index,
+                offset=record.offset,
             )
 
-    def _check_old(self, frame: FrameView) -> None:
-        if not 1 <= frame.want <= self._last:
+    def _check_old(self, record: Record) -> None:
+        if not 1 <= record.want <= self._last:
             raise FrameError(
-                f"a frame serves want {frame.want}, which the server has not asked for; the last one is {self._last}",
-                want=frame.want,
+                f"a frame serves want {record.want}, which the server has not asked for; the last one is {self._last}",
+                want=record.want,
             )
 
-    def _check_range(self, frame: FrameView, want: _Want, start: int, end: int) -> None:
+    def _check_range(self, record: Record, want: _Want, start: int, end: int) -> None:
         wanted = want.wanted
-        if frame.index != wanted.number:
+        if record.index != wanted.number:
             raise FrameError(
-                f"a frame brings input {frame.index} for want {frame.want}, which asked for input {wanted.number}",
-                want=frame.want,
+                f"a frame brings input {record.index} for want {record.want}, which asked for input {wanted.number}",
+                want=record.want,
             )
         if start < 0 or end > wanted.nbytes:
             raise FrameError(
-                f"a frame of bytes {frame.offset:,} to {frame.offset + len(frame.data):,} leaves want {frame.want}, "
-                f"which asked for {wanted.offset:,} to {wanted.offset + wanted.nbytes:,} of input {frame.index}",
-                want=frame.want,
+                f"a frame of bytes {record.offset:,} to {record.end:,} leaves want {record.want}, "
+                f"which asked for {wanted.offset:,} to {wanted.offset + wanted.nbytes:,} of input {record.index}",
+                want=record.want,
             )
 
-    def _is_new(self, frame: FrameView, want: _Want, start: int, end: int) -> bool:
+    def _is_new(self, record: Record, want: _Want, start: int, end: int) -> bool:
         fit = want.received.add(start, end)
         if fit is _Fit.OVERLAPPING:
             raise FrameError(
-                f"a frame of bytes {frame.offset:,} to {frame.offset + len(frame.data):,} of input {frame.index} "
+                f"a frame of bytes {record.offset:,} to {record.end:,} of input {record.index} "
                 "overlaps what came before without repeating it",
-                want=frame.want,
+                want=record.want,
             )
         if fit is _Fit.SCATTERED:
             raise FrameError(
-                f"the frames of want {frame.want} lie in more than {MAX_PIECES} pieces with gaps between them "
+                f"the frames of want {record.want} lie in more than {MAX_PIECES} pieces with gaps between them "
                 f"({want.received.nbytes:,} of {want.wanted.nbytes:,} bytes came); send larger frames, or in order",
-                want=frame.want,
+                want=record.want,
                 pieces=MAX_PIECES + 1,
                 limit=MAX_PIECES,
             )
         return fit is _Fit.NEW
+
+
+def _check_size(frame: FrameView) -> None:
+    if len(frame.data) > FRAME_BYTES:
+        raise FrameError(
+            f"a frame has {len(frame.data):,} bytes of data; the server takes at most {FRAME_BYTES:,}",
+            frame_bytes=len(frame.data),
+            limit=FRAME_BYTES,
+        )

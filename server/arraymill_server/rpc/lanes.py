@@ -1,4 +1,4 @@
-"""The two lanes of gRPC: inline in one message, and frames on a stream."""
+"""The lanes of gRPC: inline in one message, and frames on a stream, with the bulk lane beside it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections import deque
 from time import monotonic
 from typing import Final, Protocol
 
+from arraymill_proto.bulk import Record
 from arraymill_proto.codec import type_to_pb
-from arraymill_proto.errors import InvalidJobError
+from arraymill_proto.errors import ConnectionFailedError, InvalidJobError
 from arraymill_proto.frames import Envelope, FrameView, encode_frame
 from arraymill_proto.graph import Graph
 from arraymill_proto.limits import FRAME_BYTES
@@ -17,11 +18,16 @@ from arraymill_server.jobs.exchange import Outgoing, Peer, Started
 from arraymill_server.jobs.wants import Wants
 from arraymill_server.plan.model import Wanted
 from arraymill_server.rpc import messages
+from arraymill_server.rpc.bulk import BulkConnection
+from arraymill_server.rpc.bulk_listener import BulkListener
 from arraymill_server.rpc.inputs import InlineInputs
 from arraymill_server.rpc.stall import Stall
 
 PROGRESS_SECONDS: Final = 0.25
 """Least time between two messages of progress: smooth enough for a bar, nothing beside the frames."""
+
+BULK_RANGE_BYTES: Final = 1 << 16
+"""Least range of a result that goes by the bulk lane: a smaller one is as fast beside the other messages."""
 
 
 class InlineExchange:
@@ -89,15 +95,17 @@ class StreamExchange:
     """Frames on a bidirectional stream. Make it in a running event loop, and `end` it.
 
     Small messages overtake result frames: a want that waits behind megabytes of results would leave workers idle.
-    `send_all` is the one coroutine that writes.
+    `send_all` is the one coroutine that writes to the stream. While a client holds a bulk connection it chooses for
+    each want how it answers, and large ranges of results go there.
 
     Args:
         graph: The job's.
         writer: The sending half of the call.
         stall_seconds: What the client may take between two moves while a want is open or a write is pending.
+        bulk: Where the client may open a bulk connection; None: nowhere.
     """
 
-    def __init__(self, graph: Graph, writer: Writer, stall_seconds: float) -> None:
+    def __init__(self, graph: Graph, writer: Writer, stall_seconds: float, bulk: BulkListener | None = None) -> None:
         self._inline = InlineInputs(graph)
         self._wants = Wants(self._inline.nbytes)
         self._writer = writer
@@ -114,6 +122,9 @@ class StreamExchange:
         self._is_writing = False
         self._stall = Stall(stall_seconds, self._duty)
         self._input_has_ended = False
+        self._listener = bulk
+        self._secret: bytes | None = None
+        self._bulk: BulkConnection | None = None
         self.job_id = ""
         """Empty until the job runs."""
         self.sent_bytes = 0
@@ -130,7 +141,7 @@ class StreamExchange:
     def start(self, started: Started, peer: Peer) -> None:
         self._peer, self.job_id = peer, started.job_id
         self._blocks = started.blocks
-        self._put(messages.accepted(started))
+        self._put(messages.accepted(started, self._offer()))
         if not started.is_kept:
             self._put(messages.header(started))
 
@@ -145,8 +156,12 @@ class StreamExchange:
             self.input_ended()
 
     def send(self, outgoing: Outgoing, token: int) -> None:
-        self._frames.append((outgoing, token))
-        self._news.set()
+        if self._bulk is not None and len(outgoing.data) >= BULK_RANGE_BYTES:
+            self._bulk.send(outgoing, token)
+            self._stall.restart()
+        else:
+            self._frames.append((outgoing, token))
+            self._news.set()
 
     def progress(self, blocks_done: int) -> None:
         if monotonic() >= self._next_progress:
@@ -156,6 +171,8 @@ class StreamExchange:
 
     def close(self) -> None:
         self._is_closed = True
+        if self._bulk is not None:
+            self._bulk.close()
         self._wants.close()
         self._frames.clear()
         self._news.set()
@@ -168,8 +185,10 @@ class StreamExchange:
         return self._stall.expired
 
     def end(self) -> None:
-        """Stop the clock: the call ends."""
+        """Stop the clock and take the offer of a bulk connection back: the call ends."""
         self._stall.close()
+        if self._listener is not None and self._secret is not None:
+            self._listener.withdraw(self._secret)
 
     def receive(self, frame: FrameView) -> None:
         """Take a frame of the client in.
@@ -190,6 +209,50 @@ class StreamExchange:
         missing = self._wants.missing()
         if missing is not None and self._peer is not None:
             self._peer.fail(missing)
+
+    # ------------------------------------------------------------------ BulkJob
+
+    def bulk_opened(self, connection: BulkConnection) -> None:
+        self._bulk = connection
+        if self._is_closed:
+            connection.close()
+
+    def claim(self, record: Record) -> memoryview | None:
+        return self._wants.claim(record)
+
+    def arrived(self, record: Record) -> None:
+        token = self._wants.arrived(record)
+        if token is not None and self._peer is not None:
+            self._peer.done(token)
+
+    def sent(self, outgoing: Outgoing, token: int) -> None:
+        self.sent_bytes += len(outgoing.data) * len(outgoing.outputs)
+        if self._peer is not None:
+            self._peer.done(token)
+
+    def moved(self) -> None:
+        self._stall.restart()
+
+    def bulk_failed(self, error: Exception) -> None:
+        if self._peer is not None:
+            self._peer.fail(error)
+
+    def bulk_lost(self, connection: BulkConnection) -> None:
+        """Go on with frames, unless results are lost as well."""
+        self._bulk = None
+        if self._is_closed or self._peer is None:
+            return
+        if connection.has_sent:
+            self._peer.fail(ConnectionFailedError("the bulk connection broke while results travelled on it; try again"))
+            return
+        self._frames.extend(connection.unsent())
+        self._put(messages.bulk_ended())
+        for number, wanted in self._wants.reopen():
+            self._put(messages.want(number, wanted))
+        self._stall.restart()
+        self._news.set()
+
+    # ------------------------------------------------------------------ writing
 
     async def send_all(self) -> None:
         """Write everything until the exchange is closed and nothing is left to say."""
@@ -235,8 +298,15 @@ class StreamExchange:
         self._is_writing = False
         self._stall.restart()
 
+    def _offer(self) -> pb.Bulk | None:
+        if self._listener is None:
+            return None
+        self._secret = self._listener.offer(self)
+        return pb.Bulk(port=self._listener.port, secret=self._secret)
+
     def _duty(self) -> str | None:
-        return self._wants.oldest() or ("does not read its results" if self._is_writing else None)
+        is_writing = self._is_writing or (self._bulk is not None and self._bulk.is_sending)
+        return self._wants.oldest() or ("does not read its results" if is_writing else None)
 
     def _put(self, message: bytes) -> None:
         self._messages.append(message)

@@ -28,8 +28,10 @@ def wire_order(order: Order) -> Order:
     return () if order == tuple(range(len(order))) else order
 
 
-def accepted(started: Started) -> bytes:
-    message = pb.Accepted(job_id=started.job_id, reserved_bytes=started.reserved_bytes, blocks=started.blocks)
+def accepted(started: Started, bulk: pb.Bulk | None) -> bytes:
+    message = pb.Accepted(
+        job_id=started.job_id, reserved_bytes=started.reserved_bytes, blocks=started.blocks, bulk=bulk
+    )
     return pb.RunResponse(accepted=message).SerializeToString()
 
 
@@ -56,6 +58,10 @@ def want(number: int, wanted: Wanted) -> bytes:
 def progress(received_bytes: int, blocks_done: int, blocks: int) -> bytes:
     message = pb.Progress(received_bytes=received_bytes, blocks_done=blocks_done, blocks=blocks)
     return pb.RunResponse(progress=message).SerializeToString()
+
+
+def bulk_ended() -> bytes:
+    return pb.RunResponse(bulk_ended=pb.BulkEnded()).SerializeToString()
 
 
 def done(report: Report, residents: Residents) -> bytes:
@@ -91,7 +97,7 @@ def array_info(array: ResidentArray, residents: Residents) -> pb.ArrayInfo:
     )
 
 
-def server_info(version: str) -> pb.ServerInfo:
+def server_info(version: str, bulk_port: int) -> pb.ServerInfo:
     """What never changes while a server runs."""
     return pb.ServerInfo(
         version=version,
@@ -103,6 +109,7 @@ def server_info(version: str) -> pb.ServerInfo:
         max_nodes=MAX_NODES,
         max_dimensions=MAX_DIMENSIONS,
         numpy_version=np.__version__,
+        bulk_port=bulk_port,
         operations=[
             pb.OperationInfo(
                 name=signature.name,

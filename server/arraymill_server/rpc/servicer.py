@@ -31,6 +31,7 @@ from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import Jobs, Keep, Report, Request
 from arraymill_server.log import get_logger
 from arraymill_server.rpc import messages
+from arraymill_server.rpc.bulk_listener import BulkListener
 from arraymill_server.rpc.lanes import InlineExchange, StreamExchange
 from arraymill_server.rpc.record import recorded
 from arraymill_server.rpc.stall import stalled
@@ -55,6 +56,7 @@ class Servicer:
         engine: Likewise.
         max_calls: Calls that may be open at once.
         stall_seconds: What a client may take between two moves while its job waits for it.
+        bulk: Where clients open bulk connections; None: nowhere.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Servicer:
         *,
         max_calls: int,
         stall_seconds: float,
+        bulk: BulkListener | None = None,
     ) -> None:
         self._jobs = jobs
         self._residents = residents
@@ -73,9 +76,10 @@ class Servicer:
         self._engine = engine
         self._max_calls = max_calls
         self._stall_seconds = stall_seconds
+        self._bulk = bulk
         self._calls = 0
         self._begin = monotonic()
-        self._info = messages.server_info(version("arraymill"))
+        self._info = messages.server_info(version("arraymill"), bulk.port if bulk else 0)
 
     def __repr__(self) -> str:
         return f"<Servicer {self._calls} calls open, {self._jobs!r}>"
@@ -95,9 +99,10 @@ class Servicer:
         """Run a job whose arrays are streamed."""
         with recorded(context.peer()) as record:
             async with self._patience("has not sent Start"):
-                request = await _read_request(context)
+                request, takes_bulk = await _read_request(context)
+            bulk = self._bulk if takes_bulk else None
             with self._counted():  # a silent stream takes no place of a job
-                exchange = record.exchange = StreamExchange(request.graph, context, self._stall_seconds)
+                exchange = record.exchange = StreamExchange(request.graph, context, self._stall_seconds, bulk)
                 await self._stream(request, exchange, context)
 
     async def _stream(self, request: Request, exchange: StreamExchange, context: Context) -> None:
@@ -209,8 +214,11 @@ def _check_size(nbytes: int) -> None:
         )
 
 
-async def _read_request(context: Context) -> Request:
-    """Read Start. Nothing of the message outlives this: a job that waits holds its inline bytes once."""
+async def _read_request(context: Context) -> tuple[Request, bool]:
+    """Read Start: the job, and whether its client can use the bulk lane.
+
+    Nothing of the message outlives this: a job that waits holds its inline bytes once.
+    """
     message = await context.read()
     if message is grpc.aio.EOF:
         raise InvalidJobError("the client closed the stream before it sent Start")
@@ -220,7 +228,7 @@ async def _read_request(context: Context) -> Request:
     _check_size(len(message))
     start = request.start
     keep = Keep(start.keep.name, start.keep.ttl_seconds or None) if start.HasField("keep") else None
-    return Request(graph_from_pb(start.graph), context.peer(), keep)
+    return Request(graph_from_pb(start.graph), context.peer(), keep), start.bulk
 
 
 async def _receive(exchange: StreamExchange, context: Context) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from arraymill_proto import limits
+from arraymill_proto.bulk import Record, encode_header, encode_hello
 from arraymill_proto.catalogue import OPERATIONS, Kind, infer
 from arraymill_proto.codec import graph_from_pb
 from arraymill_proto.errors import ERRORS, STATUS, Reason
@@ -100,6 +101,11 @@ def test_the_frame_is_what_it_says() -> None:
     assert shown == encode_frame(3, 1, 2097152, b"mill", Envelope.REQUEST)
     assert decode(shown, Envelope.REQUEST) == FrameView(3, 1, 2097152, memoryview(b"mill"))
     assert encode_frame(3, 1, 2097152, b"mill", Envelope.RESPONSE)[:1].hex() in PAGE
+
+
+def test_the_bytes_of_the_bulk_lane() -> None:
+    assert shown_bytes("bytes of hello") == encode_hello(bytes(range(32)))
+    assert shown_bytes("bytes of record") == encode_header(Record(want=3, index=1, offset=2097152, length=4))
 
 
 def test_every_module_is_named() -> None:

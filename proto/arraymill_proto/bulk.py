@@ -1,0 +1,100 @@
+"""The bulk lane on the wire: array bytes on a plain socket beside the gRPC stream of their job.
+
+The client opens a connection and says hello with the secret that Accepted has brought; the server answers with one
+byte. From then on both sides send records, each a header and the bytes of a range::
+
+    hello    61 6d 62 75 6c 6b 31 0a | secret           client to server, 40 bytes
+    answer   2b                                         server to client
+    header   want | offset | length | index | 0         little-endian u64 u64 u64 u32 u32
+
+A record means what a Frame of the same fields means and may be as long as its Want. Whoever says no hello of an open
+offer is disconnected; a record that makes no sense ends the job, as such a Frame does.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from arraymill_proto.errors import FrameError
+
+SECRET_BYTES: Final = 32
+"""Length of a secret: nobody guesses it."""
+
+_MAGIC: Final = b"ambulk1\n"
+
+HELLO_BYTES: Final = len(_MAGIC) + SECRET_BYTES
+"""Length of the first thing a client says."""
+
+WELCOME: Final = b"+"
+"""The server's answer to a hello that it knows; to any other it closes the connection."""
+
+SOCKET_OPTIONS: Final = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (
+            ("TCP_KEEPIDLE", 30),
+            ("TCP_KEEPINTVL", 5),
+            ("TCP_KEEPCNT", 2),
+            ("TCP_USER_TIMEOUT", 40_000),
+        )
+        if hasattr(socket, name)
+    ),
+)
+"""What both sides set on their socket: a peer that vanished is noticed within 40 s, as on the channel."""
+
+_HEADER: Final = struct.Struct("<QQQII")
+
+HEADER_BYTES: Final = _HEADER.size
+"""Length of a record before its data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A range of an input or of an output, without its bytes."""
+
+    want: int
+    """The Want that it serves; 0 for results."""
+    index: int
+    """Number of the input or output."""
+    offset: int
+    """Bytes from the start of the array."""
+    length: int
+    """Bytes of the range."""
+
+    @property
+    def end(self) -> int:
+        """First byte after the range."""
+        return self.offset + self.length
+
+
+def encode_hello(secret: bytes) -> bytes:
+    """Return what a client says first."""
+    return _MAGIC + secret
+
+
+def decode_hello(hello: bytes) -> bytes | None:
+    """Return the secret of a hello of `HELLO_BYTES`; None when it is none."""
+    is_hello = len(hello) == HELLO_BYTES and hello.startswith(_MAGIC)
+    return hello[len(_MAGIC) :] if is_hello else None
+
+
+def encode_header(record: Record) -> bytes:
+    """Return what stands before the data of a record."""
+    return _HEADER.pack(record.want, record.offset, record.length, record.index, 0)
+
+
+def decode_header(header: bytes | bytearray) -> Record:
+    """Read a header of `HEADER_BYTES`.
+
+    Raises:
+        FrameError: The bytes are no header.
+    """
+    want, offset, length, index, zero = _HEADER.unpack(header)
+    if zero:
+        raise FrameError("a record of the bulk lane does not begin with a header: its last four bytes must be 0")
+    return Record(want, index, offset, length)

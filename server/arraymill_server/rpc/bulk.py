@@ -1,0 +1,176 @@
+"""The bulk lane: array bytes on a plain socket beside the gRPC stream of their job.
+
+gRPC's Python copies what it receives three times and needs a wake-up per message; here the kernel writes straight into
+the arena and reads straight from it. A job offers its lane with a secret; whoever says that secret on a new connection
+is the job's client. `DESIGN.md` of the contract has the bytes.
+
+A lane that breaks takes no job with it as long as no result has travelled on it: what was asked for is asked for again,
+and comes by frames. How far results came nobody knows, so there the job ends with an error that a retry can mend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from arraymill_proto.bulk import (
+    HEADER_BYTES,
+    Record,
+    decode_header,
+    encode_header,
+)
+from arraymill_server.jobs.exchange import Outgoing
+
+PIECE_BYTES: Final = 4 << 20
+"""Most bytes between two looks at what else there is to do: some 1.5 ms of copying."""
+
+
+class BulkJob(Protocol):
+    """A job, as its bulk connection sees it. No method blocks."""
+
+    def bulk_opened(self, connection: BulkConnection) -> None:
+        """The client has come."""
+        ...
+
+    def claim(self, record: Record) -> memoryview | None:
+        """Return where a record belongs, None when nobody needs it; FrameError when it fits nothing."""
+        ...
+
+    def arrived(self, record: Record) -> None:
+        """A claimed record is there."""
+        ...
+
+    def sent(self, outgoing: Outgoing, token: int) -> None:
+        """A range of a result has left the arena."""
+        ...
+
+    def moved(self) -> None:
+        """Bytes have gone either way."""
+        ...
+
+    def bulk_failed(self, error: Exception) -> None:
+        """The client sends what it must not."""
+        ...
+
+    def bulk_lost(self, connection: BulkConnection) -> None:
+        """The connection has ended, for whatever reason."""
+        ...
+
+
+class BulkConnection:
+    """One job's connection. Serves until either side ends it.
+
+    Args:
+        sock: Connected, non-blocking; the caller closes it.
+        job: The job.
+    """
+
+    def __init__(self, sock: socket.socket, job: BulkJob) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._job = job
+        self._queue: deque[tuple[Outgoing, int]] = deque()
+        self._news = asyncio.Event()
+        self.has_sent = False
+        """True as soon as a byte of a result may have left."""
+        self._tasks = (asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._send()))
+
+    def __repr__(self) -> str:
+        return f"<BulkConnection: {len(self._queue)} results waiting{', results sent' if self.has_sent else ''}>"
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether results wait for the client to read."""
+        return bool(self._queue)
+
+    async def serve(self) -> None:
+        """Carry records in both directions until the connection or the job ends."""
+        try:
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.close()
+            for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+                if isinstance(ended, Exception) and not isinstance(ended, (OSError, EOFError)):
+                    self._job.bulk_failed(ended)
+            self._job.bulk_lost(self)
+
+    def close(self) -> None:
+        """Touch no memory of the job any more; from now on, not from the next turn of the loop on."""
+        for task in self._tasks:
+            task.cancel()
+
+    def send(self, outgoing: Outgoing, token: int) -> None:
+        """Queue a range of a result; the job hears when it is `sent`."""
+        self._queue.append((outgoing, token))
+        self._news.set()
+
+    def unsent(self) -> list[tuple[Outgoing, int]]:
+        """Return what is queued, for another lane."""
+        return list(self._queue)
+
+    # ------------------------------------------------------------------ inside
+
+    async def _receive(self) -> None:
+        header = bytearray(HEADER_BYTES)
+        while True:
+            await fill(self._sock, memoryview(header))
+            record = decode_header(header)
+            target = self._job.claim(record)
+            if target is None:
+                await self._discard(record.length)
+                continue
+            await fill(self._sock, target, self._job.moved)
+            self._job.arrived(record)
+
+    async def _discard(self, length: int) -> None:
+        scratch = memoryview(bytearray(min(length, PIECE_BYTES)))
+        while length:
+            piece = scratch[:length]
+            await fill(self._sock, piece)
+            length -= len(piece)
+
+    async def _send(self) -> None:
+        while True:
+            while self._queue:
+                outgoing, token = self._queue[0]
+                await self._send_range(outgoing)
+                self._queue.popleft()
+                self._job.sent(outgoing, token)
+            self._news.clear()
+            await self._news.wait()
+
+    async def _send_range(self, outgoing: Outgoing) -> None:
+        self.has_sent = True
+        data = outgoing.data
+        for output in outgoing.outputs:
+            header = encode_header(Record(0, output, outgoing.offset, len(data)))
+            await self._loop.sock_sendall(self._sock, header)
+            for start in range(0, len(data), PIECE_BYTES):
+                await self._loop.sock_sendall(self._sock, data[start : start + PIECE_BYTES])
+                self._job.moved()
+                await asyncio.sleep(0)
+
+
+async def fill(sock: socket.socket, target: memoryview, moved: Callable[[], None] = lambda: None) -> None:
+    """Receive exactly as many bytes as there is room for.
+
+    Args:
+        sock: Non-blocking.
+        target: Where to.
+        moved: Called whenever some more bytes are there.
+
+    Raises:
+        EOFError: The peer has ended the connection before.
+        OSError: The connection broke.
+    """
+    loop = asyncio.get_running_loop()
+    while target:
+        count = await loop.sock_recv_into(sock, target[:PIECE_BYTES])
+        if not count:
+            raise EOFError("the connection has ended")
+        target = target[count:]
+        moved()
+        await asyncio.sleep(0)  # where bytes are always waiting nothing else would ever run
