@@ -17,6 +17,10 @@ The tree (fault; can a retry help?)::
     ├── BusyError                              nobody's; yes, after `retry_after` seconds
     ├── ArrayNotFoundError(LookupError)        the caller's, or the array expired; no
     ├── ArrayExistsError(ValueError)           the caller's; no
+    ├── JobNotFoundError(LookupError)          the caller's, or the job was deleted; no
+    ├── ResultExpiredError(LookupError)        nobody came for the result in time; submit again
+    ├── JobKeyError(ValueError)                the caller's: the key is another job's; no
+    ├── JobEndedError                          the job has ended already; no
     ├── DeadlineError(TimeoutError)            the deadline passed; yes, with more time
     ├── JobCancelledError                      somebody cancelled the job; yes
     ├── ConnectionFailedError(ConnectionError) the network's or the server's; yes
@@ -58,6 +62,10 @@ class Reason(StrEnum):
     BUSY = "BUSY"
     ARRAY_NOT_FOUND = "ARRAY_NOT_FOUND"
     ARRAY_EXISTS = "ARRAY_EXISTS"
+    JOB_NOT_FOUND = "JOB_NOT_FOUND"
+    RESULT_EXPIRED = "RESULT_EXPIRED"
+    JOB_KEY = "JOB_KEY"
+    JOB_ENDED = "JOB_ENDED"
     DEADLINE = "DEADLINE"
     CANCELLED = "CANCELLED"
     SHUTTING_DOWN = "SHUTTING_DOWN"
@@ -202,6 +210,30 @@ class ArrayExistsError(ArraymillError, ValueError):
     default_reason = Reason.ARRAY_EXISTS
 
 
+class JobNotFoundError(ArraymillError, LookupError):
+    """No submitted job has this id: never submitted here, deleted, or ended long ago."""
+
+    default_reason = Reason.JOB_NOT_FOUND
+
+
+class ResultExpiredError(ArraymillError, LookupError):
+    """The job has succeeded, but its results were deleted or not used for their time to live."""
+
+    default_reason = Reason.RESULT_EXPIRED
+
+
+class JobKeyError(ArraymillError, ValueError):
+    """The key names a job with another expression."""
+
+    default_reason = Reason.JOB_KEY
+
+
+class JobEndedError(ArraymillError):
+    """The job has ended: it can neither be cancelled nor fed any more."""
+
+    default_reason = Reason.JOB_ENDED
+
+
 class DeadlineError(ArraymillError, TimeoutError):
     """The deadline passed before the job ended; the server has stopped its work."""
 
@@ -254,6 +286,10 @@ ERRORS: Final[dict[Reason, type[ArraymillError]]] = {
     Reason.BUSY: BusyError,
     Reason.ARRAY_NOT_FOUND: ArrayNotFoundError,
     Reason.ARRAY_EXISTS: ArrayExistsError,
+    Reason.JOB_NOT_FOUND: JobNotFoundError,
+    Reason.RESULT_EXPIRED: ResultExpiredError,
+    Reason.JOB_KEY: JobKeyError,
+    Reason.JOB_ENDED: JobEndedError,
     Reason.DEADLINE: DeadlineError,
     Reason.CANCELLED: JobCancelledError,
     Reason.SHUTTING_DOWN: ConnectionFailedError,
@@ -280,6 +316,10 @@ STATUS: Final[dict[Reason, str]] = {
     Reason.BUSY: "RESOURCE_EXHAUSTED",
     Reason.ARRAY_NOT_FOUND: "NOT_FOUND",
     Reason.ARRAY_EXISTS: "ALREADY_EXISTS",
+    Reason.JOB_NOT_FOUND: "NOT_FOUND",
+    Reason.RESULT_EXPIRED: "NOT_FOUND",
+    Reason.JOB_KEY: "ALREADY_EXISTS",
+    Reason.JOB_ENDED: "FAILED_PRECONDITION",
     Reason.DEADLINE: "DEADLINE_EXCEEDED",
     Reason.CANCELLED: "CANCELLED",
     Reason.SHUTTING_DOWN: "UNAVAILABLE",

@@ -62,7 +62,7 @@ _OFFSET: Final = 3 << 3 | _VARINT
 _DATA: Final = 4 << 3 | _BYTES
 
 _MEMBERS: Final = {
-    Envelope.REQUEST: frozenset(number << 3 | _BYTES for number in range(1, 3)),
+    Envelope.REQUEST: frozenset(number << 3 | _BYTES for number in range(1, 4)),
     Envelope.RESPONSE: frozenset(number << 3 | _BYTES for number in range(1, 8)),
 }
 """Tags of the members of the oneof; a test compares them with the generated code."""

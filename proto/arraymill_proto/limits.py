@@ -37,6 +37,18 @@ MAX_BIG_INT_CHARS: Final = 64
 MAX_NAME_CHARS: Final = 128
 """Longest name of a resident array."""
 
+MAX_KEY_CHARS: Final = 128
+"""Longest key of a submitted job."""
+
+MAX_PRIORITY: Final = 9
+"""Highest priority of a submitted job; 0 is the lowest."""
+
+DEFAULT_PRIORITY: Final = 5
+"""Priority of a job that names none, and of all that is not submitted."""
+
+MAX_WAIT_SECONDS: Final = 60.0
+"""Longest wait of one call for the end of a job: proxies cut what is silent for longer. Ask again."""
+
 MAX_OPERANDS: Final = 16
 """Most arguments, and most parameters, of one operation: far above any in the catalogue."""
 

@@ -29,6 +29,17 @@ class ByteOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     LITTLE_ENDIAN: _ClassVar[ByteOrder]
     BIG_ENDIAN: _ClassVar[ByteOrder]
+
+class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    JOB_STATE_UNSPECIFIED: _ClassVar[JobState]
+    JOB_QUEUED: _ClassVar[JobState]
+    JOB_RUNNING: _ClassVar[JobState]
+    JOB_STOPPING: _ClassVar[JobState]
+    JOB_SUCCEEDED: _ClassVar[JobState]
+    JOB_FAILED: _ClassVar[JobState]
+    JOB_CANCELLED: _ClassVar[JobState]
+    JOB_EXPIRED: _ClassVar[JobState]
 DTYPE_UNSPECIFIED: DType
 BOOL: DType
 INT8: DType
@@ -46,6 +57,14 @@ COMPLEX64: DType
 COMPLEX128: DType
 LITTLE_ENDIAN: ByteOrder
 BIG_ENDIAN: ByteOrder
+JOB_STATE_UNSPECIFIED: JobState
+JOB_QUEUED: JobState
+JOB_RUNNING: JobState
+JOB_STOPPING: JobState
+JOB_SUCCEEDED: JobState
+JOB_FAILED: JobState
+JOB_CANCELLED: JobState
+JOB_EXPIRED: JobState
 
 class ArrayType(_message.Message):
     __slots__ = ("dtype", "shape")
@@ -207,12 +226,22 @@ class InlineArray(_message.Message):
     def __init__(self, type: _Optional[_Union[ArrayType, _Mapping]] = ..., data: _Optional[bytes] = ..., order: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RunRequest(_message.Message):
-    __slots__ = ("start", "frame")
+    __slots__ = ("start", "frame", "attach")
     START_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
+    ATTACH_FIELD_NUMBER: _ClassVar[int]
     start: Start
     frame: Frame
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ...) -> None: ...
+    attach: Attach
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., attach: _Optional[_Union[Attach, _Mapping]] = ...) -> None: ...
+
+class Attach(_message.Message):
+    __slots__ = ("job_id", "bulk")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    BULK_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    bulk: bool
+    def __init__(self, job_id: _Optional[str] = ..., bulk: bool = ...) -> None: ...
 
 class Start(_message.Message):
     __slots__ = ("graph", "keep", "bulk")
@@ -356,6 +385,115 @@ class JobTimes(_message.Message):
     passes: int
     def __init__(self, total: _Optional[float] = ..., queued: _Optional[float] = ..., received: _Optional[float] = ..., computed: _Optional[float] = ..., merged: _Optional[float] = ..., sent: _Optional[float] = ..., received_bytes: _Optional[int] = ..., sent_bytes: _Optional[int] = ..., blocks: _Optional[int] = ..., passes: _Optional[int] = ...) -> None: ...
 
+class Job(_message.Message):
+    __slots__ = ("id", "key", "state", "priority", "age_seconds", "deadline_in_seconds", "position", "input_bytes", "received_bytes", "blocks_done", "blocks", "results", "error", "times")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_IN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    INPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_DONE_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    key: str
+    state: JobState
+    priority: int
+    age_seconds: float
+    deadline_in_seconds: float
+    position: int
+    input_bytes: int
+    received_bytes: int
+    blocks_done: int
+    blocks: int
+    results: _containers.RepeatedCompositeFieldContainer[ArrayInfo]
+    error: JobError
+    times: JobTimes
+    def __init__(self, id: _Optional[str] = ..., key: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., priority: _Optional[int] = ..., age_seconds: _Optional[float] = ..., deadline_in_seconds: _Optional[float] = ..., position: _Optional[int] = ..., input_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., blocks_done: _Optional[int] = ..., blocks: _Optional[int] = ..., results: _Optional[_Iterable[_Union[ArrayInfo, _Mapping]]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., times: _Optional[_Union[JobTimes, _Mapping]] = ...) -> None: ...
+
+class JobError(_message.Message):
+    __slots__ = ("reason", "message", "details")
+    class DetailsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    message: str
+    details: _containers.ScalarMap[str, str]
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., details: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class SubmitJobRequest(_message.Message):
+    __slots__ = ("graph", "key", "priority", "deadline_seconds", "ttl_seconds")
+    GRAPH_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    graph: Graph
+    key: str
+    priority: int
+    deadline_seconds: float
+    ttl_seconds: float
+    def __init__(self, graph: _Optional[_Union[Graph, _Mapping]] = ..., key: _Optional[str] = ..., priority: _Optional[int] = ..., deadline_seconds: _Optional[float] = ..., ttl_seconds: _Optional[float] = ...) -> None: ...
+
+class GetJobRequest(_message.Message):
+    __slots__ = ("id", "wait_seconds")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    wait_seconds: float
+    def __init__(self, id: _Optional[str] = ..., wait_seconds: _Optional[float] = ...) -> None: ...
+
+class WatchJobRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class ListJobsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListJobsResponse(_message.Message):
+    __slots__ = ("jobs", "next_page_token")
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[Job]
+    next_page_token: str
+    def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class CancelJobRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class DeleteJobRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class DeleteJobResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class ArrayInfo(_message.Message):
     __slots__ = ("id", "name", "type", "bytes", "ttl_seconds", "expires_in_seconds", "age_seconds")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -415,7 +553,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ServerInfo(_message.Message):
-    __slots__ = ("version", "protocol", "oldest_protocol", "workers", "arena_bytes", "arena_free_bytes", "frame_bytes", "message_bytes", "unary_bytes", "max_nodes", "max_dimensions", "operations", "running_jobs", "waiting_jobs", "uptime_seconds", "numpy_version", "bulk_port")
+    __slots__ = ("version", "protocol", "oldest_protocol", "workers", "arena_bytes", "arena_free_bytes", "frame_bytes", "message_bytes", "unary_bytes", "max_nodes", "max_dimensions", "operations", "running_jobs", "waiting_jobs", "uptime_seconds", "numpy_version", "bulk_port", "max_wait_seconds")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     OLDEST_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
@@ -433,6 +571,7 @@ class ServerInfo(_message.Message):
     UPTIME_SECONDS_FIELD_NUMBER: _ClassVar[int]
     NUMPY_VERSION_FIELD_NUMBER: _ClassVar[int]
     BULK_PORT_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol: int
     oldest_protocol: int
@@ -450,7 +589,8 @@ class ServerInfo(_message.Message):
     uptime_seconds: float
     numpy_version: str
     bulk_port: int
-    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., workers: _Optional[int] = ..., arena_bytes: _Optional[int] = ..., arena_free_bytes: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., unary_bytes: _Optional[int] = ..., max_nodes: _Optional[int] = ..., max_dimensions: _Optional[int] = ..., operations: _Optional[_Iterable[_Union[OperationInfo, _Mapping]]] = ..., running_jobs: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., numpy_version: _Optional[str] = ..., bulk_port: _Optional[int] = ...) -> None: ...
+    max_wait_seconds: float
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., workers: _Optional[int] = ..., arena_bytes: _Optional[int] = ..., arena_free_bytes: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., unary_bytes: _Optional[int] = ..., max_nodes: _Optional[int] = ..., max_dimensions: _Optional[int] = ..., operations: _Optional[_Iterable[_Union[OperationInfo, _Mapping]]] = ..., running_jobs: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., numpy_version: _Optional[str] = ..., bulk_port: _Optional[int] = ..., max_wait_seconds: _Optional[float] = ...) -> None: ...
 
 class OperationInfo(_message.Message):
     __slots__ = ("name", "kind", "min_args", "max_args", "params", "summary")

@@ -44,6 +44,36 @@ class ArraymillStub(object):
                 request_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.RunRequest.SerializeToString,
                 response_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.RunResponse.FromString,
                 _registered_method=True)
+        self.SubmitJob = channel.unary_unary(
+                '/arraymill.v1.Arraymill/SubmitJob',
+                request_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.SubmitJobRequest.SerializeToString,
+                response_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.Job.FromString,
+                _registered_method=True)
+        self.GetJob = channel.unary_unary(
+                '/arraymill.v1.Arraymill/GetJob',
+                request_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.GetJobRequest.SerializeToString,
+                response_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.Job.FromString,
+                _registered_method=True)
+        self.WatchJob = channel.unary_stream(
+                '/arraymill.v1.Arraymill/WatchJob',
+                request_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.WatchJobRequest.SerializeToString,
+                response_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.Job.FromString,
+                _registered_method=True)
+        self.ListJobs = channel.unary_unary(
+                '/arraymill.v1.Arraymill/ListJobs',
+                request_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.ListJobsRequest.SerializeToString,
+                response_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.ListJobsResponse.FromString,
+                _registered_method=True)
+        self.CancelJob = channel.unary_unary(
+                '/arraymill.v1.Arraymill/CancelJob',
+                request_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.CancelJobRequest.SerializeToString,
+                response_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.Job.FromString,
+                _registered_method=True)
+        self.DeleteJob = channel.unary_unary(
+                '/arraymill.v1.Arraymill/DeleteJob',
+                request_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.DeleteJobRequest.SerializeToString,
+                response_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.DeleteJobResponse.FromString,
+                _registered_method=True)
         self.ListArrays = channel.unary_unary(
                 '/arraymill.v1.Arraymill/ListArrays',
                 request_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.ListArraysRequest.SerializeToString,
@@ -83,6 +113,49 @@ class ArraymillServicer(object):
         """Run one job of any size. The client sends Start, then answers every Want of the server with frames; the server
         sends Accepted, Wants, ResultHeader, result frames and at last Done. A failed job ends the call with a status
         other than OK that carries google.rpc.ErrorInfo. Cancelling the call cancels the job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitJob(self, request, context):
+        """Submit a job that goes on without its client: it returns when the job is in the queue. Inputs that are not inline
+        are sent on Run, by whoever says Attach. The same key with the same graph joins the job that has it already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetJob(self, request, context):
+        """Describe a submitted job; with wait_seconds, when it has ended or that time is over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchJob(self, request, context):
+        """Describe a submitted job now, whenever something has changed (at most some times in a second), and at its end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJobs(self, request, context):
+        """List the submitted jobs, oldest first, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelJob(self, request, context):
+        """Stop a submitted job. It answers when the job's memory is free again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteJob(self, request, context):
+        """Forget a job that has ended, and delete its results.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +201,36 @@ def add_ArraymillServicer_to_server(servicer, server):
                     servicer.Run,
                     request_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.RunRequest.FromString,
                     response_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.RunResponse.SerializeToString,
+            ),
+            'SubmitJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitJob,
+                    request_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.SubmitJobRequest.FromString,
+                    response_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.Job.SerializeToString,
+            ),
+            'GetJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJob,
+                    request_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.GetJobRequest.FromString,
+                    response_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.Job.SerializeToString,
+            ),
+            'WatchJob': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchJob,
+                    request_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.WatchJobRequest.FromString,
+                    response_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.Job.SerializeToString,
+            ),
+            'ListJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobs,
+                    request_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.ListJobsRequest.FromString,
+                    response_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'CancelJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJob,
+                    request_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.CancelJobRequest.FromString,
+                    response_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.Job.SerializeToString,
+            ),
+            'DeleteJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJob,
+                    request_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.DeleteJobRequest.FromString,
+                    response_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.DeleteJobResponse.SerializeToString,
             ),
             'ListArrays': grpc.unary_unary_rpc_method_handler(
                     servicer.ListArrays,
@@ -204,6 +307,168 @@ class Arraymill(object):
             '/arraymill.v1.Arraymill/Run',
             arraymill__proto_dot_v1_dot_arraymill__pb2.RunRequest.SerializeToString,
             arraymill__proto_dot_v1_dot_arraymill__pb2.RunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arraymill.v1.Arraymill/SubmitJob',
+            arraymill__proto_dot_v1_dot_arraymill__pb2.SubmitJobRequest.SerializeToString,
+            arraymill__proto_dot_v1_dot_arraymill__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arraymill.v1.Arraymill/GetJob',
+            arraymill__proto_dot_v1_dot_arraymill__pb2.GetJobRequest.SerializeToString,
+            arraymill__proto_dot_v1_dot_arraymill__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/arraymill.v1.Arraymill/WatchJob',
+            arraymill__proto_dot_v1_dot_arraymill__pb2.WatchJobRequest.SerializeToString,
+            arraymill__proto_dot_v1_dot_arraymill__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arraymill.v1.Arraymill/ListJobs',
+            arraymill__proto_dot_v1_dot_arraymill__pb2.ListJobsRequest.SerializeToString,
+            arraymill__proto_dot_v1_dot_arraymill__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arraymill.v1.Arraymill/CancelJob',
+            arraymill__proto_dot_v1_dot_arraymill__pb2.CancelJobRequest.SerializeToString,
+            arraymill__proto_dot_v1_dot_arraymill__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/arraymill.v1.Arraymill/DeleteJob',
+            arraymill__proto_dot_v1_dot_arraymill__pb2.DeleteJobRequest.SerializeToString,
+            arraymill__proto_dot_v1_dot_arraymill__pb2.DeleteJobResponse.FromString,
             options,
             channel_credentials,
             insecure,
