@@ -103,9 +103,11 @@ class Transfer:
                 await reader
                 await self._rest()
             finally:
-                await _end(call, reader, writer, *([] if self._linking is None else [self._linking]))
-                if self._link is not None:
-                    self._link.close()
+                try:
+                    await _end(call, reader, writer, *([] if self._linking is None else [self._linking]))
+                finally:
+                    if self._link is not None:
+                        self._link.close()
         return self._results()
 
     # ------------------------------------------------------------------ the bulk lane

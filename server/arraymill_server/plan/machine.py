@@ -15,7 +15,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from arraymill_server.plan.host import Then
 from arraymill_server.plan.instructions import Compute, Dispatch, Fetch, Instruction, Send, Write
@@ -32,14 +32,16 @@ class JobMachine:
         plan: The plan.
         layout: Where things lie in the workspace.
         base: Arena address of the workspace.
-        keep_address: Arena address of the new resident array, for plans that keep their output.
+        keep_addresses: Arena address of the new resident array of each output node, for plans that keep their outputs.
     """
 
-    def __init__(self, plan: JobPlan, layout: JobLayout, *, base: int, keep_address: int = 0) -> None:
+    def __init__(
+        self, plan: JobPlan, layout: JobLayout, *, base: int, keep_addresses: Mapping[int, int] | None = None
+    ) -> None:
         self._plan = plan
         self._layout = layout
         self._base = base
-        self._keep_address = keep_address
+        self._keep_addresses = keep_addresses or {}
         self._instructions: list[Instruction] = []
         self._then: dict[int, Then] = {}
         self._tokens = 0
@@ -88,9 +90,8 @@ class JobMachine:
 
     def value_address(self, node: int) -> int:
         """Where a whole value lies."""
-        if self._plan.keep and node == self._plan.outputs[0].node:
-            return self._keep_address
-        return self._base + self._layout.values[node]
+        kept = self._keep_addresses.get(node)
+        return self._base + self._layout.values[node] if kept is None else kept
 
     def held_address(self, number: int) -> int:
         """Where a held input lies."""

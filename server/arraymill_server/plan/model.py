@@ -258,7 +258,7 @@ class JobPlan:
     held: tuple[tuple[int, int], ...]
     """Inputs that are held whole: number and bytes."""
     keep: bool
-    """True when the only output is left in a new resident array."""
+    """True when every output is left in a new resident array of its own."""
 
     @property
     def blocks(self) -> int:

@@ -99,7 +99,7 @@ def plan_job(
         operands: What is known of each node, from `infer_graph`: the graph is valid.
         residents: Where the array of each Resident node lies.
         limits: Bounds.
-        keep: True when the only output is left in a new resident array.
+        keep: True when every output is left in a new resident array of its own.
     """
     return _Planner(analyse(graph, operands), residents, limits, keep=keep).plan(graph)
 

@@ -99,8 +99,8 @@ class JobLayout:
         cursor = _Cursor()
         self.programs = tuple(tuple(cursor.take(len(stage.encoded)) for stage in p.stages) for p in plan.passes)
         self.held = {number: cursor.take(nbytes) for number, nbytes in plan.held}
-        resident = plan.outputs[0].node if plan.keep else None
-        whole = [result for step in plan.passes for result in step.results if result.whole and result.node != resident]
+        kept = {result.node for result in plan.outputs} if plan.keep else set[int]()
+        whole = [result for step in plan.passes for result in step.results if result.whole and result.node not in kept]
         self.values = {result.node: cursor.take(result.nbytes) for result in whole}
         self.passes = tuple(PassLayout(step, depth, cursor.offset) for step in plan.passes)
         self.nbytes = max((step.end for step in self.passes), default=cursor.offset)

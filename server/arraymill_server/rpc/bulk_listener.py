@@ -62,7 +62,7 @@ class BulkListener:
         """
         sockets: list[socket.socket] = []
         try:
-            for host in dict.fromkeys(address.host for address in addresses if address.host):
+            for host in _hosts(addresses):
                 sockets += _bind_all(host, sockets[0].getsockname()[1] if sockets else port)
         except OSError as exc:
             for sock in sockets:
@@ -141,6 +141,16 @@ class BulkListener:
                 await asyncio.get_running_loop().sock_sendall(sock, WELCOME)
                 return self._offers.pop(secret, None)
         return None
+
+
+def _hosts(addresses: Sequence[Address]) -> list[str]:
+    """Return the hosts to listen on: all interfaces of a family make the others of that family superfluous."""
+    hosts = dict.fromkeys(address.host for address in addresses if address.host)
+    if "::" in hosts:
+        return ["::"]
+    if "0.0.0.0" in hosts:  # noqa: S104  (the user's words, not a default)
+        return ["0.0.0.0", *(host for host in hosts if ":" in host)]  # noqa: S104
+    return list(hosts)
 
 
 def _bind_all(host: str, port: int) -> list[socket.socket]:

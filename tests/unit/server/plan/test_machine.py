@@ -124,7 +124,7 @@ def test_programs_are_written_before_anything_else() -> None:
 
 def test_a_result_that_is_kept_is_written_where_it_stays() -> None:
     plan = plan_of(graph_of(floats(6, 4), operation("sqrt", 0)), block_elements=8, keep=True)
-    machine = JobMachine(plan, JobLayout(plan, 1), base=4096, keep_address=1 << 20)
+    machine = JobMachine(plan, JobLayout(plan, 1), base=4096, keep_addresses={1: 1 << 20})
     seen = end_oldest(machine)
     assert not [one for one in seen if isinstance(one, Send)]
     tasks = [one.task for one in seen if isinstance(one, Dispatch)]
