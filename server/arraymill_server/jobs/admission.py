@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from arraymill_proto.limits import DEFAULT_PRIORITY
 from arraymill_server.arena.arena import Arena, Lease
 from arraymill_server.jobs.line import Keep, Line, Ticket
 
@@ -34,7 +35,16 @@ class Admission:
         """Jobs that wait."""
         return self._line.waiting
 
-    def admit(self, minimum: int, wanted: int, *, owner: str, client: str, keep: Keep | None = None) -> Turn:
+    def admit(
+        self,
+        minimum: int,
+        wanted: int,
+        *,
+        owner: str,
+        client: str,
+        keep: Keep | None = None,
+        priority: int = DEFAULT_PRIORITY,
+    ) -> Turn:
         """Wait for a workspace: ``async with admission.admit(…) as lease:``; the lease ends with the block.
 
         Before the block ends, no worker may touch the workspace any more. Cancelling a wait gives the turn up.
@@ -46,16 +56,21 @@ class Admission:
             client: Whose turn it takes.
             keep: Resident memory that the job needs as well, for example a `residents.Pending`: it is placed in the
                 same step as the workspace. It does not end with the block.
+            priority: 0 to 9; see `line`.
 
         Raises:
             TooLargeError: On entering: it can never fit beside the resident arrays.
             BusyError: On entering: too many jobs wait.
         """
-        return Turn(self, Ticket(minimum, wanted, owner, client, keep))
+        return Turn(self, Ticket(minimum, wanted, owner, client, keep, priority))
 
     def position(self, turn: Turn) -> int | None:
         """Return how many jobs stand before this one, None when it does not wait."""
         return self._line.position(turn.ticket)
+
+    def position_of(self, owner: str) -> int | None:
+        """Return how many jobs stand before that of an owner, None when it does not wait."""
+        return self._line.position_of(owner)
 
     async def enter(self, ticket: Ticket) -> Lease:
         """Wait until the ticket is served; `Turn` calls this."""

@@ -6,13 +6,14 @@ jobs have ended, whoever is next fits: there is no deadlock.
 
 Order. Every ticket gets a tag when it joins, and the line is sorted by tags (self-clocked fair queueing)::
 
-    cost = max(wanted + keep, LEAST_COST)
+    cost = max(wanted + keep, LEAST_COST), × 2 for each step of priority below 5, ÷ 2 for each above
     tag  = max(clock, tag of the client's last waiting ticket) + cost
     clock = tag of the ticket served last, but never ahead of the first that waits
 
 So clients take turns weighted by bytes, a client's jobs keep their order, a newcomer stands beside the first ticket of
 the others and not behind their backlog, and a small job stands before a large one. A client that was idle has saved up
-nothing; one that has nothing waiting leaves no trace.
+nothing; one that has nothing waiting leaves no trace. A priority is a weight and no rank: a job of priority 9 is served
+as if it were 16 times smaller, so even a stream of them leaves one of priority 0 its share.
 
 Overtaking. A ticket whose memory is not free may be passed by tickets behind it that fit, or the memory would stand
 idle: `max_overtakes` times, then nobody behind it is served before it. The order itself starves nobody, since the clock
@@ -37,6 +38,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from arraymill_proto.errors import ArraymillError, BusyError, TooLargeError
+from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_PRIORITY
 from arraymill_server.arena.arena import Arena, Lease
 from arraymill_server.config import MIB, format_bytes
 
@@ -87,6 +89,8 @@ class Ticket:
     """Whose turn it takes."""
     keep: Keep | None = None
     """Resident memory that it needs as well."""
+    priority: int = DEFAULT_PRIORITY
+    """0 to 9."""
     number: int = field(default=0, init=False)
     """Order of arrival."""
     tag: int = field(default=0, init=False)
@@ -99,7 +103,8 @@ class Ticket:
     @property
     def cost(self) -> int:
         """Bytes that it counts in the order of turns."""
-        return max(max(self.minimum, self.wanted) + (self.keep.size if self.keep else 0), LEAST_COST)
+        nbytes = max(max(self.minimum, self.wanted) + (self.keep.size if self.keep else 0), LEAST_COST)
+        return (nbytes << MAX_PRIORITY - self.priority) >> MAX_PRIORITY - DEFAULT_PRIORITY
 
 
 @dataclass(slots=True)
@@ -145,6 +150,10 @@ class Line:
     def position(self, ticket: Ticket) -> int | None:
         """Return how many jobs stand before this one, None when it does not wait."""
         return self._index(ticket) if ticket.is_waiting else None
+
+    def position_of(self, owner: str) -> int | None:
+        """Return how many jobs stand before that of an owner, None when it does not wait."""
+        return next((index for index, ticket in enumerate(self._line) if ticket.owner == owner), None)
 
     def join(self, ticket: Ticket) -> None:
         """Put a ticket into the line; `serve` decides about it.

@@ -11,12 +11,14 @@ from typing import Final
 from arraymill_proto.catalogue import Operand
 from arraymill_proto.errors import ParameterError, Reason, TooLargeError
 from arraymill_proto.graph import ArrayType, Graph, Resident
+from arraymill_proto.limits import DEFAULT_PRIORITY
 from arraymill_proto.validate import infer_graph
 from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.base import Engine
 from arraymill_server.jobs.admission import Admission
 from arraymill_server.jobs.exchange import Exchange, Started
-from arraymill_server.jobs.residents import Pending, ResidentArray, Residents
+from arraymill_server.jobs.pending import PendingGroup
+from arraymill_server.jobs.residents import ResidentArray, Residents
 from arraymill_server.jobs.run import Hands, JobRun, Times
 from arraymill_server.jobs.views import view_of
 from arraymill_server.plan.interpreter import Interpreter
@@ -45,8 +47,12 @@ class Request:
     client: str
     """Whose turn it takes."""
     keep: Keep | None = None
+    """Leave the value of each output on the server."""
     result_limit: int | None = None
     """Most bytes that all results together may have; None: any number."""
+    priority: int = DEFAULT_PRIORITY
+    """0 to 9."""
+    job_id: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 @dataclass(slots=True)
@@ -59,8 +65,8 @@ class Report:
     sent_bytes: int = 0
     blocks: int = 0
     passes: int = 0
-    array: ResidentArray | None = None
-    """The result that was kept."""
+    arrays: tuple[ResidentArray, ...] = ()
+    """The results that were kept, one per output."""
 
 
 @dataclass(slots=True)
@@ -70,7 +76,7 @@ class _Prepared:
     report: Report
     plan: JobPlan
     pins: list[ResidentArray]
-    pending: Pending | None = None
+    pending: PendingGroup | None = None
 
 
 class Jobs:
@@ -127,13 +133,14 @@ class Jobs:
         try:
             await self._run(prepared, request, exchange, begin)
             if prepared.pending is not None:
-                report.array = self._residents.commit(prepared.pending)
+                arrays = prepared.pending.commit()
+                report.arrays = tuple(arrays[result.node] for result in prepared.plan.outputs)
         finally:
             exchange.close()
             for array in prepared.pins:
                 self._residents.unpin(array)
             if prepared.pending is not None:
-                self._residents.abort(prepared.pending)
+                prepared.pending.abort()
         report.times.total = monotonic() - begin
         return report
 
@@ -150,8 +157,8 @@ class Jobs:
 
     def _plan(self, request: Request, pins: list[ResidentArray]) -> _Prepared:
         graph, keep = request.graph, request.keep
-        if keep is not None and len(graph.outputs) != 1:
-            raise ParameterError(f"keep takes a job of one output; this one has {len(graph.outputs)}")
+        if keep is not None and keep.name and len(graph.outputs) != 1:
+            raise ParameterError(f"a name is for one array; this job keeps {len(graph.outputs)}")
         arrays: dict[Resident, ResidentArray] = {}
 
         def type_of(node: Resident) -> ArrayType:
@@ -167,11 +174,10 @@ class Jobs:
         }
         plan = self._plan_within(graph, operands, views, keep=keep is not None)
         _check_results(plan, request.result_limit)
-        report = Report(secrets.token_hex(8), blocks=plan.blocks, passes=len(plan.passes))
+        report = Report(request.job_id, blocks=plan.blocks, passes=len(plan.passes))
         pending = None
         if keep is not None:
-            result = plan.outputs[0]
-            pending = self._residents.reserve(result.type, result.order, keep.name, keep.ttl_seconds)
+            pending = PendingGroup.reserve(self._residents, plan.outputs, keep.name, keep.ttl_seconds)
         return _Prepared(report, plan, pins, pending)
 
     def _plan_within(
@@ -194,12 +200,12 @@ class Jobs:
         most = JobLayout(plan, depth) if depth > 1 else least
         owner = f"job {report.job_id}"
         async with self._admission.admit(
-            least.nbytes, most.nbytes, owner=owner, client=request.client, keep=pending
+            least.nbytes, most.nbytes, owner=owner, client=request.client, keep=pending, priority=request.priority
         ) as lease:
             report.times.queued = monotonic() - begin
             layout = most if lease.size >= most.nbytes else fit_depth(plan, depth, lease.size)
-            keep_address = pending.lease.offset if pending is not None else 0
-            machine = JobMachine(plan, layout, base=lease.offset, keep_address=keep_address)
+            keep_addresses = pending.addresses if pending is not None else None
+            machine = JobMachine(plan, layout, base=lease.offset, keep_addresses=keep_addresses)
             run = JobRun(report.job_id, machine, self._hands, exchange, report.times)
             exchange.start(Started(report.job_id, lease.size, plan.blocks, plan.outputs, pending is not None), run)
             await run.run()

@@ -65,7 +65,7 @@ def bulk_ended() -> bytes:
 
 
 def done(report: Report, residents: Residents) -> bytes:
-    array = None if report.array is None else array_info(report.array, residents)
+    array = array_info(report.arrays[0], residents) if report.arrays else None
     return pb.RunResponse(done=pb.Done(times=job_times(report), array=array)).SerializeToString()
 
 

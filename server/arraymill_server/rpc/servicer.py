@@ -21,6 +21,7 @@ from arraymill_proto.errors import (
     FrameError,
     InvalidJobError,
     JobCancelledError,
+    ParameterError,
 )
 from arraymill_proto.frames import FrameView
 from arraymill_proto.limits import UNARY_BYTES
@@ -131,8 +132,7 @@ class Servicer:
                 self._forget(job)
 
     def _forget(self, job: asyncio.Future[Report]) -> None:
-        array = None if job.cancelled() or job.exception() else job.result().array
-        if array is not None:
+        for array in () if job.cancelled() or job.exception() else job.result().arrays:
             with suppress(ArrayNotFoundError):  # another client has deleted it
                 self._residents.delete(array.id)
 
@@ -228,7 +228,10 @@ async def _read_request(context: Context) -> tuple[Request, bool]:
     _check_size(len(message))
     start = request.start
     keep = Keep(start.keep.name, start.keep.ttl_seconds or None) if start.HasField("keep") else None
-    return Request(graph_from_pb(start.graph), context.peer(), keep), start.bulk
+    graph = graph_from_pb(start.graph)
+    if keep is not None and len(graph.outputs) != 1:
+        raise ParameterError(f"keep takes a job of one output; this one has {len(graph.outputs)}")
+    return Request(graph, context.peer(), keep), start.bulk
 
 
 async def _receive(exchange: StreamExchange, context: Context) -> None:

@@ -71,7 +71,7 @@ async def test_a_report_tells_what_was_done() -> None:
     assert exchange.started is not None
     assert exchange.started.job_id == report.job_id
     assert (report.received_bytes, report.sent_bytes) == (X.nbytes, X.nbytes)
-    assert (report.blocks, report.passes, report.array) == (8, 1, None)
+    assert (report.blocks, report.passes, report.arrays) == (8, 1, ())
     assert 0 < report.times.computed <= report.times.total
     assert report.times.queued <= report.times.total
 
@@ -79,9 +79,9 @@ async def test_a_report_tells_what_was_done() -> None:
 async def test_a_result_that_is_kept_and_read_again() -> None:
     async with mill_of() as mill:
         report = await mill.keep(SQRT, [X], "x")
-        assert report.array is not None
-        assert (report.array.name, report.array.type.shape, report.sent_bytes) == ("x", (4096,), 0)
-        for name in ("x", report.array.id):
+        assert len(report.arrays) == 1
+        assert (report.arrays[0].name, report.arrays[0].type.shape, report.sent_bytes) == ("x", (4096,), 0)
+        for name in ("x", report.arrays[0].id):
             graph = graph_of(Resident(name), Resident(name), operation("add", 0, 1))
             (result,) = await mill.compute(graph)
             np.testing.assert_array_equal(result, 2 * np.sqrt(X))
@@ -106,8 +106,8 @@ async def test_every_kind_of_result_can_be_kept(operations: list[Operation], sha
     async with mill_of() as mill:
         (expected,) = await mill.compute(graph, [x])
         report = await mill.keep(graph, [x], "x")
-        assert report.array is not None
-        assert report.array.type.shape == expected.shape
+        assert len(report.arrays) == 1
+        assert report.arrays[0].type.shape == expected.shape
         (kept,) = await mill.compute(graph_of(Resident("x")))
         assert_same(kept, expected)
 
@@ -147,10 +147,23 @@ def test_slices_of_resident_arrays(data: st.DataObject, x: Array) -> None:
     assert_same(results[1], np.asarray(expected + np.int8(1)), 0.25)
 
 
-async def test_what_is_kept_has_one_output_and_a_free_name() -> None:
+async def test_every_output_is_kept_once_and_a_name_is_for_one() -> None:
     async with mill_of() as mill:
-        with pytest.raises(ParameterError, match="keep takes a job of one output; this one has 2"):
-            await mill.keep(graph_of(floats(4096), outputs=(0, 0)), [X])
+        graph = graph_of(floats(4096), operation("sqrt", 0), operation("sum", 1), outputs=(2, 1, 2))
+        report = await mill.keep(graph, [X])
+        assert [array.type.shape for array in report.arrays] == [(), (4096,), ()]
+        assert report.arrays[0] is report.arrays[2]
+        assert len(mill.residents) == 2
+        values = [(await mill.compute(graph_of(Resident(array.id)), []))[0] for array in report.arrays[:2]]
+        np.testing.assert_allclose(values[0], np.sqrt(X).sum())
+        np.testing.assert_array_equal(values[1], np.sqrt(X))
+        with pytest.raises(ParameterError, match="a name is for one array; this job keeps 2"):
+            await mill.keep(graph_of(floats(4096), outputs=(0, 0)), [X], "y")
+        await mill.compute(graph_of(Resident(report.arrays[1].id), operation("sum", 0)), [])
+
+
+async def test_what_is_kept_has_a_free_name() -> None:
+    async with mill_of() as mill:
         await mill.keep(COPY, [X], "x")
         with pytest.raises(ArrayExistsError):
             await mill.keep(COPY, [X], "x")
@@ -290,5 +303,5 @@ async def test_many_jobs_at_once_in_little_memory() -> None:
 async def test_the_request_says_how_long_an_array_is_kept() -> None:
     async with mill_of() as mill:
         report = await mill.jobs.run(Request(COPY, "me", Keep("x", ttl_seconds=5.0)), MemoryExchange([X]))
-        assert report.array is not None
-        assert report.array.ttl == 5.0
+        assert len(report.arrays) == 1
+        assert report.arrays[0].ttl == 5.0
