@@ -10,7 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from arraymill._sink import ResultSink
 from arraymill_proto.bulk import (
@@ -22,7 +22,7 @@ from arraymill_proto.bulk import (
     encode_header,
     encode_hello,
 )
-from arraymill_proto.errors import InternalError
+from arraymill_proto.errors import FrameError, InternalError
 
 LEAST_BYTES: Final = 8 << 20
 """Least input or result for which a bulk connection pays: opening one costs as much as some frames."""
@@ -31,7 +31,8 @@ PIECE_BYTES: Final = 4 << 20
 """Most bytes of one record: the most that a server wants at a time."""
 
 OPEN_SECONDS: Final = 5.0
-"""Time in which the connection must stand; frames travel meanwhile."""
+"""Time after which a connection that does not stand counts as failed for other jobs. Its own job waits on: frames
+travel meanwhile, and the server must not have welcomed a connection that is given up."""
 
 PAUSE_SECONDS: Final = 60.0
 """Time without another try after one has failed: something between here and there lets no such connection pass."""
@@ -62,14 +63,21 @@ class BulkRoute:
         """
         return self._is_wanted and port > 0 and nbytes >= LEAST_BYTES and monotonic() >= self._paused_until
 
+    def pause(self) -> None:
+        """Suit no job for a while: a connection could not be had."""
+        self._paused_until = monotonic() + PAUSE_SECONDS
+
     async def open(self, port: int, secret: bytes) -> BulkLink | None:
-        """Open a connection; None when that fails."""
+        """Open a connection, however long that takes; None when it fails."""
+        slow = asyncio.get_running_loop().call_later(OPEN_SECONDS, self.pause)
         try:
-            async with asyncio.timeout(OPEN_SECONDS):
-                return await BulkLink.open(self._host, port, secret)
-        except (OSError, EOFError, TimeoutError):
-            self._paused_until = monotonic() + PAUSE_SECONDS
+            link = await BulkLink.open(self._host, port, secret)
+        except (OSError, EOFError):
             return None
+        finally:
+            slow.cancel()
+        self._paused_until = 0.0
+        return link
 
 
 class BulkLink:
@@ -95,21 +103,11 @@ class BulkLink:
         loop = asyncio.get_running_loop()
         error = OSError(f"{host} has no address")
         for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            sock = socket.socket(family, kind, protocol)
             try:
-                sock.setblocking(False)
-                await loop.sock_connect(sock, address)
-                for option in SOCKET_OPTIONS:
-                    sock.setsockopt(*option)
-                await loop.sock_sendall(sock, encode_hello(secret))
-                if await loop.sock_recv(sock, len(WELCOME)) != WELCOME:
-                    raise EOFError("the secret is not known there")
+                sock = socket.socket(family, kind, protocol)
+                await _introduce(sock, address, secret)
             except OSError as exc:
-                sock.close()
                 error = exc
-            except BaseException:
-                sock.close()
-                raise
             else:
                 return cls(sock)
         raise error
@@ -136,7 +134,7 @@ class BulkLink:
         with suppress(OSError, EOFError):
             while True:
                 await self._fill(memoryview(header))
-                record = decode_header(header)
+                record = _record(header)
                 sinks = await announced()
                 if record.index >= len(sinks):
                     raise InternalError(f"the server sent output {record.index} of {len(sinks)}")
@@ -174,3 +172,31 @@ class BulkLink:
                 raise EOFError("the server has ended the connection")
             target = target[count:]
             await asyncio.sleep(0)  # where bytes are always waiting nothing else would ever run
+
+
+async def _introduce(sock: socket.socket, address: Any, secret: bytes) -> None:
+    """Connect and be welcomed; closes the socket when that fails.
+
+    Raises:
+        OSError: The address cannot be reached.
+        EOFError: Whoever answers does not know the secret.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, address)
+        for option in SOCKET_OPTIONS:
+            sock.setsockopt(*option)
+        await loop.sock_sendall(sock, encode_hello(secret))
+        if await loop.sock_recv(sock, len(WELCOME)) != WELCOME:
+            raise EOFError("the secret is not known there")
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _record(header: bytearray) -> Record:
+    try:
+        return decode_header(header)
+    except FrameError as exc:
+        raise InternalError(f"what the server sent on the bulk connection cannot be read: {exc}") from exc

@@ -15,7 +15,7 @@ from typing import Any, Final
 import grpc.aio
 import numpy as np
 
-from arraymill._bulk import PIECE_BYTES, BulkLink, BulkRoute
+from arraymill._bulk import OPEN_SECONDS, PIECE_BYTES, BulkLink, BulkRoute
 from arraymill._connection import Connection, RawStream
 from arraymill._graph import Job
 from arraymill._heap import keep_frames_warm
@@ -69,7 +69,7 @@ class _State:
 
 
 class Transfer:
-    """Runs one job on one stream."""
+    """Runs one job on one stream. Make it in a running event loop."""
 
     def __init__(self, connection: Connection, job: Job, options: Options) -> None:
         self._connection = connection
@@ -80,6 +80,11 @@ class Transfer:
         self._state = _State()
         self._link: BulkLink | None = None
         self._linking: asyncio.Task[None] | None = None
+        self._garbled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Fails when the server sends on the bulk connection what it must not."""
+        self._has_bulk_ended = False
+        self._is_refused = False
+        """True when there was time for a bulk connection, and none could be had."""
         self._announced = asyncio.Event()
 
     async def run(self) -> tuple[list[AnyArray | np.generic], ArrayInfo | None]:
@@ -97,14 +102,16 @@ class Transfer:
             reader = asyncio.ensure_future(self._read_all(call))
             writer = asyncio.ensure_future(self._write_all(call))
             try:
-                await asyncio.wait([reader, writer], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([reader, writer, self._garbled], return_when=asyncio.FIRST_COMPLETED)
+                if self._garbled.done():
+                    self._garbled.result()
                 if not reader.done():
                     _check_writer(writer)
                 await reader
                 await self._rest()
             finally:
                 try:
-                    await _end(call, reader, writer, *([] if self._linking is None else [self._linking]))
+                    await _end(call, reader, writer, self._garbled, *filter(None, [self._linking]))
                 finally:
                     if self._link is not None:
                         self._link.close()
@@ -115,11 +122,17 @@ class Transfer:
     async def _use(self, bulk: pb.Bulk, route: BulkRoute) -> None:
         """Open the bulk connection that the server offers, and place the results that come by it."""
         self._link = await route.open(bulk.port, bulk.secret)
-        if self._link is not None:
-            try:
-                await self._link.receive_into(self._sinks)
-            finally:
-                self._link.end()
+        if self._link is None:
+            self._is_refused = self._state.done is None
+            return
+        if self._has_bulk_ended:  # the server was faster to notice
+            self._link.end()
+        try:
+            await self._link.receive_into(self._sinks)
+        except InternalError as exc:
+            self._garbled.set_exception(exc)
+        finally:
+            self._link.end()
 
     async def _sinks(self) -> Sequence[ResultSink]:
         await self._announced.wait()
@@ -127,9 +140,13 @@ class Transfer:
 
     async def _rest(self) -> None:
         """Wait for results that are still on the bulk connection when the job has ended."""
+        if self._is_refused and self._options.bulk is not None:
+            self._options.bulk.pause()  # a job that failed tells nothing: the server may have withdrawn the offer
         if self._linking is None or all(sink.is_complete for sink in self._state.sinks):
             return
-        await self._linking
+        await asyncio.wait([self._linking], timeout=OPEN_SECONDS if self._link is None else None)
+        if self._garbled.done():
+            self._garbled.result()
         if not all(sink.is_complete for sink in self._state.sinks):
             raise ConnectionFailedError(
                 f"the bulk connection to {self._connection.address} broke while results travelled on it; try again"
@@ -218,7 +235,7 @@ class Transfer:
                 self._want(response.want)
             case "accepted":
                 state.blocks = response.accepted.blocks
-                if response.accepted.HasField("bulk") and self._options.bulk is not None:
+                if response.accepted.HasField("bulk") and self._options.bulk is not None and self._linking is None:
                     self._linking = asyncio.ensure_future(self._use(response.accepted.bulk, self._options.bulk))
                 self._report()
             case "bulk_ended":
@@ -240,6 +257,7 @@ class Transfer:
 
     def _forget_bulk(self) -> None:
         """Send by frames from now on; what is still to be sent will be wanted again."""
+        self._has_bulk_ended = True
         if self._link is not None:
             self._link.end()
         while not self._wants.empty():

@@ -36,16 +36,12 @@ SOCKET_OPTIONS: Final = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     *(
         (socket.IPPROTO_TCP, getattr(socket, name), value)
-        for name, value in (
-            ("TCP_KEEPIDLE", 30),
-            ("TCP_KEEPINTVL", 5),
-            ("TCP_KEEPCNT", 2),
-            ("TCP_USER_TIMEOUT", 40_000),
-        )
+        for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 2))
         if hasattr(socket, name)
     ),
 )
-"""What both sides set on their socket: a peer that vanished is noticed within 40 s, as on the channel."""
+"""What both sides set on their socket: a peer that vanished is noticed within 40 s, as on the channel. TCP_USER_TIMEOUT
+is not among them: it also ends the connection of a client that pauses, which is for the server's limit to judge."""
 
 _HEADER: Final = struct.Struct("<QQQII")
 

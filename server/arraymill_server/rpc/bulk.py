@@ -16,16 +16,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from arraymill_proto.bulk import (
-    HEADER_BYTES,
-    Record,
-    decode_header,
-    encode_header,
-)
+from arraymill_proto.bulk import HEADER_BYTES, Record, decode_header, encode_header
+from arraymill_proto.limits import FRAME_BYTES
 from arraymill_server.jobs.exchange import Outgoing
 
 PIECE_BYTES: Final = 4 << 20
 """Most bytes between two looks at what else there is to do: some 1.5 ms of copying."""
+
+SCRATCH_BYTES: Final = 64 << 10
+"""What a connection may take beside the arena, for data that nobody needs."""
 
 
 class BulkJob(Protocol):
@@ -126,7 +125,7 @@ class BulkConnection:
             self._job.arrived(record)
 
     async def _discard(self, length: int) -> None:
-        scratch = memoryview(bytearray(min(length, PIECE_BYTES)))
+        scratch = memoryview(bytearray(min(length, SCRATCH_BYTES)))
         while length:
             piece = scratch[:length]
             await fill(self._sock, piece)
@@ -143,15 +142,16 @@ class BulkConnection:
             await self._news.wait()
 
     async def _send_range(self, outgoing: Outgoing) -> None:
+        """Send in pieces as small as frames: a client that reads as slowly as it may there moves often enough here."""
         self.has_sent = True
         data = outgoing.data
         for output in outgoing.outputs:
             header = encode_header(Record(0, output, outgoing.offset, len(data)))
             await self._loop.sock_sendall(self._sock, header)
-            for start in range(0, len(data), PIECE_BYTES):
-                await self._loop.sock_sendall(self._sock, data[start : start + PIECE_BYTES])
+            for start in range(0, len(data), FRAME_BYTES):
+                await asyncio.sleep(0)  # before: once the last byte has left, the client may end the connection
+                await self._loop.sock_sendall(self._sock, data[start : start + FRAME_BYTES])
                 self._job.moved()
-                await asyncio.sleep(0)
 
 
 async def fill(sock: socket.socket, target: memoryview, moved: Callable[[], None] = lambda: None) -> None:
