@@ -190,6 +190,8 @@ class ServerConfig:
     """Seconds that one block of work may take before its worker is killed and replaced."""
     max_waiting_jobs: int = field(default=1024, metadata=_count(1, 100_000))
     """Jobs that may wait for memory; one more is told to try again later."""
+    max_client_jobs: int = field(default=1024, metadata=_count(1, 100_000))
+    """Submitted jobs of one client that may wait or run; one more is told to try again later."""
     max_streams: int = field(default=2048, metadata=_count(1, 100_000))
     """Calls that may be open at once; one more is told to try again later."""
     stall_seconds: float = field(default=45.0, metadata=_time(1, 3600))

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ from arraymill_server.config import OFF, ConfigError, ServerConfig, format_bytes
 from arraymill_server.engine.base import Engine, EngineStartError
 from arraymill_server.engine.pool import PoolEngine
 from arraymill_server.jobs.admission import Admission
+from arraymill_server.jobs.board import Board
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import SLOTS_PER_WORKER
 from arraymill_server.listen import parse_address
@@ -68,6 +70,7 @@ class App:
             slots=SLOTS_PER_WORKER * config.workers,
             block_elements=block_elements,
         )
+        self.board: Board | None = None
         self._sockets: list[ClaimedPath] = []
         self._bulk: BulkListener | None = None
         self._rpc: RpcServer | None = None
@@ -98,9 +101,19 @@ class App:
         from arraymill_server.rpc.bulk_listener import BulkListener  # noqa: PLC0415  (workers must be forked before)
         from arraymill_server.rpc.server import RpcServer  # noqa: PLC0415
         from arraymill_server.rpc.servicer import Servicer  # noqa: PLC0415
+        from arraymill_server.rpc.status import declared  # noqa: PLC0415
+        from arraymill_server.rpc.submitted import SubmittedServicer  # noqa: PLC0415
 
         if self._config.bulk_port != OFF:
             self._bulk = BulkListener.open(self._config.addresses, self._config.bulk_port)
+        self.board = Board(
+            self.jobs,
+            self.admission,
+            self.residents,
+            declare=partial(declared, method="SubmitJob"),
+            max_per_client=self._config.max_client_jobs,
+        )
+        submitted = SubmittedServicer(self.board, self.residents, self._config.stall_seconds)
         servicer = Servicer(
             self.jobs,
             self.residents,
@@ -108,10 +121,11 @@ class App:
             self.engine,
             max_calls=self._config.max_streams,
             stall_seconds=self._config.stall_seconds,
+            submitted=submitted,
             bulk=self._bulk,
         )
         try:
-            self._rpc = RpcServer(servicer, self._config.addresses)
+            self._rpc = RpcServer(servicer, submitted, self._config.addresses)
         finally:
             for socket in self._sockets:
                 socket.note_bound()
@@ -144,6 +158,8 @@ class App:
     async def _drain(self, grace_seconds: float, hurry: asyncio.Event) -> None:
         if self._rpc is not None:
             await self._stop_rpc(self._rpc, grace_seconds, hurry)
+        if self.board is not None:
+            await self.board.close()
         if self._bulk is not None:
             await self._bulk.close()
 

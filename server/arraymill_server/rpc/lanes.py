@@ -187,8 +187,7 @@ class StreamExchange:
     def end(self) -> None:
         """Stop the clock and take the offer of a bulk connection back: the call ends."""
         self._stall.close()
-        if self._listener is not None and self._secret is not None:
-            self._listener.withdraw(self._secret)
+        self._end_bulk()
 
     def receive(self, frame: FrameView) -> None:
         """Take a frame of the client in.
@@ -239,6 +238,8 @@ class StreamExchange:
 
     def bulk_lost(self, connection: BulkConnection) -> None:
         """Go on with frames, unless results are lost as well."""
+        if connection is not self._bulk:
+            return  # it was ended from here
         self._bulk = None
         if self._is_closed or self._peer is None:
             return
@@ -303,6 +304,15 @@ class StreamExchange:
             return None
         self._secret = self._listener.offer(self)
         return pb.Bulk(port=self._listener.port, secret=self._secret)
+
+    def _end_bulk(self) -> None:
+        """Let nobody come for the bulk connection any more, and end the one that stands."""
+        if self._listener is not None and self._secret is not None:
+            self._listener.withdraw(self._secret)
+            self._secret = None
+        if self._bulk is not None:
+            self._bulk.close()
+            self._bulk = None
 
     def _duty(self) -> str | None:
         is_writing = self._is_writing or (self._bulk is not None and self._bulk.is_sending)

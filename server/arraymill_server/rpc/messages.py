@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from arraymill_proto.catalogue import OPERATIONS
 from arraymill_proto.codec import type_to_pb
+from arraymill_proto.errors import ArraymillError
 from arraymill_proto.graph import Order
 from arraymill_proto.limits import (
     FRAME_BYTES,
     MAX_DIMENSIONS,
     MAX_NODES,
+    MAX_WAIT_SECONDS,
     MESSAGE_BYTES,
     OLDEST_PROTOCOL,
     PROTOCOL,
     UNARY_BYTES,
 )
 from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.jobs.board import Board
 from arraymill_server.jobs.exchange import Started
+from arraymill_server.jobs.life import State
 from arraymill_server.jobs.residents import ResidentArray, Residents
 from arraymill_server.jobs.service import Report
+from arraymill_server.jobs.submitted import SubmittedJob
 from arraymill_server.plan.model import ResultSpec, Wanted
 
 
@@ -97,6 +104,43 @@ def array_info(array: ResidentArray, residents: Residents) -> pb.ArrayInfo:
     )
 
 
+STATES: Final = {
+    State.QUEUED: pb.JOB_QUEUED,
+    State.RUNNING: pb.JOB_RUNNING,
+    State.STOPPING: pb.JOB_STOPPING,
+    State.SUCCEEDED: pb.JOB_SUCCEEDED,
+    State.FAILED: pb.JOB_FAILED,
+    State.CANCELLED: pb.JOB_CANCELLED,
+    State.EXPIRED: pb.JOB_EXPIRED,
+}
+
+
+def job(job: SubmittedJob, board: Board, residents: Residents) -> pb.Job:
+    """A submitted job as it is now."""
+    submission, feed, age = job.submission, job.feed, board.age_seconds(job)
+    has_ended = job.state.has_ended
+    return pb.Job(
+        id=job.id,
+        key=job.key,
+        state=STATES[job.state],
+        priority=submission.priority,
+        age_seconds=age,
+        deadline_in_seconds=0.0 if has_ended else max(0.0, submission.deadline_seconds - age),
+        position=board.position(job) if job.state is State.QUEUED else 0,
+        input_bytes=feed.input_bytes,
+        received_bytes=feed.received_bytes,
+        blocks_done=feed.blocks_done,
+        blocks=feed.blocks,
+        results=[array_info(array, residents) for array in job.results],
+        error=_job_error(job.error) if job.error is not None and job.state is State.FAILED else None,
+        times=job_times(job.report) if job.report is not None else None,
+    )
+
+
+def _job_error(error: ArraymillError) -> pb.JobError:
+    return pb.JobError(reason=error.reason, message=error.message, details=error.details)
+
+
 def server_info(version: str, bulk_port: int) -> pb.ServerInfo:
     """What never changes while a server runs."""
     return pb.ServerInfo(
@@ -110,6 +154,7 @@ def server_info(version: str, bulk_port: int) -> pb.ServerInfo:
         max_dimensions=MAX_DIMENSIONS,
         numpy_version=np.__version__,
         bulk_port=bulk_port,
+        max_wait_seconds=MAX_WAIT_SECONDS,
         operations=[
             pb.OperationInfo(
                 name=signature.name,

@@ -20,6 +20,8 @@ _log = get_logger(__name__)
 class Record:
     """What the line will tell, as far as the job came."""
 
+    event: str = "job"
+    """What the line is about."""
     exchange: InlineExchange | StreamExchange | None = None
 
     @property
@@ -52,7 +54,7 @@ def _write(record: Record, peer: str, begin: float, outcome: str, reason: Reason
     log = _log.debug if reason is None else _log.info
     exchange = record.exchange
     log(
-        "job",
+        record.event,
         id=record.job_id,
         peer=peer,
         outcome=outcome,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import grpc
 import grpc.aio
@@ -16,7 +16,9 @@ from arraymill_proto.limits import MESSAGE_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.config import ConfigError
 from arraymill_server.listen import Address
-from arraymill_server.rpc.servicer import Servicer, guard
+from arraymill_server.rpc.guard import answers, guard, unary
+from arraymill_server.rpc.servicer import Servicer
+from arraymill_server.rpc.submitted import SubmittedServicer
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Arraymill"].full_name
 
@@ -31,19 +33,22 @@ _OPTIONS: Final = (
     ("grpc.http2.max_pings_without_data", 0),
 )
 
+Method: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
+
 
 class RpcServer:
     """Serves the handlers of a servicer.
 
     Args:
         servicer: The handlers.
+        submitted: Those of submitted jobs.
         addresses: Where to listen.
     """
 
-    def __init__(self, servicer: Servicer, addresses: Sequence[Address]) -> None:
+    def __init__(self, servicer: Servicer, submitted: SubmittedServicer, addresses: Sequence[Address]) -> None:
         self._server = grpc.aio.server(options=_OPTIONS)
         self._health = health.HealthServicer()
-        self._server.add_generic_rpc_handlers((_handlers(servicer),))
+        self._server.add_generic_rpc_handlers((_handlers(servicer, submitted),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -74,24 +79,35 @@ class RpcServer:
         return address if address.path else replace(address, port=port)
 
 
-def _handlers(servicer: Servicer) -> grpc.GenericRpcHandler:
-    """The service's methods. Run takes and gives raw bytes: `frames` reads and writes them without a copy."""
+def _handlers(servicer: Servicer, submitted: SubmittedServicer) -> grpc.GenericRpcHandler:
+    """The service's methods.
 
-    def unary(method: Callable[..., Awaitable[Any]], request: Any, response: Any) -> grpc.RpcMethodHandler[Any, Any]:
+    All take raw bytes: Run, so that `frames` reads them without a copy; the others, so that what cannot be read is
+    answered like any other mistake.
+    """
+
+    def once(method: Method, request: Any, response: Any) -> grpc.RpcMethodHandler[Any, Any]:
         return grpc.unary_unary_rpc_method_handler(
-            guard(method),
-            request_deserializer=request.FromString,
-            response_serializer=response.SerializeToString,
+            unary(method, request), response_serializer=response.SerializeToString
         )
 
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
-            "Compute": unary(servicer.compute, pb.ComputeRequest, pb.ComputeResponse),
+            "Compute": once(servicer.compute, pb.ComputeRequest, pb.ComputeResponse),
             "Run": grpc.stream_stream_rpc_method_handler(guard(servicer.run)),
-            "ListArrays": unary(servicer.list_arrays, pb.ListArraysRequest, pb.ListArraysResponse),
-            "DescribeArray": unary(servicer.describe_array, pb.DescribeArrayRequest, pb.ArrayInfo),
-            "DeleteArray": unary(servicer.delete_array, pb.DeleteArrayRequest, pb.DeleteArrayResponse),
-            "GetServerInfo": unary(servicer.get_server_info, pb.GetServerInfoRequest, pb.ServerInfo),
+            "SubmitJob": once(submitted.submit_job, pb.SubmitJobRequest, pb.Job),
+            "GetJob": once(submitted.get_job, pb.GetJobRequest, pb.Job),
+            "WatchJob": grpc.unary_stream_rpc_method_handler(
+                answers(submitted.watch_job, pb.WatchJobRequest),
+                response_serializer=pb.Job.SerializeToString,
+            ),
+            "ListJobs": once(submitted.list_jobs, pb.ListJobsRequest, pb.ListJobsResponse),
+            "CancelJob": once(submitted.cancel_job, pb.CancelJobRequest, pb.Job),
+            "DeleteJob": once(submitted.delete_job, pb.DeleteJobRequest, pb.DeleteJobResponse),
+            "ListArrays": once(servicer.list_arrays, pb.ListArraysRequest, pb.ListArraysResponse),
+            "DescribeArray": once(servicer.describe_array, pb.DescribeArrayRequest, pb.ArrayInfo),
+            "DeleteArray": once(servicer.delete_array, pb.DeleteArrayRequest, pb.DeleteArrayResponse),
+            "GetServerInfo": once(servicer.get_server_info, pb.GetServerInfoRequest, pb.ServerInfo),
         },
     )

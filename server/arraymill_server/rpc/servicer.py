@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import wraps
 from importlib.metadata import version
 from time import monotonic
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 import grpc.aio
 
 from arraymill_proto.codec import graph_from_pb, parse_request
 from arraymill_proto.errors import (
-    ArraymillError,
     ArrayNotFoundError,
     BusyError,
-    FrameError,
     InvalidJobError,
-    JobCancelledError,
     ParameterError,
 )
 from arraymill_proto.frames import FrameView
@@ -36,9 +32,9 @@ from arraymill_server.rpc.bulk_listener import BulkListener
 from arraymill_server.rpc.lanes import InlineExchange, StreamExchange
 from arraymill_server.rpc.record import recorded
 from arraymill_server.rpc.stall import stalled
-from arraymill_server.rpc.status import GONE, declared, status_of
+from arraymill_server.rpc.streams import Context, receive, stop
+from arraymill_server.rpc.submitted import SubmittedServicer
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Answer = TypeVar("Answer")
 
 _log = get_logger(__name__)
@@ -58,6 +54,7 @@ class Servicer:
         max_calls: Calls that may be open at once.
         stall_seconds: What a client may take between two moves while its job waits for it.
         bulk: Where clients open bulk connections; None: nowhere.
+        submitted: Answers the calls of submitted jobs.
     """
 
     def __init__(
@@ -69,6 +66,7 @@ class Servicer:
         *,
         max_calls: int,
         stall_seconds: float,
+        submitted: SubmittedServicer,
         bulk: BulkListener | None = None,
     ) -> None:
         self._jobs = jobs
@@ -78,6 +76,7 @@ class Servicer:
         self._max_calls = max_calls
         self._stall_seconds = stall_seconds
         self._bulk = bulk
+        self._submitted = submitted
         self._calls = 0
         self._begin = monotonic()
         self._info = messages.server_info(version("arraymill"), bulk.port if bulk else 0)
@@ -97,12 +96,18 @@ class Servicer:
             return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
 
     async def run(self, _: object, context: Context) -> None:
-        """Run a job whose arrays are streamed."""
+        """Run a job whose arrays are streamed, or feed a submitted one."""
         with recorded(context.peer()) as record:
             async with self._patience("has not sent Start"):
-                request, takes_bulk = await _read_request(context)
-            bulk = self._bulk if takes_bulk else None
+                first = await _read_first(context)
             with self._counted():  # a silent stream takes no place of a job
+                bulk = self._bulk if first.start.bulk or first.attach.bulk else None
+                if first.HasField("attach"):
+                    record.event = "feed"
+                    await self._submitted.feed(first.attach.job_id, context, bulk)
+                    return
+                request = _request_of(first.start, context.peer())
+                first.Clear()  # a job that waits holds its inline bytes once
                 exchange = record.exchange = StreamExchange(request.graph, context, self._stall_seconds, bulk)
                 await self._stream(request, exchange, context)
 
@@ -113,7 +118,7 @@ class Servicer:
         its name the client that tries again would find it taken.
         """
         job = asyncio.ensure_future(self._jobs.run(request, exchange))
-        reader = asyncio.ensure_future(_receive(exchange, context))
+        reader = asyncio.ensure_future(receive(exchange, context))
         writer = asyncio.ensure_future(exchange.send_all())
         is_told = False
         try:
@@ -127,7 +132,7 @@ class Servicer:
             is_told = True
         finally:
             exchange.end()
-            await _stop(job, reader, writer)
+            await stop(job, reader, writer)
             if not is_told:
                 self._forget(job)
 
@@ -214,81 +219,22 @@ def _check_size(nbytes: int) -> None:
         )
 
 
-async def _read_request(context: Context) -> tuple[Request, bool]:
-    """Read Start: the job, and whether its client can use the bulk lane.
-
-    Nothing of the message outlives this: a job that waits holds its inline bytes once.
-    """
+async def _read_first(context: Context) -> pb.RunRequest:
+    """Read Start or Attach."""
     message = await context.read()
     if message is grpc.aio.EOF:
         raise InvalidJobError("the client closed the stream before it sent Start")
     request = parse_request(message)
-    if isinstance(request, FrameView) or not request.HasField("start"):
-        raise InvalidJobError("the first message on Run must be Start; this one is not")
+    if isinstance(request, FrameView) or request.WhichOneof("message") is None:
+        raise InvalidJobError("the first message on Run must be Start or Attach; this one is neither")
     _check_size(len(message))
-    start = request.start
+    return request
+
+
+def _request_of(start: pb.Start, client: str) -> Request:
+    """Return the job that Start describes."""
     keep = Keep(start.keep.name, start.keep.ttl_seconds or None) if start.HasField("keep") else None
     graph = graph_from_pb(start.graph)
     if keep is not None and len(graph.outputs) != 1:
         raise ParameterError(f"keep takes a job of one output; this one has {len(graph.outputs)}")
-    return Request(graph, context.peer(), keep), start.bulk
-
-
-async def _receive(exchange: StreamExchange, context: Context) -> None:
-    """Read frames until the client ends its half; gRPC receives each while the one before it is copied."""
-    reading = asyncio.ensure_future(context.read())
-    try:
-        while (message := await reading) is not grpc.aio.EOF:
-            reading = asyncio.ensure_future(context.read())
-            await asyncio.sleep(0)  # the read begins now, not when the copy has ended
-            request = parse_request(message)
-            if not isinstance(request, FrameView):
-                raise FrameError("after Start the client sends frames only; this message is none")
-            exchange.receive(request)
-            del message, request
-        exchange.input_ended()
-    finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
-
-
-async def _stop(*tasks: asyncio.Future[Any]) -> None:
-    """End tasks and wait until they have ended, whatever happens meanwhile."""
-    for task in tasks:
-        task.cancel()
-    pending = {task for task in tasks if not task.done()}
-    while pending:
-        with suppress(asyncio.CancelledError):
-            _, pending = await asyncio.wait(pending)
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()
-
-
-def guard(method: Callable[..., Awaitable[Answer]]) -> Callable[..., Awaitable[Answer]]:
-    """Wrap a handler: its errors become statuses, and nothing undeclared crosses."""
-
-    @wraps(method)
-    async def guarded(request: Any, context: Context) -> Answer:
-        try:
-            return await method(request, context)
-        except asyncio.CancelledError:
-            if context.cancelled() or context.done():
-                raise
-            error: ArraymillError = JobCancelledError("the job was cancelled by the server")
-        except GONE as exc:
-            raise _client_gone(method.__name__, context) from exc
-        except Exception as exc:
-            error = declared(exc, method=method.__name__)
-        try:
-            await context.abort_with_status(status_of(error))
-        except GONE as exc:
-            raise _client_gone(method.__name__, context) from exc
-        raise AssertionError("abort returns")
-
-    return guarded
-
-
-def _client_gone(method: str, context: Context) -> asyncio.CancelledError:
-    _log.debug("client gone", method=method, peer=context.peer())
-    return asyncio.CancelledError()
+    return Request(graph, client, keep)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -22,9 +23,13 @@ from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.serial import SerialEngine
 from arraymill_server.jobs.admission import Admission
+from arraymill_server.jobs.board import Board
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import Jobs
-from arraymill_server.rpc.servicer import Servicer, guard
+from arraymill_server.rpc.guard import guard
+from arraymill_server.rpc.servicer import Servicer
+from arraymill_server.rpc.status import declared
+from arraymill_server.rpc.submitted import SubmittedServicer
 
 ARRAY = np.arange(1000, dtype=np.float64)
 INPUT = Input(ARRAY.shape, ARRAY.dtype)
@@ -85,7 +90,19 @@ class Bench:
         self.residents = Residents(self.arena, size // 4, 60.0)
         self.admission = Admission(self.arena, 10)
         self.jobs = Jobs(self.arena, self.engine, self.admission, self.residents, slots=3)
-        self.servicer = Servicer(self.jobs, self.residents, self.arena, self.engine, max_calls=2, stall_seconds=0.2)
+        self.board = Board(
+            self.jobs, self.admission, self.residents, declare=partial(declared, method="SubmitJob"), max_per_client=3
+        )
+        self.submitted = SubmittedServicer(self.board, self.residents, 0.2)
+        self.servicer = Servicer(
+            self.jobs,
+            self.residents,
+            self.arena,
+            self.engine,
+            max_calls=2,
+            stall_seconds=0.2,
+            submitted=self.submitted,
+        )
 
     async def run(self, context: FakeContext, graph: Graph, keep: pb.Keep | None = None) -> None:
         context.incoming.put_nowait(start_message(graph, keep))
@@ -187,7 +204,7 @@ async def test_an_error_for_a_client_that_has_gone_is_no_defect(gone: Exception)
     context: Any = FakeContext()
     context.abort_error = gone
     with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
-        await guard(handler)(None, context)
+        await guard(handler)(b"", context)
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [("client gone", "debug")]
 
 
@@ -197,7 +214,7 @@ async def test_what_nobody_declared_crosses_as_an_id() -> None:
 
     context: Any = FakeContext()
     with capture_logs() as logs, pytest.raises(grpc.aio.AbortError):
-        await guard(handler)(None, context)
+        await guard(handler)(b"", context)
     assert context.status.code is grpc.StatusCode.INTERNAL
     assert logs[0]["error_id"] in context.status.details
     assert "secret" not in context.status.details

@@ -1,0 +1,99 @@
+"""The wall around every handler: errors become statuses, and nothing undeclared leaves the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import wraps
+from typing import Protocol, Self, TypeVar
+
+from google.protobuf.message import DecodeError
+
+from arraymill_proto.errors import ArraymillError, InvalidJobError, JobCancelledError
+from arraymill_server.log import get_logger
+from arraymill_server.rpc.status import GONE, declared, status_of
+from arraymill_server.rpc.streams import Context
+
+Answer = TypeVar("Answer")
+
+_log = get_logger(__name__)
+
+
+class Message(Protocol):
+    """A generated class."""
+
+    @classmethod
+    def FromString(cls, s: bytes, /) -> Self: ...  # noqa: N802  # protobuf's name
+
+
+Request = TypeVar("Request", bound=Message)
+
+
+def guard(method: Callable[[bytes, Context], Awaitable[Answer]]) -> Callable[[bytes, Context], Awaitable[Answer]]:
+    """Wrap a handler that answers once, or not at all."""
+
+    @wraps(method)
+    async def guarded(request: bytes, context: Context) -> Answer:
+        async with _answering(method.__name__, context):
+            return await method(request, context)
+        raise AssertionError("abort returns")
+
+    return guarded
+
+
+def unary(
+    method: Callable[[Request, Context], Awaitable[Answer]], request: type[Request]
+) -> Callable[[bytes, Context], Awaitable[Answer]]:
+    """Wrap a handler of one message; one that cannot be read is the client's fault."""
+
+    @wraps(method)
+    async def parsed(message: bytes, context: Context) -> Answer:
+        return await method(_parse(request, message), context)
+
+    return guard(parsed)
+
+
+def answers(
+    method: Callable[[Request, Context], AsyncGenerator[Answer]], request: type[Request]
+) -> Callable[[bytes, Context], AsyncGenerator[Answer]]:
+    """Wrap a handler of one message that answers again and again."""
+
+    @wraps(method)
+    async def guarded(message: bytes, context: Context) -> AsyncGenerator[Answer]:
+        async with _answering(method.__name__, context):
+            async for answer in method(_parse(request, message), context):
+                yield answer
+
+    return guarded
+
+
+def _parse(request: type[Request], message: bytes) -> Request:
+    try:
+        return request.FromString(message)
+    except DecodeError as exc:
+        raise InvalidJobError(f"the request of {len(message):,} bytes is no {request.__name__}") from exc
+
+
+@asynccontextmanager
+async def _answering(method: str, context: Context) -> AsyncGenerator[None]:
+    try:
+        yield
+        return
+    except asyncio.CancelledError:
+        if context.cancelled() or context.done():
+            raise
+        error: ArraymillError = JobCancelledError("the job was cancelled by the server")
+    except GONE as exc:
+        raise _client_gone(method, context) from exc
+    except Exception as exc:
+        error = declared(exc, method=method)
+    try:
+        await context.abort_with_status(status_of(error))
+    except GONE as exc:
+        raise _client_gone(method, context) from exc
+
+
+def _client_gone(method: str, context: Context) -> asyncio.CancelledError:
+    _log.debug("client gone", method=method, peer=context.peer())
+    return asyncio.CancelledError()

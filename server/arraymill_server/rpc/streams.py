@@ -1,0 +1,47 @@
+"""What every bidirectional stream needs: its reading half, and the end of its tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+import grpc.aio
+
+from arraymill_proto.codec import parse_request
+from arraymill_proto.errors import FrameError
+from arraymill_proto.frames import FrameView
+from arraymill_server.rpc.lanes import StreamExchange
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+async def receive(exchange: StreamExchange, context: Context) -> None:
+    """Read frames until the client ends its half; gRPC receives each while the one before it is copied."""
+    reading = asyncio.ensure_future(context.read())
+    try:
+        while (message := await reading) is not grpc.aio.EOF:
+            reading = asyncio.ensure_future(context.read())
+            await asyncio.sleep(0)  # the read begins now, not when the copy has ended
+            request = parse_request(message)
+            if not isinstance(request, FrameView):
+                raise FrameError("after Start the client sends frames only; this message is none")
+            exchange.receive(request)
+            del message, request
+        exchange.input_ended()
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def stop(*tasks: asyncio.Future[Any]) -> None:
+    """End tasks and wait until they have ended, whatever happens meanwhile."""
+    for task in tasks:
+        task.cancel()
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        with suppress(asyncio.CancelledError):
+            _, pending = await asyncio.wait(pending)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()

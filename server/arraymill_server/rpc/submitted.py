@@ -1,0 +1,147 @@
+"""The calls of submitted jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator
+from typing import Any, Final, Literal, TypeAlias
+
+from arraymill_proto.codec import graph_from_pb
+from arraymill_proto.errors import JobCancelledError, JobEndedError, ParameterError
+from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_WAIT_SECONDS
+from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.jobs.board import Board
+from arraymill_server.jobs.life import State
+from arraymill_server.jobs.residents import Residents
+from arraymill_server.jobs.submitted import Submission, SubmittedJob
+from arraymill_server.rpc import messages
+from arraymill_server.rpc.bulk_listener import BulkListener
+from arraymill_server.rpc.feed import FedExchange
+from arraymill_server.rpc.streams import Context, receive, stop
+
+WATCH_SECONDS: Final = 0.25
+"""Least time between two messages of WatchJob: smooth enough for a bar."""
+
+Over: TypeAlias = "asyncio.Future[Literal[True]]"
+
+
+class SubmittedServicer:
+    """Answers the calls of submitted jobs.
+
+    Args:
+        board: The jobs.
+        residents: Their results.
+        stall_seconds: What may pass while a job waits for input.
+    """
+
+    def __init__(self, board: Board, residents: Residents, stall_seconds: float) -> None:
+        self._board = board
+        self._residents = residents
+        self._stall_seconds = stall_seconds
+
+    def __repr__(self) -> str:
+        return f"<SubmittedServicer of {self._board!r}>"
+
+    async def submit_job(self, request: pb.SubmitJobRequest, context: Context) -> pb.Job:
+        """Put a job into the queue, or join the one that has its key."""
+        graph = graph_from_pb(request.graph)
+        submission = Submission(
+            graph,
+            hashlib.sha256(request.graph.SerializeToString(deterministic=True)).digest(),
+            context.peer(),
+            request.key,
+            request.priority if request.HasField("priority") else DEFAULT_PRIORITY,
+            request.deadline_seconds,
+            request.ttl_seconds,
+        )
+        job = await self._board.submit(submission, lambda: FedExchange(graph, self._stall_seconds))
+        return self._described(job)
+
+    async def get_job(self, request: pb.GetJobRequest, context: Context) -> pb.Job:
+        """Describe a job now, or at its end."""
+        seconds = request.wait_seconds
+        if not 0 <= seconds <= MAX_WAIT_SECONDS:
+            raise ParameterError(
+                f"wait_seconds is {seconds:g}, it must be 0 to {MAX_WAIT_SECONDS:g}; ask again for a longer wait",
+                parameter="wait_seconds",
+            )
+        return self._described(await self._board.wait(request.id, seconds))
+
+    async def watch_job(self, request: pb.WatchJobRequest, context: Context) -> AsyncGenerator[pb.Job]:
+        """Describe a job whenever it has changed, until it has ended."""
+        before: pb.Job | None = None
+        while True:
+            job = self._board.get(request.id)
+            told = self._described(job)
+            if before is None or _without_times(told) != _without_times(before):
+                yield told
+                before = told
+            if job.over.is_set():
+                return
+            await self._board.wait(request.id, WATCH_SECONDS)
+
+    async def list_jobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        """List jobs in pages."""
+        jobs, token = self._board.page(request.page_size, request.page_token)
+        return pb.ListJobsResponse(jobs=map(self._described, jobs), next_page_token=token)
+
+    async def cancel_job(self, request: pb.CancelJobRequest, context: Context) -> pb.Job:
+        """Stop a job; answers when its memory is free."""
+        return self._described(await self._board.cancel(request.id))
+
+    async def delete_job(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
+        """Forget a job that has ended."""
+        self._board.delete(request.id)
+        return pb.DeleteJobResponse()
+
+    async def feed(self, id: str, context: Context, bulk: BulkListener | None) -> None:
+        """Let a client bring what a job waits for, until the job has ended or another client does."""
+        job = self._board.get(id)
+        feed = job.feed
+        assert isinstance(feed, FedExchange)
+        if job.state.has_ended:
+            raise JobEndedError(f"job {id} {job.state.name.lower()} already; it takes no input", job=id)
+        with feed.attached(context, bulk) as session:
+            reader = asyncio.ensure_future(receive(feed, context))
+            over = asyncio.ensure_future(job.over.wait())
+            try:
+                await _first(over, session.sending, reader)
+                if session.is_replaced:
+                    raise JobEndedError(f"another client feeds job {id} now", job=id)
+                await over
+            finally:
+                await stop(reader, over, session.sending)
+        await self._tell_end(job, context)
+
+    async def _tell_end(self, job: SubmittedJob, context: Context) -> None:
+        if job.report is not None and job.state is State.SUCCEEDED:
+            await context.write(messages.done(job.report, self._residents))
+        else:
+            raise job.error or JobCancelledError(f"job {job.id} was cancelled", job=job.id)
+
+    def _described(self, job: SubmittedJob) -> pb.Job:
+        return messages.job(job, self._board, self._residents)
+
+
+async def _first(over: Over, sending: asyncio.Future[None], reader: asyncio.Future[None]) -> None:
+    """Wait until the job is over or its client has gone; one that has sent all may stay to hear of the end."""
+    ends: set[asyncio.Future[Any]] = {over, sending}
+    await asyncio.wait({*ends, reader}, return_when=asyncio.FIRST_COMPLETED)
+    if reader.done():
+        reader.result()
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    if sending.done() and not sending.cancelled():
+        sending.result()
+
+
+def _without_times(job: pb.Job) -> pb.Job:
+    """Return what tells whether something has changed."""
+    copy = pb.Job()
+    copy.CopyFrom(job)
+    copy.ClearField("age_seconds")
+    copy.ClearField("deadline_in_seconds")
+    for result in copy.results:
+        result.ClearField("age_seconds")
+        result.ClearField("expires_in_seconds")
+    return copy
