@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arraymill_proto.bulk import Record
 from arraymill_proto.errors import FrameError
 from arraymill_proto.frames import FrameView
 from arraymill_proto.limits import FRAME_BYTES
@@ -111,3 +112,93 @@ def test_what_is_missing() -> None:
     assert repr(wants) == "<Wants 1 open of 1 | 4 bytes received>"
     wants.close()
     assert wants.missing() is None
+
+
+# ------------------------------------------------------------------ records, which arrive bit by bit
+
+
+def record(offset: int, length: int, want: int = 1, index: int = 0) -> Record:
+    return Record(want, index, offset, length)
+
+
+def test_a_record_counts_when_it_has_arrived() -> None:
+    wants, target = opened(10, offset=5)
+    place = wants.claim(record(5, 10))
+    assert place is not None
+    place[:] = b"0123456789"
+    assert wants.received_bytes == 0
+    assert wants.arrived(record(5, 10)) == TOKEN
+    assert (wants.received_bytes, bytes(target)) == (10, b"0123456789")
+
+
+def test_a_want_is_not_complete_while_a_record_still_arrives() -> None:
+    wants, _ = opened(10)
+    assert wants.claim(record(2, 3)) is not None
+    assert wants.accept(frame(0, b"01")) is None
+    assert wants.accept(frame(5, b"56789")) is None
+    assert wants.accept(frame(2, b"234")) is None, "the same bytes again, which do not lie there yet"
+    assert wants.arrived(record(2, 3)) == TOKEN
+
+
+def test_a_record_may_be_longer_than_a_frame() -> None:
+    wants, _ = opened(3 * FRAME_BYTES)
+    assert wants.claim(record(0, 3 * FRAME_BYTES)) is not None
+
+
+def test_what_nobody_needs_has_no_place() -> None:
+    wants, _ = opened(4)
+    assert wants.claim(record(4, 0)) is None
+    assert wants.accept(frame(0, b"abcd")) == TOKEN
+    assert wants.claim(record(0, 4)) is None
+    wants, _ = opened(4)
+    assert wants.accept(frame(0, b"ab")) is None
+    assert wants.claim(record(0, 2)) is None
+
+
+@pytest.mark.parametrize(
+    ("bad", "text"),
+    [
+        (record(5, 1, index=1), "names input 1; the job has 1 inputs"),
+        (record(5, 21), "ends at byte 26 of input 0, which has 25"),
+        (record(5, 2**63), "of input 0, which has 25"),
+        (record(2**64 - 1, 2**64 - 1), "of input 0, which has 25"),
+        (record(5, 1, want=2), "want 2, which the server has not asked for; the last one is 1"),
+        (record(5, 1, want=0), "want 0"),
+        (record(4, 2), "bytes 4 to 6 leaves want 1, which asked for 5 to 25"),
+    ],
+)
+def test_records_that_fit_nothing(bad: Record, text: str) -> None:
+    wants, _ = opened(20, offset=5)
+    with pytest.raises(FrameError, match=text):
+        wants.claim(bad)
+    assert wants.claim(record(5, 20)) is not None, "nothing of it was noted"
+
+
+def test_records_that_overlap_what_still_arrives() -> None:
+    wants, _ = opened(20)
+    assert wants.claim(record(5, 5)) is not None
+    for bad in (record(0, 6), record(9, 2), record(4, 8)):
+        with pytest.raises(FrameError, match="overlaps what came before"):
+            wants.claim(bad)
+    with pytest.raises(FrameError, match="overlaps what came before"):
+        wants.accept(frame(4, b"xx"))
+
+
+def test_all_open_wants_are_asked_for_again() -> None:
+    wants = Wants((30,))
+    ranges = [Wanted(0, offset, 10, (0,)) for offset in (0, 10, 20)]
+    targets = [bytearray(10) for _ in ranges]
+    for token, (wanted, target) in enumerate(zip(ranges, targets, strict=True)):
+        wants.open(wanted, memoryview(target), token)
+    assert wants.accept(frame(0, b"0123456789")) == 0
+    assert wants.accept(frame(10, b"01", want=2)) is None
+    assert wants.claim(record(12, 8, want=2)) is not None
+    assert wants.received_bytes == 12
+    assert wants.reopen() == [(2, ranges[1]), (3, ranges[2])]
+    assert wants.received_bytes == 10
+    assert wants.accept(frame(12, b"23456789", want=2)) is None, "on its way when the connection broke"
+    assert wants.accept(frame(10, b"01", want=2)) == 1
+    assert wants.accept(frame(12, b"23456789", want=2)) is None, "the second answer"
+    assert wants.accept(frame(20, b"0123456789", want=3)) == 2
+    assert wants.received_bytes == 30
+    assert wants.reopen() == []

@@ -1,0 +1,70 @@
+"""The bytes of the bulk lane: what is written is read, and garbage is told from it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from arraymill_proto.bulk import (
+    HEADER_BYTES,
+    HELLO_BYTES,
+    SECRET_BYTES,
+    Record,
+    decode_header,
+    decode_hello,
+    encode_header,
+    encode_hello,
+)
+from arraymill_proto.errors import FrameError
+
+LONG = st.integers(0, 2**64 - 1)
+INDEX = st.integers(0, 2**32 - 1)
+SECRETS = st.binary(min_size=SECRET_BYTES, max_size=SECRET_BYTES)
+
+
+@given(LONG, INDEX, LONG, LONG)
+@example(2**64 - 1, 2**32 - 1, 2**64 - 1, 2**64 - 1)
+def test_headers_there_and_back(want: int, index: int, offset: int, length: int) -> None:
+    record = Record(want, index, offset, length)
+    header = encode_header(record)
+    assert len(header) == HEADER_BYTES
+    assert decode_header(header) == decode_header(bytearray(header)) == record
+    assert record.end == offset + length
+
+
+@given(st.binary(min_size=HEADER_BYTES, max_size=HEADER_BYTES))
+def test_any_bytes_are_a_header_or_an_error(header: bytes) -> None:
+    if header.endswith(bytes(4)):
+        assert encode_header(decode_header(header)) == header
+    else:
+        with pytest.raises(FrameError, match="does not begin with a header"):
+            decode_header(header)
+
+
+@given(SECRETS)
+def test_hellos_there_and_back(secret: bytes) -> None:
+    hello = encode_hello(secret)
+    assert len(hello) == HELLO_BYTES
+    assert decode_hello(hello) == secret
+
+
+@given(st.binary(max_size=2 * HELLO_BYTES) | SECRETS.map(encode_hello))
+@example(b"GET / HTTP/1.1\r\nHost: localhost:50051\r\n\r\n")
+def test_any_bytes_are_a_hello_or_none(said: bytes) -> None:
+    secret = decode_hello(said)
+    assert said == (encode_hello(secret) if secret is not None else said)
+    assert (secret is not None) == (len(said) == HELLO_BYTES and said[:8] == b"ambulk1\n")
+
+
+@given(SECRETS, st.integers(0, 7), st.integers(1, 255))
+def test_every_byte_of_the_first_word_counts(secret: bytes, place: int, change: int) -> None:
+    hello = bytearray(encode_hello(secret))
+    hello[place] ^= change
+    assert decode_hello(bytes(hello)) is None
+
+
+@given(SECRETS)
+def test_a_hello_of_another_length_is_none(secret: bytes) -> None:
+    assert decode_hello(encode_hello(secret)[:-1]) is None
+    assert decode_hello(encode_hello(secret) + b"x") is None
