@@ -69,13 +69,15 @@ class WantsMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------------ what the client sends
 
     def record(self, data: st.DataObject) -> Record:
-        """Draw a range of some want's input, mostly within the want."""
+        """Draw a range of some want's input: often thirds of the want, which fit together, seldom beyond its ends."""
         want = data.draw(st.integers(1, len(self.known)))
         known = self.known[want - 1]
-        within = data.draw(st.integers(0, 9)) > 0
-        whole = known.range if within else range(len(INPUTS[known.wanted.number]))
-        start = data.draw(st.integers(whole.start, whole.stop))
-        return Record(want, known.wanted.number, start, data.draw(st.integers(start, whole.stop)) - start)
+        first, nbytes = known.wanted.offset, known.wanted.nbytes
+        within = st.integers(first, first + nbytes)
+        anywhere = st.integers(0, len(INPUTS[known.wanted.number]))
+        thirds = st.sampled_from([first + nbytes * third // 3 for third in range(4)])
+        start, end = sorted(data.draw(st.one_of(*(st.tuples(end, end) for end in (thirds, thirds, within, anywhere)))))
+        return Record(want, known.wanted.number, start, end - start)
 
     def expected(self, record: Record) -> bool | None:
         """True: the range is new; False: nobody needs it; None: it is an error."""
