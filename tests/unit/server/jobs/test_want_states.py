@@ -56,6 +56,7 @@ class WantsMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ what the job does
 
+    @precondition(lambda self: len(self.owed()) < 3)
     @rule(data=st.data())
     def open(self, data: st.DataObject) -> None:
         number = data.draw(st.integers(0, len(INPUTS) - 1))
@@ -69,15 +70,15 @@ class WantsMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------------ what the client sends
 
     def record(self, data: st.DataObject) -> Record:
-        """Draw a range of some want's input: often thirds of the want, which fit together, seldom beyond its ends."""
-        want = data.draw(st.integers(1, len(self.known)))
+        """Draw a range of some want's input: often a half of one that is open, seldom beyond the ends of the want."""
+        want = data.draw(st.sampled_from(self.owed() or [1]) | st.integers(1, len(self.known)))
         known = self.known[want - 1]
-        first, nbytes = known.wanted.offset, known.wanted.nbytes
-        within = st.integers(first, first + nbytes)
-        anywhere = st.integers(0, len(INPUTS[known.wanted.number]))
-        thirds = st.sampled_from([first + nbytes * third // 3 for third in range(4)])
-        start, end = sorted(data.draw(st.one_of(*(st.tuples(end, end) for end in (thirds, thirds, within, anywhere)))))
-        return Record(want, known.wanted.number, start, end - start)
+        first, half, end = known.range.start, known.range.start + known.wanted.nbytes // 2, known.range.stop
+        halves = st.sampled_from([(first, half), (half, end)])
+        within = st.tuples(st.integers(first, end), st.integers(first, end))
+        anywhere = st.tuples(st.integers(0, end), st.integers(first, len(INPUTS[known.wanted.number])))
+        low, high = sorted(data.draw(halves | halves | within | anywhere))
+        return Record(want, known.wanted.number, low, high - low)
 
     def expected(self, record: Record) -> bool | None:
         """True: the range is new; False: nobody needs it; None: it is an error."""
@@ -164,6 +165,9 @@ class WantsMachine(RuleBasedStateMachine):
     def numbered(self) -> list[tuple[int, Known]]:
         return list(enumerate(self.known, 1))
 
+    def owed(self) -> list[int]:
+        return [number for number, known in self.numbered() if not known.is_done]
+
     # ------------------------------------------------------------------ what always holds
 
     @invariant()
@@ -179,7 +183,7 @@ class WantsMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_oldest_open_one_is_told(self) -> None:
-        owed = [number for number, known in self.numbered() if not known.is_done]
+        owed = self.owed()
         oldest, missing = self.wants.oldest(), self.wants.missing()
         if not owed:
             assert (oldest, missing) == (None, None)
