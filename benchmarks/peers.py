@@ -23,11 +23,13 @@ def numpy_sum(array: NDArray[np.float64]) -> Iterator[Work]:
 
 
 @contextmanager
-def arraymill_sum(array: NDArray[np.float64], workers: int = 2, arena: str = "256MiB") -> Iterator[Work]:
-    """One-shot sum over loopback TCP: frames on gRPC."""
+def arraymill_sum(
+    array: NDArray[np.float64], workers: int = 2, arena: str = "256MiB", *, bulk: bool = True
+) -> Iterator[Work]:
+    """One-shot sum over loopback TCP, on the bulk lane or by frames on gRPC."""
     import arraymill as am  # noqa: PLC0415
 
-    with server_process(arraymill_command(workers, arena)) as (address, _), am.Client(address) as mill:
+    with server_process(arraymill_command(workers, arena)) as (address, _), am.Client(address, bulk=bulk) as mill:
         yield lambda: float(mill.sum(array))
 
 

@@ -27,10 +27,10 @@ def server_process(command: Sequence[str]) -> Iterator[tuple[str, int]]:
         process.communicate(timeout=30)
 
 
-def arraymill_command(workers: int, arena: str) -> list[str]:
-    """The command of an arraymill server on a free TCP port."""
-    options = ["--listen", "127.0.0.1:0", "--workers", str(workers), "--arena", arena, "--log-level", "warning"]
-    return [sys.executable, "-m", "arraymill_server", *options]
+def arraymill_command(workers: int, arena: str = "") -> list[str]:
+    """The command of an arraymill server on a free TCP port; without an arena it chooses one itself."""
+    options = ["--listen", "127.0.0.1:0", "--workers", str(workers), "--log-level", "warning"]
+    return [sys.executable, "-m", "arraymill_server", *options, *(["--arena", arena] if arena else [])]
 
 
 def peer_command(name: str) -> list[str]:
