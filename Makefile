@@ -7,6 +7,9 @@ VENV = .venv
 BIN = $(VENV)/bin
 ARGS =
 
+# Processes that share the tests, file by file; for a debugger: make test TEST_WORKERS=0 ARGS=--pdb
+TEST_WORKERS = 2
+
 # Every package is pinned with its hashes, and as a wheel: no compiler, nothing that was not tested.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PINNED = $(INSTALL) --require-hashes --only-binary :all:
@@ -32,7 +35,7 @@ demo: setup
 	@$(BIN)/arraymill demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -m "not container" $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not container" $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .
