@@ -23,12 +23,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Self
 
 PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
 SHM = Path("/dev/shm")
+
+_OOM_FILES = ("memory.events", "memory.oom_control")
+"""Where a group of version 2 and 1 counts its processes that were killed for want of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,30 @@ class Machine:
             memory_bytes=min(_total_memory(proc), int(memory)) if memory else _total_memory(proc),
             shm_free_bytes=free_bytes(shm) if shm.exists() else 0,
         )
+
+
+def oom_kills(*, proc: Path = PROC, cgroup: Path = CGROUP) -> int:
+    """Return how many processes the kernel has killed for want of memory, in our control group if it tells.
+
+    Else on the machine; 0 where nobody tells. A difference between two calls is what counts. The first call looks for
+    the file that tells (0.4 ms), the others read it (25 to 40 µs).
+    """
+    file = _oom_file(proc, cgroup)
+    return _oom_kills_in(file) or 0 if file else 0
+
+
+@cache
+def _oom_file(proc: Path, cgroup: Path) -> Path | None:
+    files = [group / name for group in _groups(proc / "self" / "cgroup", cgroup) for name in _OOM_FILES]
+    return next((file for file in (*files, proc / "vmstat") if _oom_kills_in(file) is not None), None)
+
+
+def _oom_kills_in(file: Path) -> int | None:
+    for line in _lines(file):
+        name, _, value = line.partition(" ")
+        if name == "oom_kill":
+            return int(value)
+    return None
 
 
 def free_bytes(directory: Path) -> int:

@@ -11,7 +11,10 @@ The link is dead when both were seen; only then do its tasks go elsewhere and it
 other is settled with SIGKILL: a sentinel without an exit code means that the fork server died (the worker lives as long
 as its pipe does); end of file without a sentinel for EXIT_SECONDS, that the worker closed its pipe and stayed.
 
-One timer per link, set anew only when it fires: the common case, an answer in time, costs a look at the clock.
+A worker that is not dead FENCE_SECONDS after SIGKILL is *fenced*: it waits in the kernel for a disk, a driver or a
+frozen control group, and cannot be killed. It will never run an instruction of its own again, but the kernel may still
+write for it. So the task that it was running keeps its memory until both ends are seen after all, which may take for
+ever; whoever owns the link is told, gets back what the worker had not begun, and replaces it.
 """
 
 from __future__ import annotations
@@ -22,50 +25,30 @@ import signal
 import socket
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol
 
+from arraymill_server.cgroup import oom_kills
+from arraymill_server.engine.alarm import Alarm
+from arraymill_server.engine.death import Death, Ending
 from arraymill_server.engine.messages import Hello, Inbox, MessageError, Reply, decode_message, frame
 from arraymill_server.engine.processes import Process
 from arraymill_server.engine.turns import Entry
 
 EXIT_SECONDS: Final = 2.0
-"""From a closed pipe to the exit code. It takes 0.1 ms; a loaded machine may take longer."""
+"""From a closed pipe, or from being told to leave, to the exit code. It takes 0.1 ms; a loaded machine may take
+longer."""
+
+FENCE_SECONDS: Final = 3.0
+"""From SIGKILL to the confirmed end. It takes 1 ms; giving back a GiB of private memory takes 0.2 s."""
+
+OOM_LOOK_SECONDS: Final = 1.0
+"""How often, at most, the kernel's counter is read while a worker answers; reading takes 25 to 40 µs."""
 
 READ_BYTES: Final = 64 << 10
 """One read takes all replies that can be waiting: two in flight of at most 16 KiB."""
 
 UNKNOWN_EXIT: Final = 255
 """What multiprocess makes of a sentinel that closes without an exit code."""
-
-LOST: Final = "lost its fork server"
-
-FOREIGN_SIGNALS: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
-"""Signals that a worker gets from others only: no kernel raises them. SIGKILL may also be the kernel's answer to too
-little memory, which /proc/vmstat tells."""
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """How a worker ended."""
-
-    cause: str
-    """Completes “the worker …”: was ended by SIGKILL, exited with code 3, ran longer than 30 s."""
-    suspect: Entry | None
-    """The task that the worker was running."""
-    is_foreign: bool = False
-    """True when the task can hardly be the reason: somebody killed the worker, or the fork server died."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How long a worker may take."""
-
-    start_seconds: float
-    """From its start to its hello."""
-    task_seconds: float
-    """For one task."""
 
 
 class LinkOwner(Protocol):
@@ -79,78 +62,130 @@ class LinkOwner(Protocol):
         """The worker answered the oldest of its tasks, and no longer holds it."""
         ...
 
-    def link_died(self, link: Link, death: Death) -> None:
-        """The worker has ended and touches no memory any more; `link.entries` are the tasks it held."""
+    def link_fenced(self, link: Link, death: Death, waiting: list[Entry]) -> None:
+        """The worker cannot be killed.
+
+        Args:
+            link: The worker; `link.entries` are the tasks whose memory it may still touch.
+            death: Why it was to be killed.
+            waiting: The tasks that it had not begun. It holds them no longer.
+        """
+        ...
+
+    def link_died(self, link: Link, death: Death, suspect: Entry | None) -> None:
+        """The worker has ended and touches no memory any more.
+
+        Args:
+            link: The worker; `link.entries` are the tasks it held.
+            death: How it ended.
+            suspect: The task that it was running.
+        """
         ...
 
 
 class Link:
-    """One worker, from its start to its confirmed end."""
+    """One worker, from its start to its confirmed end.
 
-    def __init__(self, process: Process, pipe: socket.socket, owner: LinkOwner, bounds: Bounds) -> None:
-        """Watch a process that was just started; `pipe` is the server's end of its socket pair."""
+    Args:
+        process: A process that was just started.
+        pipe: The server's end of its socket pair.
+        owner: Who hears what becomes of it.
+        seat: Its place in the pool.
+        start_seconds: What it may take from its start to its hello.
+    """
+
+    def __init__(
+        self, process: Process, pipe: socket.socket, owner: LinkOwner, *, seat: int, start_seconds: float
+    ) -> None:
         self.pid: Final = process.pid
-        self.entries: deque[Entry] = deque()
+        self.seat: Final = seat
+        self.entries: Final[deque[Entry]] = deque()
         """The tasks it holds, the one that it runs first."""
         self.is_ready = False
+        self.is_retiring = False
+        """True when it takes no more tasks and leaves after the last."""
         self.answered = 0
         """Tasks answered so far."""
+        self.grown_bytes = 0
+        """Private memory that it has taken since its hello, as far as it has told."""
         self._process = process
         self._sentinel = process.sentinel
         self._pipe = pipe
         self._owner = owner
-        self._bounds = bounds
-        self._oom_kills = oom_kills()
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox()
         self._unsent = bytearray()
-        self._cause = ""
+        self._death: Death | None = None
         self._suspect: Entry | None = None
         self._is_deaf = False
         self._is_at_eof = False
         self._has_exited = False
+        self._has_left = False
+        self._is_fenced = False
         self._is_finished = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._since = 0.0
-        self._limit: float | None = None
+        self._alarm = Alarm(self._on_alarm)
+        self._oom_kills = oom_kills()
+        self._oom_looked = self._loop.time()
         pipe.setblocking(False)
         self._loop.add_reader(pipe, self._on_readable)
         self._loop.add_reader(self._sentinel, self._on_exit)
-        self._watch(bounds.start_seconds)
+        self._alarm.set(start_seconds)
 
     def __repr__(self) -> str:
         state = "ready" if self.is_ready else "starting"
-        if self._cause:
+        if self._is_fenced:
+            state = "fenced"
+        elif self._death is not None:
             state = "ending"
+        elif self.is_retiring:
+            state = "retiring"
         return f"<Link to worker {self.pid}: {state}, {len(self.entries)} tasks, {self.answered} answered>"
 
     @property
     def is_usable(self) -> bool:
         """True when it takes tasks: ready, and not known to be on its way out."""
-        return self.is_ready and not self._cause and not self._is_at_eof
+        return self.is_ready and self._death is None and not self._is_at_eof and not self.is_retiring
 
     def send(self, entry: Entry) -> None:
-        """Give the worker one more task."""
+        """Give the worker one more task; it may take `entry.limit_seconds`."""
         self.entries.append(entry)
         if len(self.entries) == 1:
-            self._watch(self._bounds.task_seconds)
+            self._alarm.set(entry.limit_seconds)
         self._write(frame(entry.payload))
+
+    def retire(self) -> None:
+        """Give the worker no more tasks, and let it leave when it has done what it holds."""
+        self.is_retiring = True
+        self._leave_when_done()
 
     def hang_up(self) -> None:
         """Let the worker finish what it holds and leave."""
         with suppress(OSError):  # it has left already
             self._pipe.shutdown(socket.SHUT_WR)
 
-    def kill(self, cause: str) -> None:
-        """End the worker now; `link_died` follows. The first cause is the one that is told."""
-        if not self._cause:
-            self._cause = cause
+    def kill(self, ending: Ending, cause: str) -> None:
+        """End the worker now; `link_died` or `link_fenced` follows. The first cause is the one that is told."""
+        if self._death is None:
+            self._death = Death(ending, cause)
             self._suspect = self._running()
-        self._disarm()
+            self._alarm.set(FENCE_SECONDS)
         code = self._process.exitcode
         if code is None or (code == UNKNOWN_EXIT and not self._is_at_eof):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
+
+    def abandon(self) -> None:
+        """Stop watching a worker that cannot be killed: the event loop ends. Nobody hears of its end."""
+        self._alarm.stop()
+        self._loop.remove_reader(self._sentinel)
+        self._close_pipe()
+        self._pipe.close()
+
+    def _leave_when_done(self) -> None:
+        if self.is_retiring and not self.entries and not self._has_left:
+            self._has_left = True
+            self.hang_up()
+            self._alarm.set(EXIT_SECONDS)
 
     def _write(self, data: bytes) -> None:
         if self._unsent:
@@ -199,11 +234,12 @@ class Link:
                 self._on_message(decode_message(payload))
         except MessageError as exc:
             self._is_deaf = True
-            self.kill(f"sent {exc}")
+            self.kill(Ending.BROKEN, f"sent {exc}")
 
     def _on_message(self, message: Hello | Reply) -> None:
         if isinstance(message, Hello):
-            self._disarm()
+            if self._death is None:
+                self._alarm.stop()
             self.is_ready = True
             self._owner.link_ready(self)
             return
@@ -213,20 +249,27 @@ class Link:
         if (message.task_id, message.generation) != (entry.task_id, entry.generation):
             return
         self.entries.popleft()
-        self.answered += 1
-        if self.entries:
-            self._watch(self._bounds.task_seconds)
-        else:
-            self._limit = None
+        self._on_answer(message)
         self._owner.link_replied(self, entry, message)
+        self._leave_when_done()
+
+    def _on_answer(self, reply: Reply) -> None:
+        self.answered += 1
+        self.grown_bytes = reply.grown_bytes or self.grown_bytes
+        if self._death is None:
+            self._alarm.clear()
+            if self.entries:
+                self._alarm.set(self.entries[0].limit_seconds)
+        if self._loop.time() - self._oom_looked > OOM_LOOK_SECONDS:
+            self._oom_looked = self._loop.time()
+            self._oom_kills = oom_kills()
 
     def _on_eof(self) -> None:
         self._close_pipe()
         if self._has_exited:
             self._finish()
-        else:
-            self._disarm()
-            self._watch(EXIT_SECONDS)
+        elif self._death is None:
+            self._alarm.set(EXIT_SECONDS)
 
     def _on_exit(self) -> None:
         self._has_exited = True
@@ -235,7 +278,7 @@ class Link:
         if self._is_finished:
             return
         if self._process.exitcode == UNKNOWN_EXIT and not self._is_at_eof:
-            self.kill(LOST)
+            self.kill(Ending.ORPHANED, "lost its fork server")
         else:
             self._finish()
 
@@ -246,64 +289,46 @@ class Link:
 
     def _finish(self) -> None:
         self._is_finished = True
-        self._disarm()
+        self._alarm.stop()
         self._close_pipe()
         self._process.join()
         code = self._process.exitcode
-        is_foreign = self._cause == LOST or (not self._cause and self._is_foreign(code))
-        if not self._cause:
-            self._cause = _cause_of(code)
+        death = self._death
+        if death is None and self._has_left and not self.entries:
+            death = Death(Ending.RECYCLED, "was recycled")
+        elif death is None:
+            death = Death.by_itself(code, is_out_of_memory=oom_kills() > self._oom_kills)
             self._suspect = self._running()
-        cut = " in the middle of an answer" if self._inbox.pending_bytes else ""
+        if self._inbox.pending_bytes:
+            death = Death(death.ending, f"{death.cause} in the middle of an answer")
         self._process.close()
         self._pipe.close()
         suspect = self._suspect if self._suspect in self.entries else None
-        self._owner.link_died(self, Death(self._cause + cut, suspect, is_foreign))
+        self._owner.link_died(self, death, suspect)
 
-    def _is_foreign(self, code: int | None) -> bool:
-        return code is not None and -code in FOREIGN_SIGNALS and oom_kills() == self._oom_kills
+    def _fence(self, death: Death) -> None:
+        """Give up waiting for the end, but not for its news."""
+        self._alarm.clear()
+        self._is_fenced = True
+        waiting: list[Entry] = []
+        while len(self.entries) > 1 and not self._is_deaf:  # what a deaf link holds may all be begun
+            waiting.append(self.entries.pop())
+        self._owner.link_fenced(self, death, waiting[::-1])
 
     def _running(self) -> Entry | None:
         return self.entries[0] if self.entries else None
 
-    def _watch(self, limit: float) -> None:
-        self._since = self._loop.time()
-        self._limit = limit
-        if self._timer is None:
-            self._timer = self._loop.call_at(self._since + limit, self._on_timer)
-
-    def _disarm(self) -> None:
-        self._limit = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _on_timer(self) -> None:
-        self._timer = None
+    def _on_alarm(self) -> None:
         self._drain()  # an answer that is there already counts
-        if self._limit is None or self._timer is not None:
+        if not self._alarm.is_due:
             return
-        end = self._since + self._limit
-        if self._loop.time() < end:
-            self._timer = self._loop.call_at(end, self._on_timer)
+        if self._death is not None:
+            self._fence(self._death)
+        elif self._has_left:
+            self.kill(Ending.RECYCLED, "stayed when it was told to leave")
         elif self._is_at_eof:
-            self.kill("closed its pipe and stayed")
+            self.kill(Ending.BROKEN, "closed its pipe and stayed")
         elif self.is_ready:
-            self.kill(f"ran longer than {self._limit:g} s")
+            self.kill(Ending.OVERRAN, f"ran longer than {self._alarm.seconds:.3g} s")
         else:
-            self.kill(f"was not ready within {self._limit:g} s")
-
-
-def oom_kills() -> int:
-    """Return how many processes the kernel has killed for want of memory; 0 where it does not tell."""
-    with suppress(OSError), Path("/proc/vmstat").open() as file:
-        for line in file:
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0
-
-
-def _cause_of(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"exited with code {code}"
-    return f"was ended by {signal.Signals(-code).name}"
+            self.kill(Ending.UNREADY, f"was not ready within {self._alarm.seconds:g} s")

@@ -74,6 +74,8 @@ class Reply(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """The error's details, fit for a client."""
     trace: str = ""
     """The traceback, for the server's log only."""
+    grown_bytes: int = 0
+    """Private memory that the worker has taken since its hello; 0 when it has not looked lately."""
 
 
 Message: TypeAlias = Hello | Reply

@@ -64,7 +64,7 @@ def _too_large(memory_bytes: int | None) -> TooLargeError:
     if memory_bytes is None:
         return TooLargeError("a block of the job needs more memory than this process can have")
     return TooLargeError(
-        f"a block of the job needs more private memory than the worker memory limit of {memory_bytes:,} bytes allows; "
-        "split the expression, or start the server with a larger limit",
-        limit_bytes=memory_bytes,
+        f"needs more private memory than the worker memory limit of {memory_bytes:,} bytes allows; split the "
+        "expression, or start the server with a larger limit (--worker-memory)",
+        available_bytes=memory_bytes,
     )

@@ -7,7 +7,7 @@ from itertools import count
 
 from arraymill_proto.errors import ConnectionFailedError, Reason
 from arraymill_server.engine.base import EngineStatus
-from arraymill_server.engine.describe import operations_of
+from arraymill_server.engine.describe import facts_of
 from arraymill_server.engine.messages import Request
 from arraymill_server.engine.outcome import error_of
 from arraymill_server.engine.perform import TaskRunner, perform
@@ -74,7 +74,7 @@ class SerialEngine:
         if entry is None:
             return
         reply = perform(self._runner, Request(entry.task_id, entry.generation, entry.task))
-        error = error_of(reply, lambda: operations_of(entry.task, self._memory))
+        error = error_of(reply, lambda: facts_of(entry.task, self._memory))
         if error is None:
             entry.future.set_result(reply.seconds)
         else:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
+from arraymill_server.engine.death import STRIKES, Death
 from arraymill_server.plan.program import Task
 
 
@@ -20,10 +21,23 @@ class Entry:
     payload: bytes
     """The request of this generation, encoded."""
     generation: int = 1
-    causes: list[str] = field(default_factory=list[str])
-    """How each worker ended that died running it."""
-    strikes: int = 0
-    """How many of these ends it may be the reason of."""
+    expected_seconds: float = 0.0
+    """What it will take; known when a worker has got it."""
+    limit_seconds: float = 0.0
+    """What it may take; known when a worker has got it."""
+    deaths: list[Death] = field(default_factory=list[Death])
+    """How each worker ended that died running it, unless the server itself meant it to."""
+    seats: set[int] = field(default_factory=set[int])
+    """The seats of those workers of whose end it may be the reason."""
+    is_solo: bool = False
+    """Its last attempt: no other task on its worker."""
+    is_fenced: bool = False
+    """Its worker cannot be killed."""
+
+    @property
+    def strikes(self) -> int:
+        """How many of the deaths it may be the reason of."""
+        return sum(death.ending in STRIKES for death in self.deaths)
 
 
 class Turns:

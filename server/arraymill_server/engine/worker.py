@@ -12,9 +12,11 @@ import resource
 import signal
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from arraymill_server.arena.attach import RawBytes, attach
 from arraymill_server.engine.messages import REQUEST_BYTES, Hello, decode_request, encode
@@ -22,9 +24,8 @@ from arraymill_server.engine.perform import TaskRunner, perform
 from arraymill_server.engine.processes import Connection, die_with_server, leave_fork_server
 from arraymill_server.plan.interpreter import Interpreter
 
-OOM_SCORE: Final = 500
-"""Out of memory, the kernel shall take a worker, which costs a block, and not the server. 1,000 would also put workers
-before everything else on the machine."""
+LOOK_SECONDS: Final = 0.1
+"""How often, at most, a worker looks at its memory between two tasks; a look takes 15 µs."""
 
 
 class WorkerSettings(msgspec.Struct, frozen=True):
@@ -32,15 +33,17 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 
     memory_bytes: int
     """Private memory beyond what the process has at its start."""
+    oom_score: int = 0
+    """For /proc/self/oom_score_adj; see `oom.oom_score`."""
 
 
 def main(pipe: Connection, raw: RawBytes, settings: WorkerSettings) -> None:
     """Be a worker until the pipe ends."""
-    confine(settings.memory_bytes)
+    confine(settings)
     serve(pipe, Interpreter(attach(raw)), settings.memory_bytes)
 
 
-def confine(memory_bytes: int) -> None:
+def confine(settings: WorkerSettings) -> None:
     """Set signals, limits and diagnostics of a worker process."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the server answers for it
@@ -48,23 +51,48 @@ def confine(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold every client's arrays
     faulthandler.enable()
     with suppress(OSError):  # /proc may be read-only
-        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
+        Path("/proc/self/oom_score_adj").write_text(str(settings.oom_score))
     leave_fork_server()
     die_with_server()
-    _limit_data(memory_bytes)
+    _limit_data(settings.memory_bytes)
 
 
 def serve(pipe: Connection, runner: TaskRunner, memory_bytes: int) -> None:
     """Say hello, then answer requests until end of file."""
+    meter = Meter()
     pipe.send_bytes(encode(Hello(os.getpid())))
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            _answer_one(pipe, runner, memory_bytes)
+            _answer_one(pipe, runner, memory_bytes, meter)
 
 
-def _answer_one(pipe: Connection, runner: TaskRunner, memory_bytes: int) -> None:
+def _answer_one(pipe: Connection, runner: TaskRunner, memory_bytes: int, meter: Meter) -> None:
     request = decode_request(pipe.recv_bytes(REQUEST_BYTES))
-    pipe.send_bytes(encode(perform(runner, request, memory_bytes)))
+    reply = perform(runner, request, memory_bytes)
+    grown = meter.look()
+    pipe.send_bytes(encode(reply if grown is None else replace(reply, grown_bytes=grown)))
+
+
+class Meter:
+    """Looks now and then at how much private memory this process has taken since the meter was made."""
+
+    def __init__(self) -> None:
+        self._first = resident_bytes()
+        self._looked = monotonic()
+
+    def look(self) -> int | None:
+        """Return the bytes, None when it has looked a moment ago."""
+        now = monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return None
+        self._looked = now
+        return max(0, resident_bytes() - self._first)
+
+
+def resident_bytes() -> int:
+    """Return the private memory of this process that exists: its anonymous pages. The shared arena is not in it."""
+    _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+    return (int(resident) - int(shared)) * resource.getpagesize()
 
 
 def data_bytes() -> int:

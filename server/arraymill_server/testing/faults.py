@@ -17,7 +17,9 @@ import resource
 import signal
 import sys
 import time
+from collections import deque
 from enum import StrEnum
+from itertools import repeat
 from typing import Final, NoReturn
 
 import numpy as np
@@ -53,7 +55,9 @@ class Fault(StrEnum):
     SIGNAL = "signal"
     KILL = "kill"
     HANG = "hang"
+    """Sleeps, and ignores SIGTERM."""
     SPIN = "spin"
+    """Computes in C for ever, and ignores SIGTERM."""
     STOP = "stop"
     OUT_OF_MEMORY = "out-of-memory"
 
@@ -79,6 +83,11 @@ def fault_task(fault: Fault, point: Point, cell: int, *, times: int = 1) -> Fini
 def write_task(cell: int, value: int, *, seconds: float = 0.0) -> FinishTask:
     """Make a task that writes a value into its cell, after some time."""
     return _task("write", cell, value, seconds)
+
+
+def leak_task(cell: int, nbytes: int) -> FinishTask:
+    """Make a task that takes private memory, never gives it back, and writes DONE."""
+    return _task("leak", cell, nbytes)
 
 
 def gate_task(cell: int) -> FinishTask:
@@ -128,17 +137,12 @@ def strike(fault: Fault) -> NoReturn:
         case Fault.OUT_OF_MEMORY:
             np.ones(resource.getrlimit(resource.RLIMIT_DATA)[0], np.uint8)
         case Fault.SPIN:
-            _spin()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            deque(repeat(None), maxlen=0)  # a loop in C: no signal handler and no other thread gets in
         case Fault.HANG:
-            pass
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         signal.pause()
-
-
-def _spin() -> NoReturn:
-    """Hang without ever letting a signal handler or another thread in."""
-    all(iter(lambda: True, False))
-    raise AssertionError
 
 
 class DoubleRunner:
@@ -146,6 +150,7 @@ class DoubleRunner:
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
+        self._leaks: list[object] = []
 
     def run(self, task: Task) -> None:
         assert isinstance(task, FinishTask)
@@ -154,6 +159,9 @@ class DoubleRunner:
             case "write":
                 time.sleep(task.spec.ddof)
                 cell[1] = task.count
+            case "leak":
+                self._leaks.append(np.ones(task.count, np.uint8))
+                cell[1] = DONE
             case "gate":
                 while not cell[2]:
                     time.sleep(0.001)
@@ -206,7 +214,7 @@ class FaultyPipe:
 
 def faulty_main(pipe: Connection, raw: RawBytes, settings: WorkerSettings) -> None:
     """Be a worker that runs the tasks of this module; stands in for `worker.main`."""
-    confine(settings.memory_bytes)
+    confine(settings)
     memory = attach(raw)
     cell = _cell(memory, START_CELL)
     if cell[1]:

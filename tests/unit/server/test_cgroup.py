@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from arraymill_server.cgroup import Machine, free_bytes
+from arraymill_server.cgroup import Machine, free_bytes, oom_kills
 
 GIB = 1 << 30
 
@@ -31,6 +31,9 @@ class Tree:
 
     def detect(self, affinity: int = 16) -> Machine:
         return Machine.detect(proc=self.proc, cgroup=self.cgroup, shm=self.shm, affinity=affinity)
+
+    def oom_kills(self) -> int:
+        return oom_kills(proc=self.proc, cgroup=self.cgroup)
 
 
 @pytest.fixture
@@ -130,3 +133,26 @@ def test_this_machine_has_some_of_everything() -> None:
     machine = Machine.detect()
     assert machine.workers >= 1
     assert machine.memory_bytes > 0
+
+
+def test_version_2_counts_kills_for_want_of_memory(tree: Tree) -> None:
+    tree.member_of("0::/service")
+    tree.set("service/memory.events", "low 0\nmax 31\noom 4\noom_kill 3")
+    assert tree.oom_kills() == 3
+    tree.set("service/memory.events", "low 0\nmax 31\noom 4\noom_kill 5")
+    assert tree.oom_kills() == 5
+
+
+def test_version_1_counts_kills_for_want_of_memory(tree: Tree) -> None:
+    tree.member_of("4:memory:/docker/12ab", "1:cpu,cpuacct:/docker/12ab")
+    tree.set("memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2")
+    assert tree.oom_kills() == 2
+
+
+def test_without_a_group_the_machine_s_kills_count(tree: Tree) -> None:
+    tree.write(tree.proc / "vmstat", "pgfault 17\noom_kill 9\n")
+    assert tree.oom_kills() == 9
+
+
+def test_where_nobody_counts_kills_there_are_none(tree: Tree) -> None:
+    assert tree.oom_kills() == 0

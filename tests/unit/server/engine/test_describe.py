@@ -1,35 +1,85 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
-from arraymill_server.engine.describe import operations_of
+from arraymill_server.engine.describe import TaskFacts, facts_of
 from arraymill_server.ops.spec import ReduceSpec, ScanSpec
-from arraymill_server.plan.program import BlockTask, MergeTask, Program, ProgramRef, Reduce, Scan, Sink, Step, Store
+from arraymill_server.plan.program import (
+    BlockTask,
+    CarryTask,
+    FinishTask,
+    MergeTask,
+    Program,
+    ProgramRef,
+    Reduce,
+    Region,
+    Scan,
+    Sink,
+    Step,
+    Store,
+    Task,
+)
+from arraymill_server.testing.faults import write_task
 
 SUM = ReduceSpec("sum", (0,), "<f8", "<f8")
+MEAN = ReduceSpec("mean", (0,), "<f4", "<f4")
+CUMSUM = ScanSpec("cumsum", 0, "<f8", "<f8")
 
 
-def described(steps: tuple[str, ...], sinks: tuple[Sink, ...]) -> str:
-    program = Program(("<f8",), (), tuple(Step(name, (0,), "<f8") for name in steps), sinks)
+def region(*shape: int) -> Region:
+    return Region(0, shape, (0,) * len(shape))
+
+
+def facts_of_block(
+    steps: tuple[str, ...],
+    sinks: tuple[Sink, ...],
+    operands: tuple[Region, ...] = (),
+    outputs: tuple[tuple[Region, ...], ...] = (),
+) -> TaskFacts:
+    program = Program(("<f8", "|i1"), (), tuple(Step(name, (0,), "<f8") for name in steps), sinks)
     encoded = msgspec.msgpack.encode(program)
     ref = ProgramRef(b"", 3, len(encoded))
-    return operations_of(BlockTask(ref, (), (), (), ()), memoryview(b"..." + encoded + b"..."))
+    return facts_of(BlockTask(ref, (), (), operands, outputs), memoryview(b"..." + encoded + b"..."))
+
+
+def named(steps: tuple[str, ...], sinks: tuple[Sink, ...]) -> str:
+    return facts_of_block(steps, sinks).operation
 
 
 def test_a_block_is_named_by_its_steps_and_sinks() -> None:
-    assert described(("multiply", "add", "multiply"), (Reduce(1, SUM),)) == "multiply, add, sum"
-    assert described(("sqrt",), (Store(1, "<f8"), Scan(0, ScanSpec("cumsum", 0, "<f8", "<f8")))) == "sqrt, cumsum"
-    assert described((), (Store(0, "<f8"),)) == "copy"
+    assert named(("multiply", "add", "multiply"), (Reduce(1, SUM),)) == "multiply, add, sum"
+    assert named(("sqrt",), (Store(1, "<f8"), Scan(0, CUMSUM))) == "sqrt, cumsum"
+    assert named((), (Store(0, "<f8"),)) == "copy"
 
 
 def test_long_programs_are_cut() -> None:
-    assert described(tuple("abcdefgh"), ()) == "a, b, c, d, e, f and 2 more"
+    assert named(tuple("abcdefgh"), ()) == "a, b, c, d, e, f and 2 more"
 
 
 def test_a_program_that_cannot_be_read_is_still_named() -> None:
     task = BlockTask(ProgramRef(b"", 0, 4), (), (), (), ())
-    assert operations_of(task, memoryview(b"\xff\xff\xff\xff")) == "a block program"
+    assert facts_of(task, memoryview(b"\xff\xff\xff\xff")) == TaskFacts("a block program", 0)
 
 
-def test_other_tasks_are_named_by_their_operation() -> None:
-    assert operations_of(MergeTask(SUM, (), (), ()), memoryview(b"")) == "sum"
+def test_the_bytes_of_a_block_are_what_it_reads_and_writes() -> None:
+    facts = facts_of_block(
+        ("sqrt",),
+        (Store(2, "<f4"), Reduce(2, SUM)),
+        (region(3, 100), region(1, 100)),
+        ((region(3, 100),), (region(3, 1),)),
+    )
+    assert facts.nbytes == 300 * 8 + 100 * 1 + 300 * 4 + 3 * 8
+
+
+@pytest.mark.parametrize(
+    ("task", "facts"),
+    [
+        (MergeTask(SUM, (region(8),), (region(8),), (region(8),)), TaskFacts("sum", 3 * 8 * 8)),
+        (FinishTask(MEAN, 100, (region(8),), region(8)), TaskFacts("mean", 8 * 8 + 8 * 4)),
+        (CarryTask(CUMSUM, (region(1),), (region(1),), (region(1),)), TaskFacts("cumsum", 3 * 8)),
+        (write_task(0, 0), TaskFacts("write", 0)),
+    ],
+)
+def test_other_tasks_are_known_by_their_operation(task: Task, facts: TaskFacts) -> None:
+    assert facts_of(task, memoryview(b"")) == facts

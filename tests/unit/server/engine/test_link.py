@@ -13,7 +13,8 @@ import pytest
 
 from arraymill_proto.errors import Reason
 from arraymill_server.engine import link as link_module
-from arraymill_server.engine.link import Bounds, Death, Link
+from arraymill_server.engine.death import Death, Ending
+from arraymill_server.engine.link import Link
 from arraymill_server.engine.messages import (
     REPLY_BYTES,
     Hello,
@@ -60,7 +61,8 @@ class Owner:
     def __init__(self) -> None:
         self.ready = asyncio.Event()
         self.replies: asyncio.Queue[tuple[Entry, Reply]] = asyncio.Queue()
-        self.death: asyncio.Future[Death] = asyncio.get_running_loop().create_future()
+        self.death: asyncio.Future[tuple[Death, Entry | None]] = asyncio.get_running_loop().create_future()
+        self.fence: asyncio.Future[tuple[Death, list[Entry]]] = asyncio.get_running_loop().create_future()
 
     def link_ready(self, link: Link) -> None:
         self.ready.set()
@@ -68,20 +70,23 @@ class Owner:
     def link_replied(self, link: Link, entry: Entry, reply: Reply) -> None:
         self.replies.put_nowait((entry, reply))
 
-    def link_died(self, link: Link, death: Death) -> None:
-        self.death.set_result(death)
+    def link_fenced(self, link: Link, death: Death, waiting: list[Entry]) -> None:
+        self.fence.set_result((death, waiting))
+
+    def link_died(self, link: Link, death: Death, suspect: Entry | None) -> None:
+        self.death.set_result((death, suspect))
 
 
 class Scene:
     """A link, and the worker's side of it in the test's hands."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, start_seconds: float) -> None:
         ours, self.pipe = socket.socketpair()
         self.pipe.setblocking(False)
         self.process = FakeProcess()
         self.owner = Owner()
         self.killed = asyncio.Event()
-        self.link = Link(self.process, ours, self.owner, bounds)
+        self.link = Link(self.process, ours, self.owner, seat=3, start_seconds=start_seconds)
         self.ids = count(1)
         self._loop = asyncio.get_running_loop()
 
@@ -92,11 +97,11 @@ class Scene:
         await self.say(Hello(7))
         await self.owner.ready.wait()
 
-    def send(self, payload_bytes: int = 0) -> Entry:
+    def send(self, payload_bytes: int = 0, limit_seconds: float = HOUR) -> Entry:
         task_id = next(self.ids)
         task = write_task(0, task_id)
         payload = encode(Request(task_id, 1, task)) if not payload_bytes else bytes(payload_bytes)
-        entry = Entry(task_id, "job", task, self._loop.create_future(), payload)
+        entry = Entry(task_id, "job", task, self._loop.create_future(), payload, limit_seconds=limit_seconds)
         self.link.send(entry)
         return entry
 
@@ -107,13 +112,13 @@ class Scene:
 
 
 @pytest.fixture
-def bounds() -> Bounds:
-    return Bounds(HOUR, HOUR)
+def start_seconds() -> float:
+    return HOUR
 
 
 @pytest.fixture
-async def scene(bounds: Bounds, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Scene, None]:
-    scene = Scene(bounds)
+async def scene(start_seconds: float, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Scene, None]:
+    scene = Scene(start_seconds)
 
     def kill(pid: int, number: int) -> None:
         assert (pid, number) == (scene.process.pid, signal.SIGKILL)
@@ -182,32 +187,41 @@ async def test_requests_longer_than_the_socket_takes_never_block(scene: Scene) -
 
 
 @pytest.mark.parametrize(
-    ("code", "cause", "is_foreign"),
+    ("code", "death"),
     [
-        (-signal.SIGKILL, "was ended by SIGKILL", True),
-        (-signal.SIGTERM, "was ended by SIGTERM", True),
-        (-signal.SIGSEGV, "was ended by SIGSEGV", False),
-        (3, "exited with code 3", False),
+        (-signal.SIGKILL, Death(Ending.KILLED, "was ended by SIGKILL")),
+        (-signal.SIGSEGV, Death(Ending.CRASHED, "was ended by SIGSEGV")),
+        (3, Death(Ending.EXITED, "exited with code 3")),
     ],
 )
-async def test_a_death_names_its_cause_and_its_suspect(scene: Scene, code: int, cause: str, is_foreign: bool) -> None:
+async def test_a_death_names_its_cause_and_its_suspect(scene: Scene, code: int, death: Death) -> None:
     await scene.hello()
     entries = [scene.send(), scene.send()]
     scene.end(code)
-    assert await scene.owner.death == Death(cause, entries[0], is_foreign)
+    assert await scene.owner.death == (death, entries[0])
     assert list(scene.link.entries) == entries
 
 
-async def test_a_kill_for_want_of_memory_is_not_foreign(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_kill_for_want_of_memory_is_told_apart(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     await scene.hello()
     entry = scene.send()
     monkeypatch.setattr(link_module, "oom_kills", lambda: 1 << 40)
     scene.end(-signal.SIGKILL)
-    assert await scene.owner.death == Death("was ended by SIGKILL", entry)
+    death = Death(Ending.OUT_OF_MEMORY, "was ended by SIGKILL when the kernel found no memory")
+    assert await scene.owner.death == (death, entry)
 
 
-def test_the_kernel_tells_its_kills() -> None:
-    assert link_module.oom_kills() >= 0
+async def test_only_what_the_kernel_did_since_the_last_answer_counts(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "OOM_LOOK_SECONDS", 0.0)
+    await scene.hello()
+    scene.send()
+    monkeypatch.setattr(link_module, "oom_kills", lambda: 1 << 40)
+    await scene.say(Reply(1, 1, 0.5))
+    await scene.owner.replies.get()
+    scene.end(-signal.SIGKILL)
+    assert (await scene.owner.death)[0].ending is Ending.KILLED
 
 
 async def test_an_answer_before_the_death_counts(scene: Scene) -> None:
@@ -215,7 +229,7 @@ async def test_an_answer_before_the_death_counts(scene: Scene) -> None:
     entries = [scene.send(), scene.send()]
     await scene.say(Reply(1, 1, 0.5))
     scene.end(-9)
-    assert (await scene.owner.death).suspect is entries[1]
+    assert (await scene.owner.death)[1] is entries[1]
     assert scene.owner.replies.get_nowait()[0] is entries[0]
 
 
@@ -225,7 +239,7 @@ async def test_an_answer_counts_even_if_the_exit_code_is_seen_first(scene: Scene
     scene.process.exit(-9)
     scene.pipe.send(frame(encode(Reply(1, 1, 0.5))))
     scene.pipe.close()
-    assert await scene.owner.death == Death("was ended by SIGKILL", None, is_foreign=True)
+    assert await scene.owner.death == (Death(Ending.KILLED, "was ended by SIGKILL"), None)
     assert scene.owner.replies.get_nowait()[0] is entry
 
 
@@ -234,14 +248,14 @@ async def test_half_an_answer_does_not_count(scene: Scene) -> None:
     entry = scene.send()
     scene.pipe.send(frame(encode(Reply(1, 1, 0.5)))[:-1])
     scene.end(-signal.SIGSEGV)
-    assert await scene.owner.death == Death("was ended by SIGSEGV in the middle of an answer", entry)
+    assert await scene.owner.death == (Death(Ending.CRASHED, "was ended by SIGSEGV in the middle of an answer"), entry)
     assert scene.owner.replies.empty()
 
 
 async def test_an_idle_worker_dies_without_a_suspect(scene: Scene) -> None:
     await scene.hello()
     scene.end(0)
-    assert await scene.owner.death == Death("exited with code 0", None)
+    assert await scene.owner.death == (Death(Ending.EXITED, "exited with code 0"), None)
 
 
 @pytest.mark.parametrize("noise", [b"\xff\xff\xff\xff", (REPLY_BYTES + 1).to_bytes(4, "big"), frame(b"garbage")])
@@ -254,9 +268,10 @@ async def test_a_worker_that_talks_nonsense_is_killed(scene: Scene, noise: bytes
     assert not scene.link.is_usable
     assert repr(scene.link) == "<Link to worker 1073741824: ending, 1 tasks, 0 answered>"
     scene.end(-9)
-    death = await scene.owner.death
+    death, suspect = await scene.owner.death
+    assert death.ending is Ending.BROKEN
     assert death.cause.startswith("sent ")
-    assert death.suspect is entry
+    assert suspect is entry
     assert scene.owner.replies.empty()
 
 
@@ -267,7 +282,7 @@ async def test_the_end_of_the_fork_server_blames_no_task(scene: Scene) -> None:
     await scene.killed.wait()
     assert not scene.owner.death.done(), "the worker may still write"
     scene.pipe.close()
-    assert await scene.owner.death == Death("lost its fork server", entry, is_foreign=True)
+    assert await scene.owner.death == (Death(Ending.ORPHANED, "lost its fork server"), entry)
 
 
 async def test_a_worker_that_closes_its_pipe_and_stays_is_killed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,54 +292,164 @@ async def test_a_worker_that_closes_its_pipe_and_stays_is_killed(scene: Scene, m
     scene.pipe.close()
     await scene.killed.wait()
     scene.process.exit(-9)
-    assert await scene.owner.death == Death("closed its pipe and stayed", entry)
+    assert await scene.owner.death == (Death(Ending.BROKEN, "closed its pipe and stayed"), entry)
 
 
-class TestShortTaskTime:
-    @pytest.fixture
-    def bounds(self) -> Bounds:
-        return Bounds(HOUR, 0.01)
+async def test_a_hung_worker_is_killed(scene: Scene) -> None:
+    await scene.hello()
+    entries = [scene.send(limit_seconds=0.0123456), scene.send()]
+    await scene.killed.wait()
+    scene.end(-9)
+    assert await scene.owner.death == (Death(Ending.OVERRAN, "ran longer than 0.0123 s"), entries[0])
 
-    async def test_a_hung_worker_is_killed(self, scene: Scene) -> None:
-        await scene.hello()
-        entries = [scene.send(), scene.send()]
-        await scene.killed.wait()
-        scene.end(-9)
-        assert await scene.owner.death == Death("ran longer than 0.01 s", entries[0])
 
-    async def test_an_idle_worker_may_wait(self, scene: Scene) -> None:
-        await scene.hello()
-        scene.send()
-        await scene.say(Reply(1, 1, 0.5))
-        await scene.owner.replies.get()
-        await asyncio.sleep(0.05)
-        assert not scene.killed.is_set()
+async def test_each_task_has_a_limit_of_its_own(scene: Scene) -> None:
+    await scene.hello()
+    entries = [scene.send(limit_seconds=HOUR), scene.send(limit_seconds=0.01)]
+    await asyncio.sleep(0.05)
+    assert not scene.killed.is_set(), "the time of a task begins when its turn comes"
+    await scene.say(Reply(1, 1, 0.5))
+    await scene.killed.wait()
+    scene.end(-9)
+    assert (await scene.owner.death)[1] is entries[1]
 
-    async def test_the_task_that_was_answered_after_all_is_not_blamed(self, scene: Scene) -> None:
-        await scene.hello()
-        scene.send()
-        second = scene.send()
-        await scene.killed.wait()
-        await scene.say(Reply(1, 1, 0.5))
-        scene.end(-9)
-        assert await scene.owner.death == Death("ran longer than 0.01 s", None)
-        assert list(scene.link.entries) == [second]
+
+async def test_an_idle_worker_may_wait(scene: Scene) -> None:
+    await scene.hello()
+    scene.send(limit_seconds=0.01)
+    await scene.say(Reply(1, 1, 0.5))
+    await scene.owner.replies.get()
+    await asyncio.sleep(0.05)
+    assert not scene.killed.is_set()
+
+
+async def test_the_task_that_was_answered_after_all_is_not_blamed(scene: Scene) -> None:
+    await scene.hello()
+    scene.send(limit_seconds=0.01)
+    second = scene.send()
+    await scene.killed.wait()
+    await scene.say(Reply(1, 1, 0.5))
+    scene.end(-9)
+    assert await scene.owner.death == (Death(Ending.OVERRAN, "ran longer than 0.01 s"), None)
+    assert list(scene.link.entries) == [second]
 
 
 class TestShortStart:
     @pytest.fixture
-    def bounds(self) -> Bounds:
-        return Bounds(0.01, HOUR)
+    def start_seconds(self) -> float:
+        return 0.01
 
     async def test_a_worker_that_is_never_ready_is_killed(self, scene: Scene) -> None:
         await scene.killed.wait()
         scene.end(-9)
-        assert await scene.owner.death == Death("was not ready within 0.01 s", None)
+        assert await scene.owner.death == (Death(Ending.UNREADY, "was not ready within 0.01 s"), None)
 
     async def test_a_ready_worker_may_wait(self, scene: Scene) -> None:
         await scene.hello()
         await asyncio.sleep(0.05)
         assert not scene.killed.is_set()
+
+
+class TestUnkillable:
+    """Workers that SIGKILL does not end."""
+
+    @pytest.fixture(autouse=True)
+    def short(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(link_module, "FENCE_SECONDS", 0.02)
+
+    async def test_it_is_fenced_and_what_it_had_not_begun_comes_back(self, scene: Scene) -> None:
+        await scene.hello()
+        entries = [scene.send(limit_seconds=0.01), scene.send(), scene.send()]
+        death = Death(Ending.OVERRAN, "ran longer than 0.01 s")
+        assert await scene.owner.fence == (death, entries[1:])
+        assert list(scene.link.entries) == entries[:1], "its memory is still touched"
+        assert repr(scene.link) == "<Link to worker 1073741824: fenced, 1 tasks, 0 answered>"
+        scene.link.kill(Ending.CLOSED, "was ended with the pool")
+        await asyncio.sleep(0.05)
+        assert not scene.owner.death.done()
+        scene.end(-9)
+        assert await scene.owner.death == (death, entries[0])
+
+    async def test_one_end_of_two_is_not_enough(self, scene: Scene) -> None:
+        await scene.hello()
+        scene.send(limit_seconds=0.01)
+        await scene.killed.wait()
+        scene.pipe.close()
+        await scene.owner.fence
+        assert not scene.owner.death.done()
+
+    async def test_a_worker_whose_answers_are_not_understood_may_have_begun_all(self, scene: Scene) -> None:
+        await scene.hello()
+        entries = [scene.send(), scene.send()]
+        scene.pipe.send(frame(b"garbage"))
+        assert (await scene.owner.fence)[1] == []
+        assert list(scene.link.entries) == entries
+
+    async def test_an_answer_in_the_last_moment_counts(self, scene: Scene) -> None:
+        await scene.hello()
+        entries = [scene.send(limit_seconds=0.01), scene.send()]
+        await scene.killed.wait()
+        await scene.say(Reply(1, 1, 0.5))
+        assert (await scene.owner.replies.get())[0] is entries[0]
+        assert (await scene.owner.fence)[1] == []
+        assert list(scene.link.entries) == entries[1:]
+
+    async def test_it_can_be_abandoned(self, scene: Scene) -> None:
+        await scene.hello()
+        scene.send(limit_seconds=0.01)
+        await scene.owner.fence
+        scene.link.abandon()
+        scene.process.exit(-9)
+        await asyncio.sleep(0.01)
+        assert not scene.owner.death.done()
+        scene.process.close()
+        scene.owner.death.set_result((Death(Ending.CLOSED, ""), None))
+
+
+class TestRetiring:
+    async def test_a_worker_finishes_what_it_holds_and_leaves(self, scene: Scene) -> None:
+        await scene.hello()
+        scene.send()
+        scene.link.retire()
+        assert not scene.link.is_usable
+        assert repr(scene.link) == "<Link to worker 1073741824: retiring, 1 tasks, 0 answered>"
+        scene.pipe.recv(1 << 16)
+        with pytest.raises(BlockingIOError):
+            scene.pipe.recv(1)
+        await scene.say(Reply(1, 1, 0.5))
+        await scene.owner.replies.get()
+        assert scene.pipe.recv(1) == b"", "it is told to leave"
+        scene.end(0)
+        assert await scene.owner.death == (Death(Ending.RECYCLED, "was recycled"), None)
+
+    async def test_an_idle_worker_leaves_at_once(self, scene: Scene) -> None:
+        await scene.hello()
+        scene.link.retire()
+        assert scene.pipe.recv(1) == b""
+
+    async def test_a_crash_on_the_way_out_is_one(self, scene: Scene) -> None:
+        await scene.hello()
+        entry = scene.send()
+        scene.link.retire()
+        scene.end(-signal.SIGSEGV)
+        assert await scene.owner.death == (Death(Ending.CRASHED, "was ended by SIGSEGV"), entry)
+
+    async def test_who_does_not_leave_is_killed(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(link_module, "EXIT_SECONDS", 0.01)
+        await scene.hello()
+        scene.link.retire()
+        await scene.killed.wait()
+        scene.end(-9)
+        assert await scene.owner.death == (Death(Ending.RECYCLED, "stayed when it was told to leave"), None)
+
+
+async def test_a_link_knows_how_much_its_worker_has_grown(scene: Scene) -> None:
+    await scene.hello()
+    for number, told in ((1, 0), (2, 4096), (3, 0)):
+        scene.send()
+        await scene.say(Reply(number, 1, 0.5, grown_bytes=told))
+        await scene.owner.replies.get()
+    assert scene.link.grown_bytes == 4096
 
 
 async def test_hanging_up_ends_the_worker_but_not_its_answers(scene: Scene) -> None:

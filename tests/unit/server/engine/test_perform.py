@@ -60,7 +60,7 @@ def test_too_little_memory_is_told_with_the_limit() -> None:
     reply = failed(MemoryError("secret"), 1 << 20)
     assert reply.reason is Reason.TOO_LARGE
     assert "worker memory limit of 1,048,576 bytes" in reply.text
-    assert reply.details == {"limit_bytes": "1048576"}
+    assert reply.details == {"available_bytes": "1048576"}
     assert "secret" not in repr(failed(MemoryError("secret")))
 
 

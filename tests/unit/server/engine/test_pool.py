@@ -147,7 +147,7 @@ async def test_the_poisonous_task_fails_with_its_operation_and_the_signals(raw: 
         await engine.submit("job", write_task(CELLS[1], 7))
     assert str(caught.value) == (
         "signal@compute: 3 workers did not survive a block of the job, so it is not tried again; how they ended: "
-        "3 × was ended by SIGSEGV. SIGSEGV is a crash of native code, and its traceback is in the server's log"
+        "3 × was ended by SIGSEGV. A crash of native code leaves its traceback in the server's log"
     )
     assert caught.value.details == {"operation": "signal@compute", "attempts": "3"}
     assert attempts(memory, CELLS[0]) == 3

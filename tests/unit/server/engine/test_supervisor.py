@@ -12,10 +12,11 @@ from pools import WORKER_MEMORY, shared_bytes
 from arraymill_server.arena.attach import RawBytes, attach
 from arraymill_server.engine import supervisor as module
 from arraymill_server.engine.base import EngineStartError
-from arraymill_server.engine.link import Bounds, Death
+from arraymill_server.engine.death import Death, Ending
+from arraymill_server.engine.link import Link
 from arraymill_server.engine.messages import Reply
 from arraymill_server.engine.processes import Process
-from arraymill_server.engine.supervisor import KILLED_ATTEMPTS, START_ATTEMPTS, Supervisor
+from arraymill_server.engine.supervisor import KILLED_ATTEMPTS, START_ATTEMPTS, Bounds, Supervisor
 from arraymill_server.engine.turns import Entry
 from arraymill_server.engine.worker import WorkerSettings
 from arraymill_server.testing.faults import Fault, arm_start, faulty_main
@@ -27,6 +28,7 @@ class Crew:
     def __init__(self) -> None:
         self.idle: asyncio.Queue[None] = asyncio.Queue()
         self.deaths: asyncio.Queue[Death] = asyncio.Queue()
+        self.fences: asyncio.Queue[Death] = asyncio.Queue()
         self.failures: asyncio.Queue[EngineStartError] = asyncio.Queue()
 
     def worker_idle(self) -> None:
@@ -35,8 +37,12 @@ class Crew:
     def worker_replied(self, entry: Entry, reply: Reply) -> None:
         raise AssertionError
 
-    def worker_died(self, entries: list[Entry], death: Death) -> None:
-        assert not entries
+    def worker_fenced(self, link: Link, death: Death, waiting: list[Entry]) -> None:
+        assert not waiting
+        self.fences.put_nowait(death)
+
+    def worker_died(self, link: Link, death: Death, suspect: Entry | None) -> None:
+        assert suspect is None
         self.deaths.put_nowait(death)
 
     def workers_failed(self, error: EngineStartError) -> None:
@@ -45,7 +51,7 @@ class Crew:
 
 def supervisor_of(crew: Crew, raw: RawBytes, count: int, start_seconds: float = 30.0) -> Supervisor:
     settings = WorkerSettings(WORKER_MEMORY)
-    return Supervisor(crew, raw, count, main=faulty_main, settings=settings, bounds=Bounds(start_seconds, 60.0))
+    return Supervisor(crew, raw, count, main=faulty_main, settings=settings, bounds=Bounds(start_seconds, 0, 1 << 30))
 
 
 @pytest.fixture
@@ -79,16 +85,16 @@ async def test_start_returns_when_all_are_ready(crew: Crew, raw: RawBytes) -> No
     await supervisor.close(grace_seconds=5)
     assert not supervisor.links
     assert {(await crew.deaths.get()).cause for _ in range(3)} == {"exited with code 0"}
-    assert supervisor.restarts == 0
+    assert not supervisor.endings
 
 
 async def test_a_dead_worker_is_replaced(crew: Crew, supervisor: Supervisor) -> None:
     before = supervisor.links[0].pid
     kill_one(supervisor)
-    assert await crew.deaths.get() == Death("was ended by SIGKILL", None, is_foreign=True)
+    assert await crew.deaths.get() == Death(Ending.KILLED, "was ended by SIGKILL")
     await crew.idle.get()
     assert supervisor.links[0].pid != before
-    assert supervisor.restarts == 1
+    assert supervisor.endings == {Ending.KILLED: 1}
 
 
 @pytest.mark.parametrize("fault", Fault)

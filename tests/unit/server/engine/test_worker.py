@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 from pools import WORKER_MEMORY, pool_of, shared_bytes
 
+from arraymill_proto.errors import TooLargeError
 from arraymill_server.arena.attach import attach
+from arraymill_server.cgroup import Machine
 from arraymill_server.engine import worker
 from arraymill_server.engine.messages import Hello, Message, Reply, Request, decode_message, encode
+from arraymill_server.engine.oom import oom_score
 from arraymill_server.engine.perform import TaskRunner
 from arraymill_server.engine.pool import PoolEngine
 from arraymill_server.engine.processes import fork_server
@@ -84,21 +87,27 @@ async def test_limits_are_set() -> None:
         core = resource.prlimit(pid, resource.RLIMIT_CORE)
         soft, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
         used = int(status_of(pid)["VmData"].split()[0]) << 10
-        oom_score = _text(f"/proc/{pid}/oom_score_adj")
+        score = int(_text(f"/proc/{pid}/oom_score_adj"))
     assert core == (0, 0)
     assert soft == hard
     assert abs(soft - used - WORKER_MEMORY) < 8 << 20
-    assert int(oom_score) == worker.OOM_SCORE
+    assert score == oom_score(len(raw), Machine.detect().memory_bytes)
 
 
 async def test_too_much_memory_is_a_clean_error_and_the_arena_does_not_count() -> None:
     raw = shared_bytes(2 * WORKER_MEMORY)
     async with pool_of(1, raw) as engine:
         before = await probe(engine, attach(raw))
-        with pytest.raises(MemoryError, match=f"worker memory limit of {WORKER_MEMORY:,} bytes"):
+        with pytest.raises(MemoryError, match=f"worker memory limit of {WORKER_MEMORY:,} bytes") as caught:
             await engine.submit("job", fault_task(Fault.OUT_OF_MEMORY, Point.COMPUTE, CELL))
         assert (await probe(engine, attach(raw)))["pid"] == before["pid"], "the worker lives on"
         assert engine.status.restarts == 0
+    assert isinstance(caught.value, TooLargeError)
+    assert caught.value.details == {
+        "operation": "out-of-memory@compute",
+        "projected_bytes": "0",
+        "available_bytes": str(WORKER_MEMORY),
+    }
 
 
 async def test_each_worker_holds_its_own_pipe_only() -> None:
@@ -214,3 +223,33 @@ def test_data_bytes_counts_private_memory_only() -> None:
         shared = shared_bytes(32 << 20)
         assert middle - before > len(private) // 2, "other memory may be freed at the same time"
         assert worker.data_bytes() - middle < len(shared) // 2
+
+
+def test_resident_bytes_counts_private_memory_only() -> None:
+    before = worker.resident_bytes()
+    with mmap.mmap(-1, 32 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as private:
+        assert worker.resident_bytes() - before < 8 << 20, "memory that nobody has written is none yet"
+        private.write(bytes(len(private)))
+        middle = worker.resident_bytes()
+        shared = shared_bytes(32 << 20)
+        assert middle - before > len(private) // 2, "other memory may be freed at the same time"
+        assert worker.resident_bytes() - middle < len(shared) // 2
+
+
+def test_a_meter_looks_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = worker.Meter()
+    assert meter.look() is None
+    monkeypatch.setattr(worker, "LOOK_SECONDS", 0.0)
+    with mmap.mmap(-1, 32 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as private:
+        private.write(bytes(len(private)))
+        grown = meter.look()
+    assert grown is not None
+    assert grown > 16 << 20
+
+
+def test_replies_tell_how_much_the_worker_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "resident_bytes", iter([1000, 1000, 5096]).__next__)
+    requests = [encode(Request(number, 1, write_task(0, 0))) for number in (1, 2)]
+    _, *replies = served(Passing(), Pipe(*requests))
+    assert [reply.grown_bytes for reply in replies if isinstance(reply, Reply)] == [0, 4096]

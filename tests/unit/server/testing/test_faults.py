@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from arraymill_server.engine.worker import resident_bytes
 from arraymill_server.plan.program import BlockTask, ProgramRef
 from arraymill_server.testing.faults import (
     CELL_BYTES,
@@ -14,6 +15,7 @@ from arraymill_server.testing.faults import (
     Point,
     fault_task,
     gate_task,
+    leak_task,
     open_gate,
     result,
     write_task,
@@ -28,6 +30,15 @@ def memory() -> memoryview:
 def test_a_write_task_writes_its_cell_only(memory: memoryview) -> None:
     DoubleRunner(memory).run(write_task(CELL_BYTES, 7))
     assert [result(memory, CELL_BYTES * number) for number in range(3)] == [0, 7, 0]
+
+
+def test_a_leak_task_keeps_what_it_takes(memory: memoryview) -> None:
+    runner = DoubleRunner(memory)
+    before = resident_bytes()
+    for _ in range(2):
+        runner.run(leak_task(0, 16 << 20))
+    assert resident_bytes() - before > 24 << 20
+    assert result(memory, 0) == DONE
 
 
 def test_a_gate_task_waits_for_its_gate(memory: memoryview) -> None:
