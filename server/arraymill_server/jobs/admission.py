@@ -6,6 +6,7 @@ import asyncio
 
 from arraymill_proto.limits import DEFAULT_PRIORITY
 from arraymill_server.arena.arena import Arena, Lease
+from arraymill_server.engine.base import Fence
 from arraymill_server.jobs.line import Keep, Line, Ticket
 
 
@@ -111,6 +112,7 @@ class Turn:
 
     def __init__(self, admission: Admission, ticket: Ticket) -> None:
         self._admission = admission
+        self._fence: Fence | None = None
         self.ticket = ticket
 
     def __repr__(self) -> str:
@@ -118,8 +120,15 @@ class Turn:
         state = f"behind {position} jobs" if position is not None else repr(self.ticket.lease)
         return f"<Turn of {self.ticket.owner}: {state}>"
 
+    def hold(self, fence: Fence) -> None:
+        """Keep the lease beyond the end of the block, until a fence falls."""
+        self._fence = fence
+
     async def __aenter__(self) -> Lease:
         return await self._admission.enter(self.ticket)
 
     async def __aexit__(self, *_: object) -> None:
-        self._admission.leave(self.ticket)
+        if self._fence is None:
+            self._admission.leave(self.ticket)
+        else:
+            self._fence.add_done_callback(lambda _: self._admission.leave(self.ticket))

@@ -10,7 +10,7 @@ from functools import partial
 from time import monotonic
 
 from arraymill_proto.errors import ConnectionFailedError, Reason
-from arraymill_server.engine.base import Engine
+from arraymill_server.engine.base import Engine, Fence
 from arraymill_server.jobs.exchange import Exchange, Outgoing
 from arraymill_server.plan.instructions import Compute, Dispatch, Fetch, Instruction, Write
 from arraymill_server.plan.interpreter import Interpreter
@@ -65,6 +65,8 @@ class JobRun:
         self._first_send: float | None = None
         self._wants: set[int] = set()
         self._blocks_told = 0
+        self.fence: Fence | None = None
+        """After the end: what must fall before the job's memory is free; None: it is."""
 
     def __repr__(self) -> str:
         return f"<JobRun {self._job_id}: {self._machine!r}>"
@@ -76,8 +78,8 @@ class JobRun:
     async def run(self) -> None:
         """Run to the end.
 
-        When it returns or raises, no worker touches the job's memory. Cancelling it stops the work: queued tasks are
-        dropped, and it ends when the running ones have.
+        When it returns or raises, no worker touches the job's memory, or `fence` is set. Cancelling it stops the work:
+        queued tasks are dropped, and it ends when the running ones have, after a second at most.
         """
         try:
             if not self._ended.done():  # the exchange may have failed when it was told of the start
@@ -85,7 +87,10 @@ class JobRun:
             await self._ended
         finally:
             self._exchange.close()
-            await _to_its_end(self._hands.engine.wait_idle(self._job_id))
+            await _to_its_end(self._wait_idle())
+
+    async def _wait_idle(self) -> None:
+        self.fence = await self._hands.engine.wait_idle(self._job_id)
 
     # ------------------------------------------------------------------ Peer
 

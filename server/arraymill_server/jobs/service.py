@@ -14,7 +14,7 @@ from arraymill_proto.graph import ArrayType, Graph, Resident
 from arraymill_proto.limits import DEFAULT_PRIORITY
 from arraymill_proto.validate import infer_graph
 from arraymill_server.arena.arena import Arena
-from arraymill_server.engine.base import Engine
+from arraymill_server.engine.base import Engine, Fence
 from arraymill_server.jobs.admission import Admission
 from arraymill_server.jobs.exchange import Exchange, Started
 from arraymill_server.jobs.pending import PendingGroup
@@ -53,6 +53,8 @@ class Request:
     priority: int = DEFAULT_PRIORITY
     """0 to 9."""
     job_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    times: Times = field(default_factory=Times)
+    """Filled while the job runs: they are there as well if it fails."""
 
 
 @dataclass(slots=True)
@@ -77,6 +79,8 @@ class _Prepared:
     plan: JobPlan
     pins: list[ResidentArray]
     pending: PendingGroup | None = None
+    fence: Fence | None = None
+    """What must fall before anything of it may be given back."""
 
 
 class Jobs:
@@ -122,7 +126,8 @@ class Jobs:
     async def run(self, request: Request, exchange: Exchange) -> Report:
         """Run a job to its end and say how it went.
 
-        Cancelling it stops the work and gives its memory back before the cancellation goes on.
+        Cancelling it stops the work and gives its memory back before the cancellation goes on. Only what a worker that
+        cannot be killed may touch is given back later, when the kernel has confirmed its end.
 
         Raises:
             ArraymillError: Whatever is wrong with the job, its values, its frames or the server's room.
@@ -137,12 +142,18 @@ class Jobs:
                 report.arrays = tuple(arrays[result.node] for result in prepared.plan.outputs)
         finally:
             exchange.close()
-            for array in prepared.pins:
-                self._residents.unpin(array)
-            if prepared.pending is not None:
-                prepared.pending.abort()
+            if prepared.fence is None:
+                self._give_back(prepared)
+            else:
+                prepared.fence.add_done_callback(lambda _: self._give_back(prepared))
         report.times.total = monotonic() - begin
         return report
+
+    def _give_back(self, prepared: _Prepared) -> None:
+        for array in prepared.pins:
+            self._residents.unpin(array)
+        if prepared.pending is not None:
+            prepared.pending.abort()
 
     # ------------------------------------------------------------------ prepare
 
@@ -174,7 +185,7 @@ class Jobs:
         }
         plan = self._plan_within(graph, operands, views, keep=keep is not None)
         _check_results(plan, request.result_limit)
-        report = Report(request.job_id, blocks=plan.blocks, passes=len(plan.passes))
+        report = Report(request.job_id, request.times, blocks=plan.blocks, passes=len(plan.passes))
         pending = None
         if keep is not None:
             pending = PendingGroup.reserve(self._residents, plan.outputs, keep.name, keep.ttl_seconds)
@@ -199,16 +210,22 @@ class Jobs:
         least = JobLayout(plan, 1)
         most = JobLayout(plan, depth) if depth > 1 else least
         owner = f"job {report.job_id}"
-        async with self._admission.admit(
+        turn = self._admission.admit(
             least.nbytes, most.nbytes, owner=owner, client=request.client, keep=pending, priority=request.priority
-        ) as lease:
+        )
+        async with turn as lease:
             report.times.queued = monotonic() - begin
             layout = most if lease.size >= most.nbytes else fit_depth(plan, depth, lease.size)
             keep_addresses = pending.addresses if pending is not None else None
             machine = JobMachine(plan, layout, base=lease.offset, keep_addresses=keep_addresses)
             run = JobRun(report.job_id, machine, self._hands, exchange, report.times)
             exchange.start(Started(report.job_id, lease.size, plan.blocks, plan.outputs, pending is not None), run)
-            await run.run()
+            try:
+                await run.run()
+            finally:
+                if run.fence is not None:
+                    prepared.fence = run.fence
+                    turn.hold(run.fence)
         report.received_bytes, report.sent_bytes = exchange.received_bytes, exchange.sent_bytes
 
 
