@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from arraymill_proto.errors import ConnectionFailedError, Reason
-from arraymill_server.engine.base import EngineStatus
+from arraymill_server.engine.base import EngineStatus, Fence
 from arraymill_server.plan.interpreter import Interpreter
 from arraymill_server.plan.program import Task
 
@@ -73,7 +73,7 @@ class HeldEngine:
         self.submitted += 1
         return entry.future
 
-    async def wait_idle(self, job: str) -> None:
+    async def wait_idle(self, job: str) -> Fence | None:
         held = self._entries[: self._workers]
         dropped = [entry for entry in self._entries[self._workers :] if entry.job == job]
         self._entries = held + [entry for entry in self._entries[self._workers :] if entry.job != job]
@@ -82,6 +82,7 @@ class HeldEngine:
         while any(entry.job == job for entry in self._entries):
             self._changed.clear()
             await self._changed.wait()
+        return None
 
     async def close(self) -> None:
         self._is_closed = True

@@ -1,4 +1,4 @@
-"""A job of which a worker that cannot be killed holds a task: it ends, and its memory stays leased until the fence falls."""
+"""A job whose worker cannot be killed: it ends, and its memory stays leased until the fence falls."""
 
 from __future__ import annotations
 
@@ -36,12 +36,16 @@ def arena() -> Arena:
     return Arena((c_ubyte * (1 << 20))())
 
 
+async def settle() -> None:
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
 async def fail_fenced(mill: Mill, engine: FencedEngine, request: Request) -> Fence:
     """Run a job that fails while a worker that cannot be killed holds a task of it."""
     fence = engine.fence = asyncio.get_running_loop().create_future()
     job = asyncio.create_task(mill.jobs.run(request, MemoryExchange([X])))
-    while not engine.held:
-        await asyncio.sleep(0)
+    await settle()
     engine.end_one(WorkerError("stuck"))
     with pytest.raises(WorkerError, match="stuck"):
         await job
@@ -83,8 +87,8 @@ async def test_whoever_waits_is_served_when_the_fence_falls(arena: Arena) -> Non
     fence = await fail_fenced(mill, engine, Request(DOUBLE, "me"))
     with mill.arena.lease(mill.arena.largest_free, "a neighbour") or pytest.fail("no room"):
         waiting = asyncio.create_task(mill.jobs.run(Request(DOUBLE, "me"), MemoryExchange([X])))
-        while not mill.jobs.waiting:
-            await asyncio.sleep(0)
+        await settle()
+        assert mill.jobs.waiting == 1
         fence.set_result(None)
         while not waiting.done():
             if engine.held:
