@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -35,8 +37,8 @@ def open_run(channel: grpc.aio.Channel, timeout: float = 60.0) -> Call:
     return make(RUN, request_serializer=None, response_deserializer=None)(timeout=timeout)
 
 
-def start_message(graph: Graph, keep: pb.Keep | None = None) -> bytes:
-    return pb.RunRequest(start=pb.Start(graph=graph_to_pb(graph), keep=keep)).SerializeToString()
+def start_message(graph: Graph, keep: pb.Keep | None = None, *, bulk: bool = False) -> bytes:
+    return pb.RunRequest(start=pb.Start(graph=graph_to_pb(graph), keep=keep, bulk=bulk)).SerializeToString()
 
 
 def frame_message(want: int, index: int, offset: int, data: bytes) -> bytes:
@@ -61,6 +63,72 @@ async def next_want(call: Call) -> pb.Want:
 def wanted_bytes(array: NDArray[Any], want: pb.Want) -> bytes:
     ordered = array.transpose(tuple(want.order)) if want.order else array
     return ordered.tobytes()[want.offset : want.offset + want.length]
+
+
+# ------------------------------------------------------------------ the bulk lane
+
+
+class BulkStream:
+    """A bulk connection. `proto/DESIGN.md` has its bytes."""
+
+    HEADER = struct.Struct("<QQQII")
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def say(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def greet(self, secret: bytes) -> None:
+        """Say hello and be welcomed."""
+        await self.say(hello_bytes(secret))
+        assert await self.reader.readexactly(1) == b"+"
+
+    async def record(self) -> tuple[int, int, bytes]:
+        """The next record: output, offset, data."""
+        want, offset, length, index, zero = self.HEADER.unpack(await self.reader.readexactly(32))
+        assert (want, zero) == (0, 0)
+        return index, offset, await self.reader.readexactly(length)
+
+    async def ended(self) -> bytes:
+        """Wait until the server ends the connection; return what it had said before, if it did not reset it."""
+        async with asyncio.timeout(20):
+            try:
+                return await self.reader.read()
+            except ConnectionError:
+                return b""
+
+
+def hello_bytes(secret: bytes) -> bytes:
+    return b"ambulk1\n" + secret
+
+
+def record_bytes(want: int, index: int, offset: int, data: bytes, *, length: int | None = None, zero: int = 0) -> bytes:
+    """A record; with `length`, one that claims to have another length than it has."""
+    return BulkStream.HEADER.pack(want, offset, len(data) if length is None else length, index, zero) + data
+
+
+@asynccontextmanager
+async def bulk_stream(port: int, host: str = "127.0.0.1") -> AsyncGenerator[BulkStream]:
+    """A connection to a bulk port that has not said anything."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        yield BulkStream(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+async def next_accepted(call: Call) -> pb.Accepted:
+    """What the server says when the job runs."""
+    async for response in responses(call):
+        if response.HasField("accepted"):
+            return response.accepted
+    raise AssertionError("the call ended before the job ran")
+
+
+# ------------------------------------------------------------------ a whole job
 
 
 async def run_graph(
