@@ -13,8 +13,10 @@ from __future__ import annotations
 from arraymill._array import Array, Handle, asarray
 from arraymill._client import AsyncClient
 from arraymill._info import ArrayInfo, JobTimes, OperationInfo, Progress, ServerInfo
+from arraymill._job import AsyncJob
+from arraymill._job_info import JobState, JobStatus
 from arraymill._local import Local, local
-from arraymill._sync import Client
+from arraymill._sync import Client, Job
 from arraymill_proto.errors import (
     ArrayExistsError,
     ArraymillError,
@@ -32,8 +34,12 @@ from arraymill_proto.errors import (
     InternalError,
     InvalidJobError,
     JobCancelledError,
+    JobEndedError,
+    JobKeyError,
+    JobNotFoundError,
     ParameterError,
     Reason,
+    ResultExpiredError,
     ShapeError,
     TooLargeError,
     UnknownOperationError,
@@ -49,6 +55,7 @@ __all__ = [
     "ArrayNotFoundError",
     "ArraymillError",
     "AsyncClient",
+    "AsyncJob",
     "AxisError",
     "BusyError",
     "Client",
@@ -63,13 +70,20 @@ __all__ = [
     "IntegerOverflowError",
     "InternalError",
     "InvalidJobError",
+    "Job",
     "JobCancelledError",
+    "JobEndedError",
+    "JobKeyError",
+    "JobNotFoundError",
+    "JobState",
+    "JobStatus",
     "JobTimes",
     "Local",
     "OperationInfo",
     "ParameterError",
     "Progress",
     "Reason",
+    "ResultExpiredError",
     "ServerInfo",
     "ShapeError",
     "TooLargeError",

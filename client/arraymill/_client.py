@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from types import NoneType
 from typing import Any, Final, Self
-
-import numpy as np
 
 from arraymill._address import resolve
 from arraymill._array import Array, Handle, Operand, asarray
 from arraymill._bulk import BulkRoute
-from arraymill._connection import Answer, Connection, Message
+from arraymill._caller import Caller
+from arraymill._connection import Connection
 from arraymill._expression import Stored, apply_parts, expression_of
-from arraymill._graph import Job, build
+from arraymill._graph import Computation, build
 from arraymill._info import ArrayInfo, ProgressCallback, ServerInfo, array_info, server_info
-from arraymill._inline import compute_inline
+from arraymill._job import AsyncJob
+from arraymill._job_info import JobStatus, job_status
 from arraymill._layout import AnyArray
-from arraymill._limits import LONGEST_SECONDS, Slots, checked_seconds, within
+from arraymill._limits import LONGEST_SECONDS, checked_seconds
 from arraymill._numpy import canonical
 from arraymill._reductions import Outs, Reductions, Result
-from arraymill._sink import check_out
-from arraymill._transfer import Options, Transfer
-from arraymill_proto.errors import ParameterError
+from arraymill._retry import RETRY_SECONDS, Retry
+from arraymill._sink import checked_outs
+from arraymill._submit import Terms, submit
+from arraymill._transfer import Options
+from arraymill_proto.errors import ArrayNotFoundError, ParameterError
 from arraymill_proto.limits import FRAME_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
-SMALL_BYTES: Final = 64 << 10
-"""Up to here, inputs and results go in one message each. It saves a round trip and the set-up of a stream, some 0.5 ms;
-beyond, protobuf's extra copies begin to cost as much."""
-
 CONNECT_SECONDS: Final = 10.0
 """How long a server may take to answer the first question."""
-
-MAX_IN_FLIGHT: Final = 256
-"""Jobs that one client has on the server at once; more wait their turn here. Beyond some 64 no throughput is won; the
-server takes 2,048 calls from all clients. Small jobs are counted apart: they never wait behind streams."""
 
 
 class AsyncClient(Reductions):
@@ -44,7 +36,15 @@ class AsyncClient(Reductions):
 
     Use it as an asynchronous context manager, or call `close`. Cancelling a call cancels its job on the server. All
     errors are `ArraymillError`; those that NumPy has as well are also NumPy's (ValueError, TypeError, AxisError,
-    MemoryError). Errors of the connection are `ConnectionFailedError`: the next call connects again.
+    MemoryError).
+
+    A call whose connection is lost is made again for `retry_for` seconds, with growing random pauses; then it fails
+    with ConnectionFailedError, and the next call connects again. A busy server is asked again when it says, as long as
+    the call may take. `put` alone is not made again when nobody knows whether the server has the array; and a server
+    that has never answered is not waited for.
+
+    Every call ends: after its `timeout`, else the client's, else 30 s for questions, and for jobs one hour and a second
+    for each MB. `math.inf` is no limit.
 
     A client belongs to the event loop that used it first, and to its process: gRPC does not survive a fork.
 
@@ -58,6 +58,7 @@ class AsyncClient(Reductions):
         *,
         timeout: float | None = None,
         connect_timeout: float = CONNECT_SECONDS,
+        retry_for: float = RETRY_SECONDS,
         frame_bytes: int = FRAME_BYTES,
         bulk: bool = True,
     ) -> None:
@@ -65,8 +66,9 @@ class AsyncClient(Reductions):
 
         Args:
             address: `host:port` or `unix:/path`; None: $ARRAYMILL_SERVER, else localhost:50051.
-            timeout: Seconds that each call may take when it does not say; None: no limit.
+            timeout: Seconds that each call may take when it does not say; None: as long as its kind may.
             connect_timeout: Seconds that the server may take to answer the first call.
+            retry_for: Seconds after its first failure in which a call is made again; 0: no call is ever made again.
             frame_bytes: Largest piece of an array in one message. Results do not depend on it.
             bulk: Send large arrays on a socket of their own beside gRPC where the server offers that and it can be
                 reached; False: never. Results do not depend on it.
@@ -77,18 +79,19 @@ class AsyncClient(Reductions):
         if not 0 < frame_bytes <= FRAME_BYTES:
             raise ParameterError(f"frame_bytes is {frame_bytes}, it must be 1 to {FRAME_BYTES:,}")
         seconds = checked_seconds("connect_timeout", connect_timeout) or CONNECT_SECONDS
+        if retry_for != 0:
+            checked_seconds("retry_for", retry_for)
         self._connection = Connection(resolve(address), connect_timeout=min(seconds, LONGEST_SECONDS))
-        self._timeout = checked_seconds("timeout", timeout)
-        self._frame_bytes = frame_bytes
-        self._bulk = BulkRoute(self._connection.address, is_wanted=bulk)
-        self._messages = Slots(MAX_IN_FLIGHT)
-        self._streams = Slots(MAX_IN_FLIGHT)
+        self._caller = Caller(
+            self._connection,
+            timeout=timeout,
+            retry=Retry(retry_for),
+            frame_bytes=frame_bytes,
+            bulk=BulkRoute(self._connection.address, is_wanted=bulk),
+        )
 
     def __repr__(self) -> str:
-        state = "closed" if self._connection.is_closed else "open"
-        running = self._messages.running + self._streams.running
-        waiting = self._messages.waiting + self._streams.waiting
-        return f"<{type(self).__name__} of {self.address}: {state} | {running} running, {waiting} waiting>"
+        return repr(self._caller).replace("Caller", type(self).__name__, 1)
 
     @property
     def address(self) -> str:
@@ -102,8 +105,11 @@ class AsyncClient(Reductions):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; jobs that are under way fail with ConnectionFailedError."""
-        await self._connection.close()
+        """Close the connection; jobs that are under way fail with ConnectionFailedError, and uploads end.
+
+        Submitted jobs that have their inputs go on.
+        """
+        await self._caller.close()
 
     # ------------------------------------------------------------------ jobs
 
@@ -129,12 +135,8 @@ class AsyncClient(Reductions):
         Raises:
             ArraymillError: What the server or the connection has to say.
         """
-        arrays = [asarray(expression) for expression in expressions]
-        if not arrays:
-            raise ParameterError("compute needs at least one expression")
-        job = build([expression_of(array) for array in arrays])
-        options = Options(self._limit(timeout), _checked_outs(out, job), progress)
-        results, _ = await self._run(job, options)
+        job = _computation(expressions, "compute")
+        results, _ = await self._caller.run(job, Options(timeout, checked_outs(out, job.results), progress))
         return results[0] if len(results) == 1 else tuple(results)
 
     async def transform(
@@ -167,6 +169,60 @@ class AsyncClient(Reductions):
         expressions = map(Array, apply_parts(canonical(name), arrays, params))
         return await self.compute(*expressions, out=out, timeout=timeout, progress=progress)
 
+    # ------------------------------------------------------------------ submitted jobs
+
+    async def submit(
+        self,
+        *expressions: Operand,
+        key: str | None = None,
+        priority: int | None = None,
+        deadline: float | None = None,
+        ttl: float | None = None,
+        timeout: float | None = None,
+    ) -> AsyncJob:
+        """Submit expressions as a job that goes on without this program; its results stay on the server.
+
+        Returns as soon as the server has the job in its queue. Arrays that are too large to go with it (beyond 1 MiB
+        together) follow in the background: until `AsyncJob.uploaded` they must not change, nor this client be closed.
+
+        Args:
+            *expressions: Arrays, or anything that `asarray` takes.
+            key: A name that makes it one job however often it is submitted, by whomever: the same expressions under
+                the key of a job join that job. At most 128 visible characters.
+            priority: 0 (others first) to 9 (first of all); None: 5.
+            deadline: Seconds from now until the server stops the job; None: never.
+            ttl: Seconds after the last use until the server deletes a result; None: the server's default.
+            timeout: Seconds until the job must be in the queue; None: the client's.
+
+        Raises:
+            ParameterError: The key, the priority or a time makes no sense.
+            JobKeyError: The key is that of a job with other expressions.
+            TooLargeError: The job can never fit.
+            BusyError: The server has no place for it, or this client has too many.
+        """
+        terms = Terms.checked(key, priority, deadline, ttl)
+        return await submit(self._caller, _computation(expressions, "submit"), terms, timeout)
+
+    async def job(self, id: str, *, timeout: float | None = None) -> AsyncJob:
+        """Return a submitted job by its id, in another process too.
+
+        Raises:
+            JobNotFoundError: There is none.
+        """
+        message = await self._caller.ask("GetJob", pb.GetJobRequest(id=id), pb.Job, timeout)
+        return AsyncJob(self._caller, job_status(message))
+
+    async def jobs(self, *, timeout: float | None = None) -> tuple[JobStatus, ...]:
+        """List the submitted jobs of all clients, oldest first; those that ended long ago are forgotten."""
+        found: list[JobStatus] = []
+        request = pb.ListJobsRequest()
+        while True:
+            page = await self._caller.ask("ListJobs", request, pb.ListJobsResponse, timeout)
+            found += map(job_status, page.jobs)
+            if not page.next_page_token:
+                return tuple(found)
+            request.page_token = page.next_page_token
+
     # ------------------------------------------------------------------ resident arrays
 
     async def put(
@@ -196,8 +252,8 @@ class AsyncClient(Reductions):
             BusyError: The server's budget of resident arrays is spent now.
         """
         keep = pb.Keep(name=name or "", ttl_seconds=checked_seconds("ttl", ttl) or 0.0)
-        job = build([expression_of(asarray(x))])
-        _, kept = await self._run(job, Options(self._limit(timeout), progress=progress, keep=keep))
+        job = _computation([x], "put")
+        _, kept = await self._caller.run(job, Options(timeout, progress=progress, keep=keep))
         assert kept is not None
         return Handle(kept.id, kept.type, kept.name)
 
@@ -226,7 +282,7 @@ class AsyncClient(Reductions):
             ArrayNotFoundError: There is none.
         """
         request = pb.DescribeArrayRequest(id=id)
-        info = array_info(await self._call("DescribeArray", request, pb.ArrayInfo, timeout))
+        info = array_info(await self._caller.ask("DescribeArray", request, pb.ArrayInfo, timeout))
         return Handle(info.id, info.type, info.name)
 
     async def delete(self, array: Handle | str, *, timeout: float | None = None) -> None:
@@ -236,14 +292,15 @@ class AsyncClient(Reductions):
             ArrayNotFoundError: There is none.
         """
         id = array.id if isinstance(array, Handle) else array
-        await self._call("DeleteArray", pb.DeleteArrayRequest(id=id), pb.DeleteArrayResponse, timeout)
+        request = pb.DeleteArrayRequest(id=id)
+        await self._caller.ask_once("DeleteArray", request, pb.DeleteArrayResponse, timeout, done=ArrayNotFoundError)
 
     async def list(self, *, timeout: float | None = None) -> tuple[ArrayInfo, ...]:
         """List the resident arrays, oldest first."""
         found: list[ArrayInfo] = []
         request = pb.ListArraysRequest()
         while True:
-            page = await self._call("ListArrays", request, pb.ListArraysResponse, timeout)
+            page = await self._caller.ask("ListArrays", request, pb.ListArraysResponse, timeout)
             found += map(array_info, page.arrays)
             if not page.next_page_token:
                 return tuple(found)
@@ -253,45 +310,10 @@ class AsyncClient(Reductions):
 
     async def info(self, *, timeout: float | None = None) -> ServerInfo:
         """Ask the server for its versions, limits, operations and load."""
-        return server_info(await self._call("GetServerInfo", pb.GetServerInfoRequest(), pb.ServerInfo, timeout))
-
-    # ------------------------------------------------------------------ inside
-
-    def _limit(self, timeout: float | None) -> float | None:
-        return self._timeout if timeout is None else checked_seconds("timeout", timeout)
-
-    async def _call(self, method: str, request: Message, answer: type[Answer], timeout: float | None) -> Answer:
-        async with within(self._limit(timeout)) as remaining:
-            await self._connection.ready()
-            return await self._connection.call(method, request, answer, remaining())
-
-    async def _run(self, job: Job, options: Options) -> tuple[Sequence[Any], ArrayInfo | None]:
-        """Run a job in the way that suits its size; waiting for its turn counts as its time."""
-        async with within(options.timeout) as remaining:
-            info = await self._connection.ready()
-            limit = min(SMALL_BYTES, info.unary_bytes)
-            is_small = options.keep is None and max(job.input_bytes, job.result_bytes) <= limit
-            async with (self._messages if is_small else self._streams).taken():
-                frame_bytes = min(self._frame_bytes, info.frame_bytes or FRAME_BYTES)
-                nbytes = max(job.input_bytes, job.result_bytes)
-                bulk = self._bulk if self._bulk.suits(nbytes, info.bulk_port) else None
-                options = replace(options, timeout=remaining(), frame_bytes=frame_bytes, bulk=bulk)
-                if is_small:
-                    return await compute_inline(self._connection, job, options), None
-                return await Transfer(self._connection, job, options).run()
+        return server_info(await self._caller.ask("GetServerInfo", pb.GetServerInfoRequest(), pb.ServerInfo, timeout))
 
 
-def _checked_outs(out: Outs, job: Job) -> Sequence[AnyArray | None]:
-    if out is None:
-        return ()
-    outs: Sequence[Any] = (out,) if isinstance(out, np.ndarray) else out
-    if not isinstance(outs, (tuple, list)) or not all(isinstance(array, (np.ndarray, NoneType)) for array in outs):
-        raise ParameterError("out must be an ndarray, or a list of one, or None, for each expression")
-    if len(outs) != len(job.results):
-        raise ParameterError(
-            f"out has {len(outs)} arrays for {len(job.results)} expressions: give one, or None, for each"
-        )
-    for array, type in zip(outs, job.results, strict=True):
-        if array is not None:
-            check_out(array, type)
-    return outs
+def _computation(operands: Sequence[Operand], method: str) -> Computation:
+    if not operands:
+        raise ParameterError(f"{method} needs at least one expression")
+    return build([expression_of(asarray(operand)) for operand in operands])

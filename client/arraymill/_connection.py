@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from arraymill._address import is_same_host
 from arraymill._errors import arraymill_errors
 from arraymill._fork import check_process
+from arraymill._retry import STATUS_DETAIL, is_passing
 from arraymill._shared import Shared
 from arraymill_proto.errors import (
     ArraymillError,
@@ -21,11 +22,13 @@ from arraymill_proto.errors import (
     DeadlineError,
     IncompatibleServerError,
     InternalError,
+    UnknownOperationError,
 )
 from arraymill_proto.limits import MESSAGE_BYTES, OLDEST_PROTOCOL, PROTOCOL
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 RawStream: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
+RawEvents: TypeAlias = "grpc.aio.UnaryStreamCall[bytes, bytes]"
 
 _SERVICE: Final = "/arraymill.v1.Arraymill/"
 
@@ -81,6 +84,8 @@ class Connection:
         """
         self.address = address
         self.is_closed = False
+        self.server_version: str | None = None
+        """Of the server that answered last; None before the first has."""
         self._connect_timeout = connect_timeout
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -111,29 +116,49 @@ class Connection:
         Raises:
             ArraymillError: What the server or the connection has to say.
         """
-        with self.errors():
+        with self.errors(method):
             stub: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._open().unary_unary(_SERVICE + method)
             message = await stub(request.SerializeToString(), timeout=timeout)
-        try:
-            return answer.FromString(message)
-        except DecodeError as exc:
-            raise self.garbled(method) from exc
+        return self.parsed(method, message, answer)
+
+    def events(self, method: str, request: Message, timeout: float | None) -> RawEvents:
+        """Open a stream of the server's; read and parse it under `errors`."""
+        stub: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._open().unary_stream(_SERVICE + method)
+        return stub(request.SerializeToString(), timeout=timeout)
 
     def stream(self, method: str, timeout: float | None) -> RawStream:
         """Open a bidirectional stream of raw messages; use it under `errors`."""
         stub: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._open().stream_stream(_SERVICE + method)
         return stub(timeout=timeout)
 
+    def parsed(self, method: str, message: bytes, answer: type[Answer]) -> Answer:
+        """Read an answer.
+
+        Raises:
+            InternalError: It is none.
+        """
+        try:
+            return answer.FromString(message)
+        except DecodeError as exc:
+            raise self.garbled(method) from exc
+
+    def is_passing(self, error: ArraymillError) -> bool:
+        """Tell whether a call that failed may succeed later. A server that never answered is not waited for."""
+        is_unknown = isinstance(error, ConnectionFailedError) and self.server_version is None
+        return is_passing(error) and not self.is_closed and not is_unknown
+
     @contextmanager
-    def errors(self) -> Generator[None]:
+    def errors(self, method: str = "Run") -> Generator[None]:
         """Turn what gRPC raises into exceptions of arraymill.
 
         gRPC ends the calls of a channel that is closed by cancelling them; only a cancellation that somebody asked
-        the current task for passes through as one.
+        the current task for passes through as one. What the server does not know is told with both versions.
         """
         try:
             with arraymill_errors(self.address):
                 yield
+        except (UnknownOperationError, IncompatibleServerError) as exc:
+            raise self._with_versions(exc, method) from exc
         except asyncio.CancelledError as exc:
             task = asyncio.current_task()
             if self.is_closed and task is not None and not task.cancelling():
@@ -182,17 +207,38 @@ class Connection:
         except DeadlineError as exc:
             raise ConnectionFailedError(f"{self.address} did not answer within {self._connect_timeout:g} s") from exc
         _check_protocol(info, self.address)
+        self.server_version = info.version
         return info
+
+    def _with_versions(
+        self, error: UnknownOperationError | IncompatibleServerError, method: str
+    ) -> UnknownOperationError | IncompatibleServerError:
+        """Return an error that names the versions of both sides, as far as the server has told its own."""
+        if self.server_version is None or "server_version" in error.details:
+            return error
+        server, client = f"the server at {self.address} is arraymill {self.server_version}", _version()
+        if isinstance(error, UnknownOperationError):
+            text = f"{error.message} ({server}, this is arraymill {client})"
+        elif STATUS_DETAIL in error.details:
+            text = f"{server}, which has no {method}; this is arraymill {client}: upgrade the server"
+        else:
+            text = f"{error.message}; {server}, this is arraymill {client}"
+        details = {**error.details, "server_version": self.server_version, "client_version": client}
+        return type(error)(text, reason=error.reason, **details)
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415  # costs a third of `import numpy`
+
+    return version("arraymill")
 
 
 def _check_protocol(info: pb.ServerInfo, address: str) -> None:
     if info.oldest_protocol <= PROTOCOL and info.protocol >= OLDEST_PROTOCOL:
         return
-    from importlib.metadata import version  # noqa: PLC0415  # costs a third of `import numpy`
-
     raise IncompatibleServerError(
         f"the server at {address} is arraymill {info.version} and speaks protocols {info.oldest_protocol} to "
-        f"{info.protocol}; this is arraymill {version('arraymill')}, which speaks {OLDEST_PROTOCOL} to {PROTOCOL}: "
+        f"{info.protocol}; this is arraymill {_version()}, which speaks {OLDEST_PROTOCOL} to {PROTOCOL}: "
         "upgrade the older one",
         server_version=info.version,
         server_protocol=info.protocol,

@@ -7,7 +7,7 @@ from gRPC itself (nobody listens, the connection broke) or from something that i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -99,13 +99,25 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> ArraymillError:
     explanation = _explain(error)
     if explanation.reason is None:
         kind, template = _BROKEN if message == _BROKEN_DETAILS else UNEXPLAINED[error.code()]
-        made = kind(template.format(address=address, details=message))
-    else:
-        kind, details = ERRORS[explanation.reason], dict[str, str](explanation.details)
-        if issubclass(kind, BusyError) and explanation.retry_after is not None:
-            details["retry_after"] = str(explanation.retry_after)
-        made = kind(message, reason=explanation.reason, **details)
-    return made
+        return kind(template.format(address=address, details=message), grpc_status=error.code().name)
+    return error_of(explanation.reason, message, explanation.details, explanation.retry_after)
+
+
+def error_of(
+    reason: Reason, message: str, details: Mapping[str, str], retry_after: float | None = None
+) -> ArraymillError:
+    """Return the exception of a reason.
+
+    Args:
+        reason: Of a failed call, or of a submitted job that failed.
+        message: The server's.
+        details: Those that bear the names of parameters are left out.
+        retry_after: Seconds, for BusyError.
+    """
+    kind, kept = ERRORS[reason], {key: text for key, text in details.items() if key not in _RESERVED}
+    if issubclass(kind, BusyError) and retry_after is not None:
+        kept["retry_after"] = str(retry_after)
+    return kind(message, reason=reason, **kept)
 
 
 def _explain(error: grpc.aio.AioRpcError) -> Explanation:
@@ -128,7 +140,7 @@ def read_status(serialized: bytes) -> Explanation:
             info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
             if detail.Unpack(info) and info.domain == DOMAIN:
                 explanation.reason = Reason.__members__.get(info.reason)
-                explanation.details = {key: text for key, text in info.metadata.items() if key not in _RESERVED}
+                explanation.details = dict(info.metadata)
             elif detail.Unpack(retry):
                 explanation.retry_after = retry.retry_delay.ToTimedelta().total_seconds()
     except DecodeError:

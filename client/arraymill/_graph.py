@@ -17,7 +17,7 @@ from arraymill_proto.limits import MAX_NODES
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Computation:
     """What one call computes."""
 
     graph: Graph
@@ -47,8 +47,8 @@ def _with_elements(node: Input, array: AnyArray) -> Input:
     return replace(node, inline=in_order(array, node.order).tobytes())
 
 
-def build(outputs: Sequence[Expression]) -> Job:
-    """Return the job that computes some expressions.
+def build(outputs: Sequence[Expression]) -> Computation:
+    """Return what computes some expressions.
 
     Nodes that expressions share become one node, and arrays that are the same memory one input.
 
@@ -63,7 +63,7 @@ def build(outputs: Sequence[Expression]) -> Job:
             "the server with put, and go on from their handles"
         )
     graph = Graph(tuple(builder.nodes), numbers)
-    return Job(graph, tuple(builder.inputs), tuple(output.type for output in outputs))
+    return Computation(graph, tuple(builder.inputs), tuple(output.type for output in outputs))
 
 
 class _Builder:

@@ -52,6 +52,8 @@ class ServerInfo:
     uptime_seconds: float
     bulk_port: int
     """Where large arrays may travel beside gRPC; 0 for nowhere."""
+    max_wait_seconds: float
+    """Longest wait for a submitted job in one call; a client asks again by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ def server_info(message: pb.ServerInfo) -> ServerInfo:
         waiting_jobs=message.waiting_jobs,
         uptime_seconds=message.uptime_seconds,
         bulk_port=message.bulk_port,
+        max_wait_seconds=message.max_wait_seconds,
     )
 
 

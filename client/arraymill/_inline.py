@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from arraymill._connection import Connection
-from arraymill._graph import Job
+from arraymill._graph import Computation
 from arraymill._info import Progress, job_times
 from arraymill._sink import ResultSink
 from arraymill._transfer import Options, announced
@@ -15,7 +15,7 @@ from arraymill_proto.graph import ArrayType
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 
-async def compute_inline(connection: Connection, job: Job, options: Options) -> list[Any]:
+async def compute_inline(connection: Connection, job: Computation, options: Options) -> list[Any]:
     """Compute a job whose inputs and results are small; cancelling it cancels the job.
 
     Raises:

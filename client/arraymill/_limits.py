@@ -12,6 +12,15 @@ from arraymill_proto.errors import DeadlineError, ParameterError
 LONGEST_SECONDS: Final = 1e9
 """Some 30 years. Longer limits, infinite ones too, are none: gRPC's clock would overflow."""
 
+INFORMATION_SECONDS: Final = 30.0
+"""What a question may take where nobody says otherwise."""
+
+JOB_SECONDS: Final = 3600.0
+"""What a job may take where nobody says otherwise, beside the time for its bytes."""
+
+SLOWEST_RATE: Final = 1e6
+"""Bytes per second for which the time of a job is enough; size alone must end none."""
+
 Remaining: TypeAlias = Callable[[], float | None]
 """Tells the seconds that are left, None when there is no limit."""
 
@@ -27,17 +36,25 @@ class Slots:
     @asynccontextmanager
     async def taken(self) -> AsyncGenerator[None]:
         """Wait for a slot and hold it; cancelling the wait leaves the line."""
+        await self.take()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    async def take(self) -> None:
+        """Wait for a slot; whoever has it must `leave`. Cancelling the wait leaves the line."""
         self.waiting += 1
         try:
             await self._free.acquire()
         finally:
             self.waiting -= 1
         self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
-            self._free.release()
+
+    def leave(self) -> None:
+        """Give a slot back."""
+        self.running -= 1
+        self._free.release()
 
 
 @asynccontextmanager
@@ -57,6 +74,11 @@ async def within(seconds: float | None) -> AsyncGenerator[Remaining]:
         if isinstance(exc, DeadlineError):
             raise
         raise DeadlineError(f"the deadline of {seconds:g} s passed before the answer came") from exc
+
+
+def job_seconds(nbytes: int) -> float:
+    """Return what a job with so many bytes of inputs and results may take where nobody says otherwise."""
+    return JOB_SECONDS + nbytes / SLOWEST_RATE
 
 
 def checked_seconds(name: str, seconds: float | None) -> float | None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Sequence
+from types import NoneType
+from typing import Any, cast
 
 import numpy as np
 
@@ -27,6 +30,26 @@ def check_out(out: AnyArray, type: ArrayType) -> None:
         raise DTypeError(f"out has dtype {out.dtype}, the result has dtype {type.dtype}; results are not cast")
     if not out.flags.writeable:
         raise ParameterError("out is read-only")
+
+
+def checked_outs(out: object, results: Sequence[ArrayType]) -> Sequence[AnyArray | None]:
+    """Return the arrays to fill, one or None for each result; none at all where the caller gives none.
+
+    Raises:
+        ParameterError: They are no arrays, or more or fewer than results.
+        ArraymillError: As of `check_out`.
+    """
+    if out is None:
+        return ()
+    outs: Sequence[Any] = cast("Any", (out,) if isinstance(out, np.ndarray) else out)
+    if not isinstance(outs, (tuple, list)) or not all(isinstance(array, (np.ndarray, NoneType)) for array in outs):
+        raise ParameterError("out must be an ndarray, or a list of one, or None, for each expression")
+    if len(outs) != len(results):
+        raise ParameterError(f"out has {len(outs)} arrays for {len(results)} expressions: give one, or None, for each")
+    for array, type in zip(outs, results, strict=True):
+        if array is not None:
+            check_out(array, type)
+    return outs
 
 
 class ResultSink:

@@ -1,32 +1,109 @@
-"""The synchronous client: the methods of `AsyncClient`, run on one background event loop."""
+"""The synchronous client and its jobs: the methods of the asynchronous ones, run on one background event loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from arraymill._background import run
 from arraymill._client import CONNECT_SECONDS, AsyncClient
+from arraymill._job import AsyncJob
+from arraymill._retry import RETRY_SECONDS
 from arraymill_proto.limits import FRAME_BYTES
 
+A = TypeVar("A")
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class _Facade(Generic[A]):
+    """Something whose asynchronous twin does the work."""
+
+    def __init__(self, twin: A) -> None:
+        self._twin = twin
+
+    def __repr__(self) -> str:
+        return repr(self._twin).replace(type(self._twin).__name__, type(self).__name__, 1)
+
+
+def _twin(facade: _Facade[A]) -> A:
+    return facade._twin  # pyright: ignore[reportPrivateUsage]  # part of the class
+
+
 def _blocking(
-    method: Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[Client, P], T]:
+    method: Callable[Concatenate[A, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[_Facade[A], P], T]:
     """Return the same method without await: same parameters, same documentation."""
 
     @wraps(method)
-    def call(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return run(method(self._mill, *args, **kwargs))  # pyright: ignore[reportPrivateUsage]  # part of the class
+    def call(self: _Facade[A], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return run(method(_twin(self), *args, **kwargs))
 
     return call
 
 
-class Client:
+def _giving_a_job(
+    method: Callable[Concatenate[A, P], Coroutine[Any, Any, AsyncJob]],
+) -> Callable[Concatenate[_Facade[A], P], Job]:
+    """Return the same method without await, for a job without await."""
+
+    @wraps(method)
+    def call(self: _Facade[A], /, *args: P.args, **kwargs: P.kwargs) -> Job:
+        return Job(run(method(_twin(self), *args, **kwargs)))
+
+    return call
+
+
+def _iterating(
+    method: Callable[Concatenate[A, P], AsyncGenerator[T, None]],
+) -> Callable[Concatenate[_Facade[A], P], Generator[T, None, None]]:
+    """Return the same generator, for a plain loop."""
+
+    @wraps(method)
+    def call(self: _Facade[A], /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
+        items = method(_twin(self), *args, **kwargs)
+        try:
+            while (item := run(_next(items))) is not None:
+                yield item
+        finally:
+            run(items.aclose())
+
+    return call
+
+
+async def _next(items: AsyncGenerator[T, None]) -> T | None:
+    return await anext(items, None)
+
+
+class Job(_Facade[AsyncJob]):
+    """A job that was submitted: made by `submit`, or by `job` from its id, in another process too.
+
+    It goes on without its client, and any client may come back for it; see `AsyncJob`. Ctrl-C ends a wait, not the job.
+    Arrays that were too large to go with the submission are sent on the background thread until `uploaded` returns.
+    """
+
+    @property
+    def id(self) -> str:
+        """The server's id of the job."""
+        return self._twin.id
+
+    @property
+    def key(self) -> str:
+        """The name that it was submitted under."""
+        return self._twin.key
+
+    status = _blocking(AsyncJob.status)
+    watch = _iterating(AsyncJob.watch)
+    wait = _blocking(AsyncJob.wait)
+    result = _blocking(AsyncJob.result)
+    handles = _blocking(AsyncJob.handles)
+    uploaded = _blocking(AsyncJob.uploaded)
+    cancel = _blocking(AsyncJob.cancel)
+    delete = _blocking(AsyncJob.delete)
+
+
+class Client(_Facade[AsyncClient]):
     """Computes on an arraymill server and waits for the answers. May be used from several threads.
 
     Use it as a context manager, or call `close`. Ctrl-C cancels the job on the server. Errors and the keywords `out`,
@@ -39,6 +116,7 @@ class Client:
         *,
         timeout: float | None = None,
         connect_timeout: float = CONNECT_SECONDS,
+        retry_for: float = RETRY_SECONDS,
         frame_bytes: int = FRAME_BYTES,
         bulk: bool = True,
     ) -> None:
@@ -46,8 +124,9 @@ class Client:
 
         Args:
             address: `host:port` or `unix:/path`; None: $ARRAYMILL_SERVER, else localhost:50051.
-            timeout: Seconds that each call may take when it does not say; None: no limit.
+            timeout: Seconds that each call may take when it does not say; None: as long as its kind may.
             connect_timeout: Seconds that the server may take to answer the first call.
+            retry_for: Seconds after its first failure in which a call is made again; 0: no call is ever made again.
             frame_bytes: Largest piece of an array in one message. Results do not depend on it.
             bulk: Send large arrays on a socket of their own beside gRPC where the server offers that and it can be
                 reached; False: never. Results do not depend on it.
@@ -55,17 +134,21 @@ class Client:
         Raises:
             ParameterError: The address, a time or a size is malformed.
         """
-        self._mill = AsyncClient(
-            address, timeout=timeout, connect_timeout=connect_timeout, frame_bytes=frame_bytes, bulk=bulk
+        super().__init__(
+            AsyncClient(
+                address,
+                timeout=timeout,
+                connect_timeout=connect_timeout,
+                retry_for=retry_for,
+                frame_bytes=frame_bytes,
+                bulk=bulk,
+            )
         )
-
-    def __repr__(self) -> str:
-        return repr(self._mill).replace("AsyncClient", type(self).__name__, 1)
 
     @property
     def address(self) -> str:
         """Where the server is."""
-        return self._mill.address
+        return self._twin.address
 
     def __enter__(self) -> Self:
         return self
@@ -91,6 +174,10 @@ class Client:
     any = _blocking(AsyncClient.any)
     all = _blocking(AsyncClient.all)
     count_nonzero = _blocking(AsyncClient.count_nonzero)
+
+    submit = _giving_a_job(AsyncClient.submit)
+    job = _giving_a_job(AsyncClient.job)
+    jobs = _blocking(AsyncClient.jobs)
 
     put = _blocking(AsyncClient.put)
     get = _blocking(AsyncClient.get)

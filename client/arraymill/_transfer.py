@@ -17,7 +17,7 @@ import numpy as np
 
 from arraymill._bulk import OPEN_SECONDS, PIECE_BYTES, BulkLink, BulkRoute
 from arraymill._connection import Connection, RawStream
-from arraymill._graph import Job
+from arraymill._graph import Computation
 from arraymill._heap import keep_frames_warm
 from arraymill._info import ArrayInfo, Progress, ProgressCallback, array_info, job_times
 from arraymill._layout import AnyArray
@@ -47,6 +47,8 @@ class Options:
     progress: ProgressCallback | None = None
     keep: pb.Keep | None = None
     """Keep the value on the server instead of fetching it."""
+    attach: str = ""
+    """Bring the inputs of this submitted job instead of starting one: it gives no results here."""
     frame_bytes: int = FRAME_BYTES
     """Largest frame to send."""
     bulk: BulkRoute | None = None
@@ -71,7 +73,7 @@ class _State:
 class Transfer:
     """Runs one job on one stream. Make it in a running event loop."""
 
-    def __init__(self, connection: Connection, job: Job, options: Options) -> None:
+    def __init__(self, connection: Connection, job: Computation, options: Options) -> None:
         self._connection = connection
         self._job = job
         self._options = options
@@ -156,10 +158,7 @@ class Transfer:
 
     async def _write_all(self, call: RawStream) -> None:
         """Answer wants for ever; the end of the job ends it."""
-        start = pb.Start(
-            graph=graph_to_pb(self._job.graph), keep=self._options.keep, bulk=self._options.bulk is not None
-        )
-        await call.write(pb.RunRequest(start=start).SerializeToString())
+        await call.write(self._opening().SerializeToString())
         while True:
             want = await self._wants.get()
             source = self._source(want.index, tuple(want.order))
@@ -167,6 +166,12 @@ class Transfer:
                 await self._answer_in_bulk(want, source, self._link)
             else:
                 await self._answer(want, source, call)
+
+    def _opening(self) -> pb.RunRequest:
+        options, bulk = self._options, self._options.bulk is not None
+        if options.attach:
+            return pb.RunRequest(attach=pb.Attach(job_id=options.attach, bulk=bulk))
+        return pb.RunRequest(start=pb.Start(graph=graph_to_pb(self._job.graph), keep=options.keep, bulk=bulk))
 
     async def _answer_in_bulk(self, want: pb.Want, source: ArraySource, link: BulkLink) -> None:
         """Send what a want asks for; what does not arrive because the connection breaks is wanted again."""
@@ -288,6 +293,8 @@ class Transfer:
 
     def _results(self) -> tuple[list[Any], ArrayInfo | None]:
         done = self._state.done
+        if self._options.attach:
+            return [], None
         if self._options.keep is None:
             if len(self._state.sinks) != len(self._job.results):
                 raise InternalError(f"the server at {self._connection.address} ended the job without a result")

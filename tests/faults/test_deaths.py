@@ -69,7 +69,7 @@ async def test_a_killed_server_leaves_nothing() -> None:
     with running_server("--log-level", "error") as server:
         family = psutil.Process(server.pid).children(recursive=True)
         assert len(family) >= 3
-        async with am.AsyncClient(server.address) as mill:
+        async with am.AsyncClient(server.address, retry_for=0) as mill:
             job = asyncio.ensure_future(mill.sum(np.ones(64 << 20, np.int8)))
             while (await mill.info()).running_jobs == 0:
                 assert not job.done(), "the job ended before it was seen running"

@@ -36,7 +36,7 @@ async def link(server: RunningServer) -> AsyncIterator[Link]:
 
 @pytest_asyncio.fixture
 async def mill(link: Link) -> AsyncIterator[am.AsyncClient]:
-    async with am.AsyncClient(link.address) as mill:
+    async with am.AsyncClient(link.address, retry_for=0) as mill:
         yield mill
 
 
@@ -85,7 +85,7 @@ async def test_everything_under_way_fails_when_the_connection_is_cut(link: Link,
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_deadline_holds_when_nobody_answers(link: Link, name: str) -> None:
     link.is_silent = True
-    async with am.AsyncClient(link.address) as mill:
+    async with am.AsyncClient(link.address, retry_for=0) as mill:
         begin = monotonic()
         with pytest.raises(am.DeadlineError, match="1 s"):
             await CALLS[name](mill)
@@ -102,7 +102,7 @@ async def test_a_deadline_holds_when_a_server_falls_silent(link: Link, mill: am.
 
 async def test_the_first_answer_is_waited_for_no_longer_than_the_caller_says(link: Link) -> None:
     link.is_silent = True
-    async with am.AsyncClient(link.address, connect_timeout=0.5) as mill:
+    async with am.AsyncClient(link.address, connect_timeout=0.5, retry_for=0) as mill:
         with pytest.raises(am.ConnectionFailedError, match=rf"{link.address} did not answer within 0.5 s"):
             await mill.sum([1])
 
@@ -135,7 +135,7 @@ async def test_a_network_that_comes_back(link: Link, mill: am.AsyncClient) -> No
 async def test_a_server_that_is_replaced(end: signal.Signals) -> None:
     """Its port is taken over by another server while the client has jobs."""
     with running_server() as first:
-        async with am.AsyncClient(first.address) as mill:
+        async with am.AsyncClient(first.address, retry_for=0) as mill:
             handle = await mill.put(X)
             jobs = [asyncio.ensure_future(mill.compute(np.exp(am.asarray(X)) * number)) for number in range(20)]
             await asyncio.sleep(0.05)

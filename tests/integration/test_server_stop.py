@@ -37,7 +37,7 @@ async def ends(server: RunningServer) -> int:
 
 async def refuses_calls(server: RunningServer) -> None:
     """Wait until the server takes no new calls: it has heard the signal."""
-    async with asyncio.timeout(SECONDS), am.AsyncClient(server.address, connect_timeout=1) as mill:
+    async with asyncio.timeout(SECONDS), am.AsyncClient(server.address, connect_timeout=1, retry_for=0) as mill:
         with suppress(am.ConnectionFailedError):
             while True:
                 await mill.info()

@@ -16,6 +16,10 @@ from arraymill_proto.errors import (
     DTypeError,
     IncompatibleServerError,
     InvalidJobError,
+    JobEndedError,
+    JobKeyError,
+    JobNotFoundError,
+    ResultExpiredError,
     TooLargeError,
 )
 
@@ -40,7 +44,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "done",
     ExitCode.FAILED: "the job failed; demo: an answer is wrong; health: not healthy",
     ExitCode.USAGE: "an option or an argument is wrong",
-    ExitCode.INPUT: "a file, an expression, an array or a parameter is wrong",
+    ExitCode.INPUT: "a file, an expression, an array, a job or a parameter is wrong",
     ExitCode.CONNECTION: "no server answers, the connection was lost, or versions do not match",
     ExitCode.CAPACITY: "the server is busy, or the job can never fit it",
     ExitCode.DEADLINE: "the timeout passed; the server has stopped the job",
@@ -62,6 +66,10 @@ _BY_ERROR: Final[tuple[tuple[type[ArraymillError], ExitCode], ...]] = (
     (ComputationError, ExitCode.INPUT),
     (ArrayNotFoundError, ExitCode.INPUT),
     (ArrayExistsError, ExitCode.INPUT),
+    (JobNotFoundError, ExitCode.INPUT),
+    (ResultExpiredError, ExitCode.INPUT),
+    (JobKeyError, ExitCode.INPUT),
+    (JobEndedError, ExitCode.INPUT),
 )
 
 

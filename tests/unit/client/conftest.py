@@ -28,7 +28,8 @@ async def server() -> AsyncIterator[FakeServer]:
 
 @pytest_asyncio.fixture
 async def mill(server: FakeServer) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(server.address) as mill:
+    """A client that tells every failure at once."""
+    async with AsyncClient(server.address, retry_for=0) as mill:
         yield mill
 
 
@@ -36,5 +37,5 @@ async def mill(server: FakeServer) -> AsyncIterator[AsyncClient]:
 async def streaming(server: FakeServer) -> AsyncIterator[AsyncClient]:
     """A client that streams the smallest array too."""
     server.info.unary_bytes = 0
-    async with AsyncClient(server.address) as mill:
+    async with AsyncClient(server.address, retry_for=0) as mill:
         yield mill

@@ -17,7 +17,7 @@ from unit.client.fake_server import FakeServer, Session
 
 import arraymill as am
 from arraymill import AsyncClient, Handle, Progress, asarray
-from arraymill._client import MAX_IN_FLIGHT, SMALL_BYTES
+from arraymill._caller import MAX_IN_FLIGHT, SMALL_BYTES
 from arraymill_proto.errors import (
     ArrayNotFoundError,
     AxisError,

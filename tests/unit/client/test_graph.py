@@ -17,7 +17,7 @@ from unit.client.evaluate import evaluate, value_of
 
 from arraymill import Array, Handle, asarray
 from arraymill._expression import expression_of
-from arraymill._graph import Job, build
+from arraymill._graph import Computation, build
 from arraymill._layout import in_order
 from arraymill_proto.catalogue import operand_type
 from arraymill_proto.errors import GraphError
@@ -28,7 +28,7 @@ from arraymill_proto.validate import infer_graph
 DEPTH = 4000
 
 
-def job_of(*arrays: Array) -> Job:
+def job_of(*arrays: Array) -> Computation:
     return build([expression_of(array) for array in arrays])
 
 

@@ -1,0 +1,220 @@
+"""How a client makes its calls: in their turn, within their deadlines, again after failures that pass."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+from arraymill._bulk import BulkRoute
+from arraymill._connection import Answer, Connection, Message
+from arraymill._graph import Computation
+from arraymill._info import ArrayInfo
+from arraymill._inline import compute_inline
+from arraymill._limits import (
+    INFORMATION_SECONDS,
+    LONGEST_SECONDS,
+    Remaining,
+    Slots,
+    checked_seconds,
+    job_seconds,
+    within,
+)
+from arraymill._mapped import may_be_same_file
+from arraymill._retry import Passes, Retry
+from arraymill._transfer import Options, Transfer
+from arraymill_proto.errors import ArraymillError, BusyError, ConnectionFailedError, DeadlineError, Reason
+from arraymill_proto.limits import FRAME_BYTES
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+SMALL_BYTES: Final = 64 << 10
+"""Up to here, inputs and results go in one message each. It saves a round trip and the set-up of a stream, some 0.5 ms;
+beyond, protobuf's extra copies begin to cost as much."""
+
+MAX_IN_FLIGHT: Final = 256
+"""Jobs that one client has on the server at once; more wait their turn here. Beyond some 64 no throughput is won; the
+server takes 2,048 calls from all clients. Small jobs are counted apart: they never wait behind streams. So are uploads
+for submitted jobs, which may wait long for their turn on the server."""
+
+
+class Upload(Protocol):
+    """Something that sends in the background until it is ended."""
+
+    async def end(self) -> None: ...
+
+
+class Caller:
+    """The calls of one client.
+
+    Args:
+        connection: To its server; closed with this.
+        timeout: Seconds that each call may take when it does not say; None: as long as its kind may.
+        retry: How long to try again.
+        frame_bytes: Largest frame to send.
+        bulk: The way to the server's bulk lane.
+    """
+
+    def __init__(
+        self, connection: Connection, *, timeout: float | None, retry: Retry, frame_bytes: int, bulk: BulkRoute
+    ) -> None:
+        self.connection = connection
+        self.retry = retry
+        self.uploads: set[Upload] = set()
+        """Ended with the client."""
+        self.upload_slots = Slots(MAX_IN_FLIGHT)
+        self._timeout = checked_seconds("timeout", timeout)
+        self._frame_bytes = frame_bytes
+        self._bulk = bulk
+        self._messages = Slots(MAX_IN_FLIGHT)
+        self._streams = Slots(MAX_IN_FLIGHT)
+
+    def __repr__(self) -> str:
+        slots = (self._messages, self._streams, self.upload_slots)
+        running, waiting = sum(each.running for each in slots), sum(each.waiting for each in slots)
+        state = "closed" if self.connection.is_closed else "open"
+        return f"<Caller of {self.connection.address}: {state} | {running} running, {waiting} waiting>"
+
+    async def close(self) -> None:
+        """Close the connection and end the uploads; what is under way fails with ConnectionFailedError."""
+        await self.connection.close()
+        await asyncio.gather(*(upload.end() for upload in list(self.uploads)))
+
+    def limit(self, timeout: float | None, seconds: float) -> float:
+        """Return the seconds that a call may take: its own, else the client's, else those of its kind.
+
+        Raises:
+            ParameterError: Its own make no sense.
+        """
+        own = checked_seconds("timeout", timeout)
+        own = self._timeout if own is None else own
+        return seconds if own is None else own
+
+    # ------------------------------------------------------------------ questions
+
+    async def ask(self, method: str, request: Message, answer: type[Answer], timeout: float | None = None) -> Answer:
+        """Make a unary call that may be made twice.
+
+        Raises:
+            ArraymillError: What the server or the connection has to say.
+        """
+        async with within(self.limit(timeout, INFORMATION_SECONDS)) as remaining:
+            return await self.asked(method, request, answer, remaining)
+
+    async def asked(
+        self,
+        method: str,
+        request: Message,
+        answer: type[Answer],
+        remaining: Remaining,
+        *,
+        longest: float = LONGEST_SECONDS,
+    ) -> Answer:
+        """Make a unary call that may be made twice, within a time that somebody else measures.
+
+        A server that lets one attempt wait for more than `longest` seconds is taken for lost.
+        """
+
+        async def attempt(_: int) -> Answer:
+            await self.connection.ready()
+            left = remaining()
+            try:
+                return await self.connection.call(
+                    method, request, answer, longest if left is None else min(left, longest)
+                )
+            except DeadlineError as exc:
+                if left is not None and left <= longest:
+                    raise
+                raise ConnectionFailedError(f"{self.connection.address} did not answer within {longest:g} s") from exc
+
+        return await self.retry.run(attempt, remaining, self.connection.is_passing)
+
+    async def ask_once(
+        self,
+        method: str,
+        request: Message,
+        answer: type[Answer],
+        timeout: float | None,
+        *,
+        done: type[ArraymillError],
+    ) -> Answer | None:
+        """Make a unary call of which the second is refused.
+
+        Args:
+            method: Its name.
+            request: What to send.
+            answer: What comes.
+            timeout: Seconds.
+            done: What the server says when the call has been made before.
+
+        Returns:
+            None when an earlier attempt, whose answer was lost, has done it.
+
+        Raises:
+            ArraymillError: What the server or the connection has to say.
+        """
+
+        async def attempt(failures: int) -> Answer | None:
+            await self.connection.ready()
+            try:
+                return await self.connection.call(method, request, answer, remaining())
+            except done:
+                if failures:
+                    return None
+                raise
+
+        async with within(self.limit(timeout, INFORMATION_SECONDS)) as remaining:
+            return await self.retry.run(attempt, remaining, self.connection.is_passing)
+
+    async def ready(self, remaining: Remaining) -> pb.ServerInfo:
+        """Connect, unless the connection stands, and return what the server said of itself."""
+        return await self.retry.run(lambda _: self.connection.ready(), remaining, self.connection.is_passing)
+
+    # ------------------------------------------------------------------ jobs
+
+    async def run(self, job: Computation, options: Options) -> tuple[Sequence[Any], ArrayInfo | None]:
+        """Run a job in the way that suits its size; waiting for its turn counts as its time.
+
+        A job is a function of its inputs and changes nothing, so it may be run again. Not so when its value is kept:
+        then only when the server itself has said that it did nothing. An `out` that shares memory with an input is
+        filled only after all has come; that two mappings are of one file NumPy does not see.
+
+        Returns:
+            The results, and what is known of the array when it is kept on the server instead.
+
+        Raises:
+            ArraymillError: What the server or the connection has to say.
+        """
+        async with within(self.limit(options.timeout, job_seconds(job.input_bytes + job.result_bytes))) as remaining:
+            info = await self.ready(remaining)
+
+            async def attempt(failures: int) -> tuple[Sequence[Any], ArrayInfo | None]:
+                now = await self.connection.ready() if failures else info
+                options_now = self.options(job, replace(options, timeout=remaining()), now)
+                if _is_small(job, options, now):
+                    return await compute_inline(self.connection, job, options_now), None
+                return await Transfer(self.connection, job, options_now).run()
+
+            async with (self._messages if _is_small(job, options, info) else self._streams).taken():
+                return await self.retry.run(attempt, remaining, self._repeatable(job, options))
+
+    def options(self, job: Computation, options: Options, info: pb.ServerInfo) -> Options:
+        """Return options with what suits a job and the server."""
+        nbytes = max(job.input_bytes, job.result_bytes)
+        bulk = self._bulk if self._bulk.suits(nbytes, info.bulk_port) else None
+        return replace(options, frame_bytes=min(self._frame_bytes, info.frame_bytes or FRAME_BYTES), bulk=bulk)
+
+    def _repeatable(self, job: Computation, options: Options) -> Passes:
+        """Return after which failures a job may be run again."""
+        if options.keep is not None:
+            return lambda error: _is_refusal(error) and self.connection.is_passing(error)
+        return lambda error: self.connection.is_passing(error) and not may_be_same_file(job.inputs, options.outs)
+
+
+def _is_small(job: Computation, options: Options, info: pb.ServerInfo) -> bool:
+    limit = min(SMALL_BYTES, info.unary_bytes)
+    return options.keep is None and max(job.input_bytes, job.result_bytes) <= limit
+
+
+def _is_refusal(error: ArraymillError) -> bool:
+    return isinstance(error, BusyError) or error.reason is Reason.SHUTTING_DOWN

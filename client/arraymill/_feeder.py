@@ -1,0 +1,142 @@
+"""Bringing the inputs of a submitted job in the background: attached again after every cut, until the job has them.
+
+::
+
+    attach ─▶ wants answered ─▶ Done                   the job needs nothing more
+                  │ the stream breaks, or is refused
+                  ▼
+            what became of the job?
+              it has ended, or is stopping             nothing more to bring; its end is told by its status
+              it goes on, and the failure may pass     attach again after a pause: what had not arrived is wanted again
+              it goes on without us                    another client feeds it now: leave it to that one
+              anything else                            the upload has failed
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Final
+
+from arraymill._caller import Caller
+from arraymill._graph import Computation
+from arraymill._info import Progress
+from arraymill._job_info import JobStatus, failure_of, job_status
+from arraymill._limits import INFORMATION_SECONDS
+from arraymill._retry import Backoff
+from arraymill._transfer import Options, Transfer
+from arraymill_proto.errors import ArraymillError, ConnectionFailedError, JobEndedError
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+UPLOAD_SECONDS: Final = 300.0
+"""How long a feeder looks for the server again, unless the client tries even longer: by then a server has given up a
+job for which nobody brings input (45 s, unless told otherwise)."""
+
+
+class Feeder:
+    """Feeds one submitted job. Make it in a running event loop; `end` it, or let it come to its end.
+
+    Args:
+        caller: The client's calls.
+        job_id: The job.
+        job: What it computes; its arrays are read until the end.
+        slot: Closed at the end.
+    """
+
+    def __init__(self, caller: Caller, job_id: str, job: Computation, slot: ExitStack) -> None:
+        self._caller = caller
+        self._job_id = job_id
+        self._job = job
+        self._slot = slot
+        patience = caller.retry.seconds and max(caller.retry.seconds, UPLOAD_SECONDS)
+        self._backoff = Backoff(replace(caller.retry, seconds=patience), caller.connection.is_passing)
+        self._outcome: JobStatus | None = None
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Fails when the upload does; else it stays open."""
+        caller.uploads.add(self)
+        self._task = asyncio.ensure_future(self._feed())
+        self._task.add_done_callback(self._ended)
+
+    def __repr__(self) -> str:
+        state = "failed" if self.failure.done() else "done" if self._task.done() else "feeding"
+        return f"<Feeder of job {self._job_id}: {state}>"
+
+    async def wait(self) -> None:
+        """Wait until the job needs nothing more from here.
+
+        Raises:
+            ArraymillError: The upload has failed, or the job was stopped before it had all.
+        """
+        await asyncio.wait([self._task])
+        if self.failure.done():
+            self.failure.result()
+        error = None if self._outcome is None else failure_of(self._outcome)
+        if error is not None:
+            raise error
+
+    async def end(self) -> None:
+        """Stop feeding; who waits gets ConnectionFailedError."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._caller.uploads.discard(self)
+        self._slot.close()
+        if task.cancelled():
+            self._fail(ConnectionFailedError(f"the client was closed before job {self._job_id} had its input"))
+        elif (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure.set_exception(error)
+        self.failure.exception()  # asyncio need not complain when nobody asks
+
+    async def _feed(self) -> None:
+        while True:
+            try:
+                await self._attach()
+                return
+            except ArraymillError as exc:
+                pause = await self._pause_after(exc)
+            if pause is None:
+                return
+            await self._caller.retry.sleep(pause)
+
+    async def _attach(self) -> None:
+        """Answer the wants of the job until it has ended or the stream breaks."""
+        info = await self._caller.connection.ready()
+        options = self._caller.options(self._job, Options(attach=self._job_id, progress=self._moved), info)
+        await Transfer(self._caller.connection, self._job, options).run()
+
+    def _moved(self, _: Progress) -> None:
+        """Whatever fails from now on is a new row of failures."""
+        self._backoff.reset()
+
+    async def _pause_after(self, error: ArraymillError) -> float | None:
+        """Return the seconds until the next attempt; None: the job needs nothing more from here.
+
+        Raises:
+            ArraymillError: The upload has failed.
+        """
+        try:
+            status = await self._look()
+        except ArraymillError as exc:
+            if not self._caller.connection.is_passing(exc):
+                raise
+        else:
+            if status.has_ended or failure_of(status) is not None:
+                self._outcome = status
+                return None
+            if isinstance(error, JobEndedError):
+                return None  # not the job has: our place at it is another's
+        pause = self._backoff.pause(error)
+        if pause is None:
+            raise error
+        return pause
+
+    async def _look(self) -> JobStatus:
+        connection = self._caller.connection
+        await connection.ready()
+        request = pb.GetJobRequest(id=self._job_id)
+        return job_status(await connection.call("GetJob", request, pb.Job, INFORMATION_SECONDS))

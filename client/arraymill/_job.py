@@ -1,0 +1,234 @@
+"""A submitted job, as a client sees it: it goes on without the client, and any client may come back for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Final
+
+from arraymill._array import Handle
+from arraymill._caller import Caller
+from arraymill._expression import expression_of
+from arraymill._feeder import Feeder
+from arraymill._graph import build
+from arraymill._job_info import JobState, JobStatus, expired, failure_of, job_status
+from arraymill._limits import INFORMATION_SECONDS, JOB_SECONDS, Remaining, within
+from arraymill._reductions import Outs, Result
+from arraymill._sink import checked_outs
+from arraymill._transfer import Options
+from arraymill._watch import watch_job
+from arraymill_proto.errors import ArrayNotFoundError, DeadlineError, JobEndedError, JobNotFoundError
+from arraymill_proto.graph import ArrayType
+from arraymill_proto.limits import MAX_WAIT_SECONDS
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+EARLY_PAUSE: Final = 0.5
+"""Seconds before a server is asked again that has answered before the job ended, or the wait was over."""
+
+
+class AsyncJob:
+    """A job that was submitted: made by `submit`, or by `job` from its id, in another process too.
+
+    Any number of clients may watch it, wait for it, fetch its results and cancel it. Cancelling one of these calls does
+    not cancel the job. Where its arrays were too large to go with the submission, the client that submitted it sends
+    them in the background: that process, and its client, must stay until `uploaded` returns, and the arrays must not
+    change before. After a cut the upload goes on where it stopped.
+
+    Every method takes `timeout`, in seconds; None is the client's, else 30 s for questions and an hour for waits.
+
+    Attributes:
+        id: The server's id of the job.
+        key: The name that it was submitted under; submitting the same expression again under it gives the same job.
+    """
+
+    def __init__(
+        self, caller: Caller, status: JobStatus, *, types: Sequence[ArrayType] = (), feeder: Feeder | None = None
+    ) -> None:
+        """Used by the client.
+
+        Args:
+            caller: Its calls.
+            status: What the server said last.
+            types: Of the results, where they are known before they are there.
+            feeder: Sends the inputs.
+        """
+        self._caller = caller
+        self._last = status
+        self._types = types
+        self._feeder = feeder
+        self.id = status.id
+        self.key = status.key
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}: {progress_text(self._last)}>"
+
+    async def status(self, *, timeout: float | None = None) -> JobStatus:
+        """Ask how far the job is.
+
+        Raises:
+            JobNotFoundError: It was deleted, or the server has forgotten it or was started anew.
+        """
+        return self._seen(await self._caller.ask("GetJob", pb.GetJobRequest(id=self.id), pb.Job, timeout))
+
+    async def watch(self, *, timeout: float | None = None) -> AsyncGenerator[JobStatus, None]:
+        """Tell how far the job is: at once, at every change (at most some times in a second), and at its end.
+
+        A connection that breaks is made again, and watching goes on.
+
+        Args:
+            timeout: Seconds for all of it; None: the client's, else as long as the job lives.
+
+        Raises:
+            JobNotFoundError: It was deleted, or the server has forgotten it or was started anew.
+            DeadlineError: The time is over; the job goes on.
+        """
+        async for status in watch_job(self._caller, self.id, self._caller.limit(timeout, float("inf"))):
+            self._last = status
+            yield status
+
+    async def wait(self, *, timeout: float | None = None) -> JobStatus:
+        """Wait until the job has ended, well or not.
+
+        Raises:
+            JobNotFoundError: It was deleted, or the server has forgotten it or was started anew.
+            DeadlineError: The time is over; the job goes on.
+        """
+        seconds = self._caller.limit(timeout, JOB_SECONDS)
+        try:
+            async with within(seconds) as remaining:
+                return await self._end_unless_unfed(remaining)
+        except DeadlineError as exc:
+            raise DeadlineError(
+                f"job {self.id} had not ended after {seconds:g} s ({progress_text(self._last)}); it goes on, ask again",
+                job=self.id,
+                state=self._last.state,
+            ) from exc
+
+    async def result(self, timeout: float | None = None, *, out: Outs = None) -> Result:
+        """Wait for the job, and fetch its results. They stay on the server, and may be fetched again.
+
+        Args:
+            timeout: Seconds for all of it.
+            out: The array to fill, or one (or None) for each expression.
+
+        Returns:
+            The value; for several expressions a tuple of values.
+
+        Raises:
+            DeadlineError: The time is over and the job goes on; or the job's own deadline has passed.
+            ResultExpiredError: It had succeeded, but its results are gone.
+            JobCancelledError: It was cancelled.
+            JobNotFoundError: It was deleted, or the server has forgotten it or was started anew.
+            ArraymillError: What the job failed with.
+        """
+        if self._types:
+            checked_outs(out, self._types)
+        loop = asyncio.get_running_loop()
+        seconds, begin = self._caller.limit(timeout, float("inf")), loop.time()
+        handles = await self.handles(timeout=timeout)
+        job = build([expression_of(handle) for handle in handles])
+        left = None if seconds == float("inf") else max(seconds - (loop.time() - begin), 1e-3)
+        try:
+            values, _ = await self._caller.run(job, Options(timeout=left, outs=checked_outs(out, job.results)))
+        except ArrayNotFoundError as exc:
+            raise expired(self.id) from exc
+        return values[0] if len(values) == 1 else tuple(values)
+
+    async def handles(self, *, timeout: float | None = None) -> tuple[Handle, ...]:
+        """Wait for the job, and return its results as Arrays: for further expressions, without a transfer.
+
+        Raises:
+            ArraymillError: As `result`.
+        """
+        status = await self.wait(timeout=timeout)
+        error = failure_of(status)
+        if error is not None:
+            raise error
+        return status.handles
+
+    async def uploaded(self, *, timeout: float | None = None) -> None:
+        """Wait until the job needs nothing more from this process: then it may exit.
+
+        Returns at once where the inputs went with the submission, or another process submitted the job.
+
+        Raises:
+            ArraymillError: The upload has failed, or the job before it had all.
+            DeadlineError: The time is over; the upload goes on.
+        """
+        if self._feeder is not None:
+            async with within(self._caller.limit(timeout, JOB_SECONDS)):
+                await self._feeder.wait()
+
+    async def cancel(self, *, timeout: float | None = None) -> JobStatus:
+        """Stop the job; returns when its memory is free on the server.
+
+        Raises:
+            JobEndedError: It has ended already.
+            JobNotFoundError: It was deleted, or the server has forgotten it or was started anew.
+        """
+        request = pb.CancelJobRequest(id=self.id)
+        message = await self._caller.ask_once("CancelJob", request, pb.Job, timeout, done=JobEndedError)
+        if message is not None:
+            return self._seen(message)
+        status = await self.status(timeout=timeout)
+        if status.state not in (JobState.CANCELLED, JobState.STOPPING):
+            raise JobEndedError(f"job {self.id} has ended already: it is {status.state}", job=self.id)
+        return status
+
+    async def delete(self, *, timeout: float | None = None) -> None:
+        """Make the server forget the job, which must have ended, and delete its results.
+
+        Raises:
+            InvalidJobError: It has not ended: cancel it first.
+            JobNotFoundError: It was deleted, or the server has forgotten it or was started anew.
+        """
+        request = pb.DeleteJobRequest(id=self.id)
+        await self._caller.ask_once("DeleteJob", request, pb.DeleteJobResponse, timeout, done=JobNotFoundError)
+
+    def _seen(self, message: pb.Job) -> JobStatus:
+        self._last = job_status(message)
+        return self._last
+
+    async def _end(self, remaining: Remaining) -> JobStatus:
+        """Wait until the job has ended; one call waits no longer than the server lets it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            info, left = await self._caller.ready(remaining), remaining()
+            longest = info.max_wait_seconds or MAX_WAIT_SECONDS
+            wait, begin = longest if left is None else min(left, longest), loop.time()
+            request = pb.GetJobRequest(id=self.id, wait_seconds=wait)
+            status = self._seen(
+                await self._caller.asked("GetJob", request, pb.Job, remaining, longest=wait + INFORMATION_SECONDS)
+            )
+            if status.has_ended:
+                return status
+            if loop.time() - begin < wait / 2:
+                await self._caller.retry.sleep(EARLY_PAUSE)
+
+    async def _end_unless_unfed(self, remaining: Remaining) -> JobStatus:
+        """Wait until the job has ended, or will not because our upload has failed and no other client has ended it."""
+        if self._feeder is None:
+            return await self._end(remaining)
+        ending = asyncio.ensure_future(self._end(remaining))
+        try:
+            both: set[asyncio.Future[Any]] = {ending, self._feeder.failure}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done() and not (await self.status()).has_ended:
+                self._feeder.failure.result()
+            return await ending
+        finally:
+            ending.cancel()
+            await asyncio.gather(ending, return_exceptions=True)
+
+
+def progress_text(status: JobStatus) -> str:
+    """Return how far a job is, in a few words."""
+    match status.state:
+        case JobState.QUEUED:
+            return f"queued, {status.position:,} before it"
+        case JobState.RUNNING:
+            return f"running, {status.blocks_done:,} of {status.blocks:,} blocks"
+        case JobState.FAILED:
+            return "failed" if status.error is None else f"failed: {status.error}"
+        case state:
+            return str(state)

@@ -1,0 +1,100 @@
+"""Submitting: what a client may say about a job, checked before it travels, and the inputs that follow."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from arraymill._caller import Caller
+from arraymill._feeder import Feeder
+from arraymill._graph import Computation
+from arraymill._job import AsyncJob
+from arraymill._job_info import job_status
+from arraymill._limits import JOB_SECONDS, LONGEST_SECONDS, checked_seconds, within
+from arraymill_proto.codec import graph_to_pb
+from arraymill_proto.errors import ParameterError
+from arraymill_proto.limits import MAX_KEY_CHARS, MAX_PRIORITY, shorten
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+OWN_KEY: Final = "auto:"
+"""What a key begins with that the client has made up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a client may say about a job beside its expressions."""
+
+    key: str
+    priority: int | None
+    deadline: float | None
+    """Seconds."""
+    ttl: float | None
+    """Seconds."""
+
+    @classmethod
+    def checked(cls, key: str | None, priority: int | None, deadline: float | None, ttl: float | None) -> Terms:
+        """Return terms that make sense. A job without a key gets one: so it can be submitted again after a failure.
+
+        Raises:
+            ParameterError: Some do not.
+        """
+        return cls(
+            key=OWN_KEY + os.urandom(12).hex() if key is None else _checked_key(key),
+            priority=None if priority is None else _checked_priority(priority),
+            deadline=checked_seconds("deadline", deadline),
+            ttl=checked_seconds("ttl", ttl),
+        )
+
+
+async def submit(caller: Caller, job: Computation, terms: Terms, timeout: float | None) -> AsyncJob:
+    """Submit a job; return when the server has it in its queue.
+
+    Inputs that are small enough together go with it; others are fed in the background.
+
+    Raises:
+        ArraymillError: What the server or the connection has to say.
+    """
+    async with within(caller.limit(timeout, JOB_SECONDS)) as remaining:
+        info = await caller.ready(remaining)
+        is_fed = job.input_bytes > info.unary_bytes
+        request = pb.SubmitJobRequest(
+            graph=graph_to_pb(job.graph if is_fed else job.inlined()),
+            key=terms.key,
+            priority=terms.priority,
+            deadline_seconds=_finite(terms.deadline),
+            ttl_seconds=terms.ttl or 0.0,
+        )
+        with ExitStack() as slot:
+            if is_fed:
+                await caller.upload_slots.take()
+                slot.callback(caller.upload_slots.leave)
+            status = job_status(await caller.asked("SubmitJob", request, pb.Job, remaining))
+            feeder = Feeder(caller, status.id, job, slot.pop_all()) if is_fed and not status.has_ended else None
+        return AsyncJob(caller, status, types=job.results, feeder=feeder)
+
+
+def _finite(deadline: float | None) -> float:
+    """Return a deadline as the wire says it: 0 for none."""
+    return 0.0 if deadline is None or deadline > LONGEST_SECONDS else deadline
+
+
+def _checked_key(key: str) -> str:
+    if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may have no type checker
+        raise ParameterError(f"the key is {shorten(repr(key))}, it must be a text", parameter="key")
+    if not 0 < len(key) <= MAX_KEY_CHARS:
+        raise ParameterError(f"the key has {len(key):,} characters, it must have 1 to {MAX_KEY_CHARS}", parameter="key")
+    if not all("!" <= character <= "~" for character in key):
+        raise ParameterError(
+            f"the key {shorten(repr(key))} may have visible ASCII characters only, and no spaces", parameter="key"
+        )
+    return key
+
+
+def _checked_priority(priority: int) -> int:
+    if not isinstance(priority, int) or not 0 <= priority <= MAX_PRIORITY:  # pyright: ignore[reportUnnecessaryIsInstance]  # users may have no type checker
+        raise ParameterError(
+            f"the priority is {shorten(repr(priority))}, it must be 0 to {MAX_PRIORITY}", parameter="priority"
+        )
+    return priority

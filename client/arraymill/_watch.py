@@ -1,0 +1,92 @@
+"""Watching a submitted job over connections that may break."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from arraymill._caller import Caller
+from arraymill._connection import RawEvents
+from arraymill._job_info import JobStatus, job_status
+from arraymill._limits import Remaining, within
+from arraymill._retry import Backoff
+from arraymill_proto.errors import ArraymillError, ConnectionFailedError, DeadlineError
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+_METHOD = "WatchJob"
+
+
+async def watch_job(caller: Caller, id: str, seconds: float) -> AsyncGenerator[JobStatus, None]:
+    """Give every status that the server tells, the last when the job has ended.
+
+    Args:
+        caller: The client's calls.
+        id: The job.
+        seconds: For all of it.
+
+    Raises:
+        ArraymillError: What the server has to say, or the connection after it was tried again.
+        DeadlineError: The time is over.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    backoff = Backoff(caller.retry, caller.connection.is_passing)
+    events = _Events(caller, id)
+    try:
+        while True:
+            # Each step has a limit of its own: one step may be taken in another task than the next.
+            try:
+                async with within(max(end - loop.time(), 0.0)) as remaining:
+                    status = await _next(caller, events, backoff, remaining)
+            except DeadlineError as exc:
+                raise DeadlineError(f"job {id} had not ended after {seconds:g} s; it goes on", job=id) from exc
+            yield status
+            if status.has_ended:
+                return
+    finally:
+        events.end()
+
+
+async def _next(caller: Caller, events: _Events, backoff: Backoff, remaining: Remaining) -> JobStatus:
+    while True:
+        try:
+            status = await events.next()
+        except ArraymillError as exc:
+            events.end()
+            pause = backoff.pause(exc, remaining())
+            if pause is None:
+                raise
+            await caller.retry.sleep(pause)
+        else:
+            backoff.reset()
+            return status
+
+
+class _Events:
+    """One WatchJob stream after the other."""
+
+    def __init__(self, caller: Caller, id: str) -> None:
+        self._connection = caller.connection
+        self._id = id
+        self._stream: RawEvents | None = None
+
+    async def next(self) -> JobStatus:
+        """Return what the server tells next, on a new stream if there is none.
+
+        Raises:
+            ArraymillError: The stream has ended.
+        """
+        await self._connection.ready()
+        with self._connection.errors(_METHOD):
+            if self._stream is None:
+                self._stream = self._connection.events(_METHOD, pb.WatchJobRequest(id=self._id), None)
+            message = await self._stream.read()
+        if not isinstance(message, bytes):
+            raise ConnectionFailedError(f"the server at {self._connection.address} stopped telling of job {self._id}")
+        return job_status(self._connection.parsed(_METHOD, message, pb.Job))
+
+    def end(self) -> None:
+        """Cancel the stream; the next status comes on a new one."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.cancel()
