@@ -10,7 +10,6 @@
     FAIL       QUEUED, RUNNING                  FAILED
                STOPPING                         CANCELLED
     CANCEL     QUEUED, RUNNING                  STOPPING
-               STOPPING                         STOPPING
     STOP       STOPPING                         CANCELLED     its memory is free
     EXPIRE     SUCCEEDED                        EXPIRED       its results are gone
 
@@ -19,14 +18,10 @@ Anything else is a defect of the server: `Life.on` raises LifeError with the who
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Final
-
-MAX_STORY: Final = 64
-"""Events of one job that are remembered: a life has five, but a client may cancel as often as it likes."""
 
 
 class State(Enum):
@@ -79,7 +74,6 @@ TABLE: Final[Mapping[tuple[State, Event], State]] = {
     (_S, Event.FAIL): State.CANCELLED,
     (_Q, Event.CANCEL): _S,
     (_R, Event.CANCEL): _S,
-    (_S, Event.CANCEL): _S,
     (_S, Event.STOP): State.CANCELLED,
     (State.SUCCEEDED, Event.EXPIRE): State.EXPIRED,
 }
@@ -111,20 +105,16 @@ class Life:
     def __init__(self, job_id: str, at: float) -> None:
         self._job_id = job_id
         self.state = State.QUEUED
-        born = JobEvent(job_id, Event.SUBMIT, at, self.state)
-        self._story = deque([born], MAX_STORY)
+        self._story = [JobEvent(job_id, Event.SUBMIT, at, self.state)]
+        """Five lines at most: no state comes twice."""
 
     def __repr__(self) -> str:
         return f"<Life of {self._job_id}: {self.state.name}>"
 
     @property
-    def story(self) -> Iterable[JobEvent]:
+    def story(self) -> tuple[JobEvent, ...]:
         """What happened, oldest first."""
         return tuple(self._story)
-
-    def has_been(self, *events: Event) -> bool:
-        """Whether one of these has happened."""
-        return any(happened.event in events for happened in self._story)
 
     def on(self, event: Event, at: float, detail: str = "") -> JobEvent:
         """Let something happen.

@@ -7,13 +7,17 @@ jobs have ended, whoever is next fits: there is no deadlock.
 Order. Every ticket gets a tag when it joins, and the line is sorted by tags (self-clocked fair queueing)::
 
     cost = max(wanted + keep, LEAST_COST), × 2 for each step of priority below 5, ÷ 2 for each above
-    tag  = max(clock, tag of the client's last waiting ticket) + cost
+    tag  = max(clock, tag of the flow's last waiting ticket) + cost
     clock = tag of the ticket served last, but never ahead of the first that waits
 
-So clients take turns weighted by bytes, a client's jobs keep their order, a newcomer stands beside the first ticket of
-the others and not behind their backlog, and a small job stands before a large one. A client that was idle has saved up
-nothing; one that has nothing waiting leaves no trace. A priority is a weight and no rank: a job of priority 9 is served
-as if it were 16 times smaller, so even a stream of them leaves one of priority 0 its share.
+A flow is the jobs of one client at one priority. So clients take turns weighted by bytes, the jobs of a flow keep their
+order, a newcomer stands beside the first ticket of the others and not behind their backlog, and a small job stands
+before a large one. A client that was idle has saved up nothing; one that has nothing waiting leaves no trace.
+
+A priority is a weight and no rank: a job of priority 9 is served as if it were 16 times smaller, so even a stream of
+them leaves one of priority 0 its share. It tells the jobs of one client apart as well: an urgent job does not stand
+behind what the same client has sent for the night. Who spreads jobs over priorities gets the turns of several clients,
+no more than who calls all of them urgent.
 
 Overtaking. A ticket whose memory is not free may be passed by tickets behind it that fit, or the memory would stand
 idle: `max_overtakes` times, then nobody behind it is served before it. The order itself starves nobody, since the clock
@@ -84,7 +88,7 @@ class Ticket:
     wanted: int
     """Bytes that it can make use of; less than the minimum means the minimum."""
     owner: str
-    """The job, for messages."""
+    """The job, for messages; no other that waits has the same."""
     client: str
     """Whose turn it takes."""
     keep: Keep | None = None
@@ -101,6 +105,11 @@ class Ticket:
     error: ArraymillError | None = field(default=None, init=False)
 
     @property
+    def flow(self) -> tuple[str, int]:
+        """Among which it keeps its order."""
+        return self.client, self.priority
+
+    @property
     def cost(self) -> int:
         """Bytes that it counts in the order of turns."""
         nbytes = max(max(self.minimum, self.wanted) + (self.keep.size if self.keep else 0), LEAST_COST)
@@ -108,7 +117,7 @@ class Ticket:
 
 
 @dataclass(slots=True)
-class _Client:
+class _Flow:
     waiting: int = 0
     last_tag: int = 0
 
@@ -127,7 +136,8 @@ class Line:
         self._max_waiting = max_waiting
         self._max_overtakes = max_overtakes
         self._line: list[Ticket] = []
-        self._clients: dict[str, _Client] = {}
+        self._flows: dict[tuple[str, int], _Flow] = {}
+        self._owners: dict[str, Ticket] = {}
         self._clock = 0
         self._joined = 0
         self._is_serving = False
@@ -153,7 +163,8 @@ class Line:
 
     def position_of(self, owner: str) -> int | None:
         """Return how many jobs stand before that of an owner, None when it does not wait."""
-        return next((index for index, ticket in enumerate(self._line) if ticket.owner == owner), None)
+        ticket = self._owners.get(owner)
+        return None if ticket is None else self._index(ticket)
 
     def join(self, ticket: Ticket) -> None:
         """Put a ticket into the line; `serve` decides about it.
@@ -166,12 +177,13 @@ class Line:
             raise self._too_large(ticket)
         if self.waiting >= self._max_waiting:
             raise self._busy()
-        client = self._clients.setdefault(ticket.client, _Client())
+        flow = self._flows.setdefault(ticket.flow, _Flow())
         self._joined += 1
         ticket.number = self._joined
-        ticket.tag = client.last_tag = max(self._clock, client.last_tag) + ticket.cost
-        client.waiting += 1
+        ticket.tag = flow.last_tag = max(self._clock, flow.last_tag) + ticket.cost
+        flow.waiting += 1
         insort(self._line, ticket, key=_order)
+        self._owners[ticket.owner] = ticket
         ticket.is_waiting = True
 
     def serve(self) -> list[Ticket]:
@@ -249,23 +261,24 @@ class Line:
     def _remove(self, ticket: Ticket) -> None:
         del self._line[self._index(ticket)]
         ticket.is_waiting = False
-        client = self._clients[ticket.client]
-        client.waiting -= 1
-        if not client.waiting:
-            del self._clients[ticket.client]
+        if self._owners.get(ticket.owner) is ticket:
+            del self._owners[ticket.owner]
+        flow = self._flows[ticket.flow]
+        flow.waiting -= 1
+        if not flow.waiting:
+            del self._flows[ticket.flow]
 
     def _index(self, ticket: Ticket) -> int:
         return bisect_left(self._line, _order(ticket), key=_order)
 
     def _busy(self) -> BusyError:
-        error = BusyError(
+        return BusyError(
             f"{self.waiting:,} jobs wait for {format_bytes(self.waiting_bytes)} of memory, as many as may "
             f"(--max-waiting-jobs {self._max_waiting}); try again in {RETRY_AFTER_SECONDS:g} s",
+            retry_after=RETRY_AFTER_SECONDS,
             waiting_jobs=self.waiting,
             waiting_bytes=self.waiting_bytes,
         )
-        error.retry_after = RETRY_AFTER_SECONDS
-        return error
 
     def _too_large(self, ticket: Ticket) -> TooLargeError:
         arena, kept = self._arena, ticket.keep.size if ticket.keep else 0
@@ -277,6 +290,7 @@ class Line:
             f"{format_bytes(arena.size)}{held} (largest piece: {largest}); delete resident arrays, split the job, or "
             f"start the server with a larger --arena",
             needed_bytes=ticket.minimum + kept,
+            available_bytes=arena.largest_when_idle,
             arena_bytes=arena.size,
             resident_bytes=arena.resident,
         )

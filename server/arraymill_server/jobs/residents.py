@@ -298,15 +298,14 @@ class Residents:
                 budget_bytes=self.budget_bytes,
             )
         if self.used_bytes + size > self.budget_bytes:
-            error = BusyError(
+            raise BusyError(
                 f"the array takes {format_bytes(size)}, but resident arrays hold {format_bytes(self.used_bytes)} of "
                 f"the {format_bytes(self.budget_bytes)} that they may; delete arrays or raise --resident-budget",
+                retry_after=self._retry_seconds(),
                 needed_bytes=size,
                 used_bytes=self.used_bytes,
                 budget_bytes=self.budget_bytes,
             )
-            error.retry_after = self._retry_seconds()
-            raise error
 
     def _retry_seconds(self) -> float:
         expiry = self.next_expiry()

@@ -146,7 +146,7 @@ class Jobs:
                 self._give_back(prepared)
             else:
                 prepared.fence.add_done_callback(lambda _: self._give_back(prepared))
-        report.times.total = monotonic() - begin
+            report.times.total = monotonic() - begin
         return report
 
     def _give_back(self, prepared: _Prepared) -> None:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from arraymill_server.jobs.life import JobEvent
-
-if TYPE_CHECKING:
-    from arraymill_server.jobs.submitted import SubmittedJob
+from arraymill_server.jobs.submitted import SubmittedJob
 
 
 class Storage(Protocol):

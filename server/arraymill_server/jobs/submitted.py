@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
-from arraymill_proto.errors import ArraymillError
-from arraymill_proto.graph import Graph
-from arraymill_proto.limits import DEFAULT_PRIORITY
+from arraymill_proto.errors import ArraymillError, ParameterError
+from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_KEY_CHARS, MAX_PRIORITY, shorten
 from arraymill_server.jobs.exchange import Exchange
 from arraymill_server.jobs.life import Life, State
 from arraymill_server.jobs.residents import ResidentArray
 from arraymill_server.jobs.service import Report
 
+_KEY: Final = re.compile(r"[!-~]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A job as it is submitted."""
+    """What is said about a job beside its graph; it is remembered as long as the job."""
 
-    graph: Graph
-    digest: bytes
-    """Tells one graph from another."""
     client: str
     """Whose turn it takes."""
+    digest: bytes
+    """Tells its graph from others."""
     key: str = ""
     """Empty: none."""
     priority: int = DEFAULT_PRIORITY
@@ -32,6 +33,40 @@ class Submission:
     """From now; 0: none."""
     ttl_seconds: float = 0.0
     """Of the results; 0: the server's default."""
+
+    def check(self) -> None:
+        """Check everything but the time to live, which is that of any resident array.
+
+        Raises:
+            ParameterError: Something is out of bounds.
+        """
+        key, deadline = self.key, self.deadline_seconds
+        if len(key) > MAX_KEY_CHARS:
+            raise ParameterError(
+                f"the key has {len(key):,} characters, at most {MAX_KEY_CHARS} are allowed", parameter="key"
+            )
+        if key and not _KEY.fullmatch(key):
+            raise ParameterError(f"the key {shorten(key)!r} may have visible ASCII characters only", parameter="key")
+        if self.priority > MAX_PRIORITY:
+            raise ParameterError(
+                f"the priority is {self.priority}, it must be 0 to {MAX_PRIORITY}", parameter="priority"
+            )
+        if not 0 <= deadline < float("inf"):
+            raise ParameterError(
+                f"the deadline is in {deadline:g} s; give seconds above 0, or 0 for none", parameter="deadline"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How far a job is."""
+
+    input_bytes: int
+    """Bytes of the inputs that clients have to bring, in one pass."""
+    received_bytes: int
+    blocks_done: int
+    blocks: int
+    """Of work in all passes; 0 until it runs."""
 
 
 class Feed(Exchange, Protocol):
@@ -46,15 +81,7 @@ class Feed(Exchange, Protocol):
         ...
 
     @property
-    def input_bytes(self) -> int:
-        """Bytes of the inputs that clients have to bring, in one pass."""
-        ...
-
-    @property
-    def blocks(self) -> int: ...
-
-    @property
-    def blocks_done(self) -> int: ...
+    def figures(self) -> Figures: ...
 
     def end(self) -> None:
         """The job has ended: let the clients go."""
@@ -63,7 +90,7 @@ class Feed(Exchange, Protocol):
 
 @dataclass(slots=True, eq=False)
 class SubmittedJob:
-    """A job of the board."""
+    """A job of the board. It is remembered for long after its end, so its graph and its feed are not."""
 
     id: str
     number: int
@@ -71,15 +98,18 @@ class SubmittedJob:
     submission: Submission
     submitted: float
     """On the board's clock."""
-    feed: Feed
+    feed: Feed | None
+    """None when it has ended."""
     life: Life
+    figures_at_end: Figures | None = None
     ended: float = 0.0
     """When; on the board's clock."""
     report: Report | None = None
-    """Once it has succeeded."""
+    """Once it has ended."""
     error: ArraymillError | None = None
-    """Once it has failed or was cancelled."""
-    task: asyncio.Task[None] | None = None
+    """Once it has failed or was cancelled; `failure` is what may be raised."""
+    is_refused: bool = False
+    """True when it ended before it had a place in the queue: then it was never there."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it has ended and holds no memory but its results."""
 
@@ -95,6 +125,19 @@ class SubmittedJob:
         return self.life.state
 
     @property
+    def figures(self) -> Figures:
+        """How far it is, or was at its end."""
+        if self.feed is not None:
+            return self.feed.figures
+        assert self.figures_at_end is not None
+        return self.figures_at_end
+
+    @property
     def results(self) -> tuple[ResidentArray, ...]:
         """One per output, once it has succeeded."""
         return self.report.arrays if self.report is not None and self.state is State.SUCCEEDED else ()
+
+    def failure(self) -> ArraymillError:
+        """Return a copy of the error: what is raised collects the frames of all who raise it."""
+        assert self.error is not None
+        return self.error.located("")

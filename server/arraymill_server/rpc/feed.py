@@ -1,14 +1,22 @@
-"""The exchange of a submitted job: the stream changes, the job does not notice."""
+"""The exchange of a submitted job: the stream changes, the job does not notice.
+
+A client that attaches has the job for itself: one that was there before is replaced, and from that very moment on it
+brings nothing any more, neither by frames nor by its bulk connection. What it had not brought in full is wanted again:
+the next client may be another process, which cuts the array into other frames.
+
+While nobody is attached nothing is said: whoever comes is told everything that is open.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from arraymill_proto.frames import FrameView
 from arraymill_proto.graph import Graph, Input
 from arraymill_server.jobs.exchange import Peer, Started
+from arraymill_server.jobs.submitted import Figures
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.bulk_listener import BulkListener
 from arraymill_server.rpc.lanes import StreamExchange, Writer
@@ -21,18 +29,31 @@ class _Nobody:
         raise AssertionError("nobody is attached")
 
 
-@dataclass(slots=True, eq=False)
 class Session:
-    """One client's time at a job."""
+    """One client's time at a job. Make it in a running event loop."""
 
-    sending: asyncio.Future[None]
-    """Writes to the client until the job has ended; cancelled when the client leaves or is replaced."""
-    is_replaced: bool = False
-    """True when another client has attached."""
+    def __init__(self, exchange: FedExchange) -> None:
+        self._exchange = exchange
+        self.sending = asyncio.ensure_future(exchange.send_all())
+        """Writes to the client until the job has ended; cancelled when the client leaves or is replaced."""
+        self.is_replaced = False
+        """True when another client has attached."""
+
+    def receive(self, frame: FrameView) -> None:
+        """Take a frame of the client in; one of a client that was replaced is dropped.
+
+        Raises:
+            FrameError: It does not fit what was asked for.
+        """
+        if not self.is_replaced:
+            self._exchange.receive(frame)
+
+    def input_ended(self) -> None:
+        """Another client may bring the rest."""
 
 
 class FedExchange(StreamExchange):
-    """Frames on whatever stream is attached. What a stream that broke had not brought is wanted again on the next.
+    """Frames on whatever stream is attached. Make it in a running event loop, and `end` it.
 
     Args:
         graph: The job's.
@@ -43,16 +64,21 @@ class FedExchange(StreamExchange):
         super().__init__(graph, _Nobody(), stall_seconds)
         inputs = [node for node in graph.nodes if isinstance(node, Input)]
         sizes = zip(inputs, self._inline.nbytes, strict=True)
-        self.input_bytes = sum(nbytes for node, nbytes in sizes if node.inline is None)
-        self.on_start: Callable[[], None] | None = None
-        self.blocks_done = 0
+        self._input_bytes = sum(nbytes for node, nbytes in sizes if node.inline is None)
+        self._blocks_done = 0
         self._started: Started | None = None
         self._session: Session | None = None
+        self._coming_counts = self._going_counts = True
+        """Whether a client that comes, or goes, has moved. Once between two bytes: who does nothing else is silent."""
+        self.on_start: Callable[[], None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<FedExchange {'fed' if self._session else 'waits for a client'}: {self._wants!r}>"
 
     @property
-    def blocks(self) -> int:
-        """Blocks of work in all passes; 0 until the job runs."""
-        return self._blocks
+    def figures(self) -> Figures:
+        """How far the job is."""
+        return Figures(self._input_bytes, self.received_bytes, self._blocks_done, self._blocks)
 
     # ------------------------------------------------------------------ Exchange
 
@@ -60,10 +86,11 @@ class FedExchange(StreamExchange):
         if self.on_start is not None:
             self.on_start()
         self._started = started
+        self._coming_counts = self._going_counts = True
         super().start(started, peer)
 
     def progress(self, blocks_done: int) -> None:
-        self.blocks_done = blocks_done
+        self._blocks_done = blocks_done
         super().progress(blocks_done)
 
     # ------------------------------------------------------------------ clients
@@ -80,29 +107,40 @@ class FedExchange(StreamExchange):
             self._session.is_replaced = True
             self._detach(self._session)
         self._writer, self._listener = writer, bulk
+        session = self._session = Session(self)
         if self._started is not None:
             self._put(messages.accepted(self._started, self._offer()))
             for number, wanted in self._wants.reopen():
                 self._put(messages.want(number, wanted))
-        self._stall.restart()
-        session = self._session = Session(asyncio.ensure_future(self.send_all()))
+        if self._coming_counts:
+            self._stall.restart()
+            self._coming_counts = False
         try:
             yield session
         finally:
             if self._session is session:
                 self._detach(session)
 
-    def input_ended(self) -> None:
-        """Another client may bring the rest."""
+    def moved(self) -> None:
+        self._coming_counts = self._going_counts = True
+        super().moved()
 
     def bulk_failed(self, error: Exception) -> None:
         """The connection ends; the job goes on with frames, or with another client."""
 
+    def _put(self, message: bytes) -> None:
+        if self._session is not None:
+            super()._put(message)
+
     def _detach(self, session: Session) -> None:
         session.sending.cancel()  # from now on, not from the next turn of the loop on: it takes no message any more
-        self._session, self._writer, self._is_writing = None, _Nobody(), False
         self._end_bulk()
+        self._session, self._writer, self._listener, self._is_writing = None, _Nobody(), None, False
         self._messages.clear()
         self._progress = None
-        if not self._is_closed:
+        if self._going_counts and not self._is_closed:
             self._stall.restart()
+            self._going_counts = False
+
+    def _duty(self) -> str | None:
+        return self._wants.oldest()  # a client that does not read harms nobody: the job has nothing for it

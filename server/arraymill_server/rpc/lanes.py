@@ -198,7 +198,7 @@ class StreamExchange:
         before = self._wants.received_bytes
         token = self._wants.accept(frame)
         if self._wants.received_bytes > before:  # what came before, or is empty, is no move
-            self._stall.restart()
+            self.moved()
         if token is not None and self._peer is not None:
             self._peer.done(token)
 

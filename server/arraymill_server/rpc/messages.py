@@ -117,7 +117,7 @@ STATES: Final = {
 
 def job(job: SubmittedJob, board: Board, residents: Residents) -> pb.Job:
     """A submitted job as it is now."""
-    submission, feed, age = job.submission, job.feed, board.age_seconds(job)
+    submission, figures, age = job.submission, job.figures, board.ledger.age_seconds(job)
     has_ended = job.state.has_ended
     return pb.Job(
         id=job.id,
@@ -127,10 +127,10 @@ def job(job: SubmittedJob, board: Board, residents: Residents) -> pb.Job:
         age_seconds=age,
         deadline_in_seconds=0.0 if has_ended else max(0.0, submission.deadline_seconds - age),
         position=board.position(job) if job.state is State.QUEUED else 0,
-        input_bytes=feed.input_bytes,
-        received_bytes=feed.received_bytes,
-        blocks_done=feed.blocks_done,
-        blocks=feed.blocks,
+        input_bytes=figures.input_bytes,
+        received_bytes=figures.received_bytes,
+        blocks_done=figures.blocks_done,
+        blocks=figures.blocks,
         results=[array_info(array, residents) for array in job.results],
         error=_job_error(job.error) if job.error is not None and job.state is State.FAILED else None,
         times=job_times(job.report) if job.report is not None else None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 
 from arraymill_proto.errors import DeadlineError
 
@@ -57,6 +58,24 @@ class Stall:
             self._timer = self._loop.call_at(due, self._look)
         else:
             self.expired.set_exception(stalled(duty, self._seconds))
+
+
+@asynccontextmanager
+async def patience(seconds: float, duty: str) -> AsyncGenerator[None]:
+    """Wait for the client as long as it may stall.
+
+    Args:
+        seconds: What it may take.
+        duty: What it is to do, for the message.
+
+    Raises:
+        DeadlineError: It took longer.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as exc:
+        raise stalled(duty, seconds) from exc
 
 
 def stalled(duty: str, seconds: float) -> DeadlineError:

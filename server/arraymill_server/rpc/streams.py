@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import grpc.aio
 
 from arraymill_proto.codec import parse_request
 from arraymill_proto.errors import FrameError
 from arraymill_proto.frames import FrameView
-from arraymill_server.rpc.lanes import StreamExchange
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
-async def receive(exchange: StreamExchange, context: Context) -> None:
-    """Read frames until the client ends its half; gRPC receives each while the one before it is copied."""
+class Receiver(Protocol):
+    """Where the frames of a client go."""
+
+    def receive(self, frame: FrameView) -> None:
+        """Take a frame in, or raise FrameError."""
+        ...
+
+    def input_ended(self) -> None:
+        """The client sends nothing more."""
+        ...
+
+
+async def receive(receiver: Receiver, context: Context) -> None:
+    """Read frames until the client ends its half; gRPC receives each while the one before it is copied.
+
+    Raises:
+        FrameError: The client sends something else, or what nobody has asked for.
+    """
     reading = asyncio.ensure_future(context.read())
     try:
         while (message := await reading) is not grpc.aio.EOF:
@@ -25,10 +40,10 @@ async def receive(exchange: StreamExchange, context: Context) -> None:
             await asyncio.sleep(0)  # the read begins now, not when the copy has ended
             request = parse_request(message)
             if not isinstance(request, FrameView):
-                raise FrameError("after Start the client sends frames only; this message is none")
-            exchange.receive(request)
+                raise FrameError("after Start or Attach the client sends frames only; this message is none")
+            receiver.receive(request)
             del message, request
-        exchange.input_ended()
+        receiver.input_ended()
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)

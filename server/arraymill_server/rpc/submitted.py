@@ -8,20 +8,24 @@ from collections.abc import AsyncGenerator
 from typing import Any, Final, Literal, TypeAlias
 
 from arraymill_proto.codec import graph_from_pb
-from arraymill_proto.errors import JobCancelledError, JobEndedError, ParameterError
+from arraymill_proto.errors import JobEndedError, ParameterError
 from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_WAIT_SECONDS
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.jobs.board import Board
-from arraymill_server.jobs.life import State
+from arraymill_server.jobs.ledger import OUTCOMES, token_of
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.submitted import Submission, SubmittedJob
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.bulk_listener import BulkListener
 from arraymill_server.rpc.feed import FedExchange
+from arraymill_server.rpc.stall import patience
 from arraymill_server.rpc.streams import Context, receive, stop
 
 WATCH_SECONDS: Final = 0.25
 """Least time between two messages of WatchJob: smooth enough for a bar."""
+
+PAGE_BYTES: Final = 1 << 20
+"""Most bytes of a page of jobs, unless a single one has more: a job may have thousands of results."""
 
 Over: TypeAlias = "asyncio.Future[Literal[True]]"
 
@@ -47,15 +51,14 @@ class SubmittedServicer:
         """Put a job into the queue, or join the one that has its key."""
         graph = graph_from_pb(request.graph)
         submission = Submission(
-            graph,
-            hashlib.sha256(request.graph.SerializeToString(deterministic=True)).digest(),
             context.peer(),
+            hashlib.sha256(request.graph.SerializeToString(deterministic=True)).digest(),
             request.key,
             request.priority if request.HasField("priority") else DEFAULT_PRIORITY,
             request.deadline_seconds,
             request.ttl_seconds,
         )
-        job = await self._board.submit(submission, lambda: FedExchange(graph, self._stall_seconds))
+        job = await self._board.submit(graph, submission, lambda: FedExchange(graph, self._stall_seconds))
         return self._described(job)
 
     async def get_job(self, request: pb.GetJobRequest, context: Context) -> pb.Job:
@@ -66,25 +69,36 @@ class SubmittedServicer:
                 f"wait_seconds is {seconds:g}, it must be 0 to {MAX_WAIT_SECONDS:g}; ask again for a longer wait",
                 parameter="wait_seconds",
             )
-        return self._described(await self._board.wait(request.id, seconds))
+        job = self._board.ledger.get(request.id)
+        await self._board.wait(job, seconds)
+        return self._described(job)
 
     async def watch_job(self, request: pb.WatchJobRequest, context: Context) -> AsyncGenerator[pb.Job]:
         """Describe a job whenever it has changed, until it has ended."""
+        job = self._board.ledger.get(request.id)
         before: pb.Job | None = None
         while True:
-            job = self._board.get(request.id)
             told = self._described(job)
             if before is None or _without_times(told) != _without_times(before):
                 yield told
                 before = told
-            if job.over.is_set():
+            if job.state.has_ended:
                 return
-            await self._board.wait(request.id, WATCH_SECONDS)
+            await self._board.wait(job, WATCH_SECONDS)
 
     async def list_jobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
-        """List jobs in pages."""
-        jobs, token = self._board.page(request.page_size, request.page_token)
-        return pb.ListJobsResponse(jobs=map(self._described, jobs), next_page_token=token)
+        """List jobs in pages; a page ends early where its jobs have very many results."""
+        jobs, token = self._board.ledger.page(request.page_size, request.page_token)
+        response = pb.ListJobsResponse(next_page_token=token)
+        nbytes = 0
+        for before, job in zip([None, *jobs], jobs, strict=False):
+            told = self._described(job)
+            nbytes += told.ByteSize()
+            if before is not None and nbytes > PAGE_BYTES:
+                response.next_page_token = token_of(before)
+                break
+            response.jobs.append(told)
+        return response
 
     async def cancel_job(self, request: pb.CancelJobRequest, context: Context) -> pb.Job:
         """Stop a job; answers when its memory is free."""
@@ -97,28 +111,29 @@ class SubmittedServicer:
 
     async def feed(self, id: str, context: Context, bulk: BulkListener | None) -> None:
         """Let a client bring what a job waits for, until the job has ended or another client does."""
-        job = self._board.get(id)
+        job = self._board.ledger.get(id)
         feed = job.feed
+        if feed is None:
+            raise JobEndedError(f"job {id} {OUTCOMES[job.state]}; it takes no input", job=id, state=job.state.name)
         assert isinstance(feed, FedExchange)
-        if job.state.has_ended:
-            raise JobEndedError(f"job {id} {job.state.name.lower()} already; it takes no input", job=id)
         with feed.attached(context, bulk) as session:
-            reader = asyncio.ensure_future(receive(feed, context))
+            reader = asyncio.ensure_future(receive(session, context))
             over = asyncio.ensure_future(job.over.wait())
             try:
                 await _first(over, session.sending, reader)
                 if session.is_replaced:
-                    raise JobEndedError(f"another client feeds job {id} now", job=id)
+                    raise JobEndedError(f"another client feeds job {id} now", job=id, state=job.state.name)
                 await over
             finally:
                 await stop(reader, over, session.sending)
         await self._tell_end(job, context)
 
     async def _tell_end(self, job: SubmittedJob, context: Context) -> None:
-        if job.report is not None and job.state is State.SUCCEEDED:
+        if job.error is not None:
+            raise job.failure()
+        assert job.report is not None
+        async with patience(self._stall_seconds, "does not read the end of its job"):
             await context.write(messages.done(job.report, self._residents))
-        else:
-            raise job.error or JobCancelledError(f"job {job.id} was cancelled", job=job.id)
 
     def _described(self, job: SubmittedJob) -> pb.Job:
         return messages.job(job, self._board, self._residents)

@@ -201,7 +201,8 @@ def test_what_can_never_fit_is_refused_at_once_with_the_numbers(make_line: MakeL
         "16 KiB (largest piece: 48 KiB); delete resident arrays, split the job, or start the server with a larger "
         "--arena"
     )
-    assert caught.value.details == {"needed_bytes": "53248", "arena_bytes": "65536", "resident_bytes": "16384"}
+    numbers = {"needed_bytes": 53248, "available_bytes": 49152, "arena_bytes": 65536, "resident_bytes": 16384}
+    assert caught.value.details == {name: str(number) for name, number in numbers.items()}
     assert ask(line, 12) in line.serve()
 
 
