@@ -6,16 +6,14 @@ import asyncio
 import os
 import random
 import signal
-from pathlib import Path
 
 import pytest
-from pools import pool_of, shared_bytes
+from pools import pool_of, shared_bytes, worker_pids
 from structlog.testing import capture_logs
 
 from arraymill_proto.errors import ArraymillError, InternalError, TooLargeError, WorkerError
 from arraymill_server.arena.attach import RawBytes, attach
 from arraymill_server.engine.pool import MAX_LOSSES, PoolEngine
-from arraymill_server.engine.processes import fork_server
 from arraymill_server.testing.faults import (
     CELL_BYTES,
     DONE,
@@ -123,15 +121,9 @@ async def test_workers_are_killed_at_random_under_load(raw: RawBytes, memory: me
             for _ in range(kills):
                 for _ in range(tasks // (kills + 1)):
                     await answered.acquire()
-                os.kill(chance.choice(workers()), signal.SIGKILL)
+                os.kill(chance.choice(worker_pids()), signal.SIGKILL)
             await asyncio.gather(*futures)
             await still_works(engine, memory)
         assert [result(memory, cell) for cell in cells] == cells
     deaths = [log for log in logs if log["event"] == "worker_died"]
     assert kills // 2 <= len(deaths) <= kills, "a worker can be hit again while it ends, but not each time"
-
-
-def workers() -> list[int]:
-    """Return the workers that live: the children of the fork server."""
-    files = [path for pid in fork_server.pids() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    return [int(pid) for path in files for pid in path.read_text().split()]

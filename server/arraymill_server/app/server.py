@@ -59,6 +59,7 @@ class App:
             config.workers,
             worker_memory_bytes=config.worker_memory_bytes,
             task_timeout_seconds=config.task_timeout_seconds,
+            worker_tasks=config.worker_tasks,
         )
         self.residents = Residents(self.arena, config.resident_budget_bytes, config.resident_ttl_seconds)
         self.admission = Admission(self.arena, config.max_waiting_jobs)

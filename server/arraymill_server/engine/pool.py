@@ -59,10 +59,6 @@ MAX_LOSSES: Final = 20
 """Deaths of its workers, whatever their reason, after which a task fails. With two workers of which a random one is
 killed again and again, a task that is always running is hit 20 times in a row once in a million."""
 
-WORKER_TASKS: Final = 100_000
-"""Tasks after which a worker is recycled. The smallest tasks take 60 µs with their dispatch: a worker lives for 6 s at
-least, and its successor costs 13 ms of one core, 0.2 %."""
-
 GROWN_SHARE: Final = 2
 """A worker is recycled when it has taken more than its private memory by this: from then on, a block that would run in
 a new worker might find too little. The scratch memory of blocks, which stays, is 8 MiB."""
@@ -92,7 +88,7 @@ class PoolEngine:
         *,
         worker_memory_bytes: int,
         task_timeout_seconds: float,
-        worker_tasks: int = WORKER_TASKS,
+        worker_tasks: int = 0,
         max_attempts: int = 3,
         in_flight: int = 2,
         start_timeout_seconds: float = START_SECONDS,

@@ -125,7 +125,7 @@ class Supervisor:
     @property
     def is_stuck(self) -> bool:
         """True when there is no worker, and none will come before one that cannot be killed has ended."""
-        return not self._links and not self._retries and bool(self._fenced)
+        return not self._links and self.fenced >= 2 * self._count
 
     async def start(self) -> None:
         """Start all workers and wait until each has said hello.

@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from pools import WORKER_MEMORY, pool_of, shared_bytes
+from pools import WORKER_MEMORY, pool_of, shared_bytes, worker_pids
 
 from arraymill_proto.errors import ConnectionFailedError, InternalError, Reason, TooLargeError, WorkerError
 from arraymill_server.arena.attach import RawBytes, attach
@@ -122,7 +122,8 @@ async def test_wait_idle_does_not_run_lost_tasks_again(raw: RawBytes, memory: me
         future = engine.submit("job", fault_task(Fault.STOP, Point.COMPUTE, CELLS[0]))
         idle = asyncio.create_task(engine.wait_idle("job"))
         await asyncio.sleep(0)
-        _kill_workers()
+        for pid in worker_pids():
+            os.kill(pid, signal.SIGKILL)
         await idle
         assert future.cancelled()
         assert attempts(memory, CELLS[0]) <= 1
@@ -305,10 +306,3 @@ def _pids_of(word: str) -> list[int]:
 def _command(pid: int) -> str:
     with open(f"/proc/{pid}/cmdline") as file:  # noqa: PTH123  short
         return file.read()
-
-
-def _kill_workers() -> None:
-    for server in _pids_of("forkserver"):
-        with open(f"/proc/{server}/task/{server}/children") as file:  # noqa: PTH123  short
-            for pid in file.read().split():
-                os.kill(int(pid), signal.SIGKILL)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pools import WORKER_MEMORY, pool_of, shared_bytes
+from pools import WORKER_MEMORY, pool_of, shared_bytes, worker_pids
 
 from arraymill_proto.errors import TooLargeError
 from arraymill_server.arena.attach import attach
@@ -23,7 +23,6 @@ from arraymill_server.engine.messages import Hello, Message, Reply, Request, dec
 from arraymill_server.engine.oom import oom_score
 from arraymill_server.engine.perform import TaskRunner
 from arraymill_server.engine.pool import PoolEngine
-from arraymill_server.engine.processes import fork_server
 from arraymill_server.plan.program import Task
 from arraymill_server.testing.faults import Fault, Point, fault_task, probe_task, write_task
 
@@ -114,7 +113,7 @@ async def test_each_worker_holds_its_own_pipe_only() -> None:
     raw = shared_bytes()
     async with pool_of(3, raw):
         inherited = _links(os.getpid())
-        held = [_links(pid) for pid in _workers()]
+        held = [_links(pid) for pid in worker_pids()]
     own = [{link for link in links - inherited if link.startswith("socket:")} for links in held]
     assert [len(sockets) for sockets in own] == [1, 1, 1]
     assert len(own[0] | own[1] | own[2]) == 3
@@ -124,7 +123,7 @@ async def test_no_worker_holds_the_fork_server() -> None:
     raw = shared_bytes()
     async with pool_of(2, raw):
         alive = _alive_pipe()
-        held = [_links(pid) for pid in _workers()]
+        held = [_links(pid) for pid in worker_pids()]
     assert alive.startswith("pipe:")
     assert not any(alive in links for links in held)
 
@@ -132,11 +131,6 @@ async def test_no_worker_holds_the_fork_server() -> None:
 def _alive_pipe() -> str:
     module: Any = importlib.import_module("multiprocess.forkserver")
     return str(Path(f"/proc/self/fd/{module._forkserver._forkserver_alive_fd}").readlink())
-
-
-def _workers() -> list[int]:
-    files = [path for pid in fork_server.pids() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    return [int(pid) for path in files for pid in path.read_text().split()]
 
 
 def _links(pid: int) -> set[str]:
