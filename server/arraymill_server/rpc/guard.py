@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import wraps
 from typing import Protocol, Self, TypeVar
 
@@ -61,8 +61,8 @@ def answers(
 
     @wraps(method)
     async def guarded(message: bytes, context: Context) -> AsyncGenerator[Answer]:
-        async with _answering(method.__name__, context):
-            async for answer in method(_parse(request, message), context):
+        async with _answering(method.__name__, context), aclosing(method(_parse(request, message), context)) as told:
+            async for answer in told:
                 yield answer
 
     return guarded
