@@ -62,7 +62,7 @@ def list_arrays(settings: Settings) -> None:
     """List the arrays that the server keeps."""
     arrays = converse(settings, lambda mill: mill.list(timeout=settings.timeout))
     if settings.as_json:
-        show_json([_document(info) for info in arrays])
+        show_json([array_document(info) for info in arrays])
     else:
         show_table(("name", "id", "dtype", "shape", "size", "expires in"), [_row(info) for info in arrays])
 
@@ -72,7 +72,8 @@ def _row(info: ArrayInfo) -> tuple[object, ...]:
     return info.name or "-", info.id, info.dtype, shape_text(info.shape), size, left
 
 
-def _document(info: ArrayInfo) -> dict[str, Any]:
+def array_document(info: ArrayInfo) -> dict[str, Any]:
+    """Return a resident array as JSON can say it."""
     return {**asdict(cast("Any", info)), "dtype": info.dtype.name}
 
 

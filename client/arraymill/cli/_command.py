@@ -16,6 +16,7 @@ from arraymill.cli._arrays import delete, get, list_arrays, put
 from arraymill.cli._compute import REDUCTIONS, compute, transform
 from arraymill.cli._errors import InputError, MissingExtraError
 from arraymill.cli._exit_codes import MEANINGS, ExitCode, exit_code
+from arraymill.cli._jobs import cancel, jobs, watch
 from arraymill.cli._server import health, info, serve
 from arraymill.cli._session import TerminatedError
 from arraymill.cli.demo._command import demo
@@ -64,7 +65,10 @@ def command(ctx: click.Context) -> int:
     return ExitCode.OK
 
 
-for _entry in (serve, demo, compute, transform, put, get, list_arrays, delete, info, health, *REDUCTIONS):
+_ARRAYS: Final = (compute, transform, put, get, list_arrays, delete)
+_JOBS: Final = (jobs, watch, cancel)
+
+for _entry in (serve, demo, *_ARRAYS, *_JOBS, info, health, *REDUCTIONS):
     command.add_command(_entry)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
+from shutil import get_terminal_size
 from typing import cast
 
 import click
@@ -46,8 +48,15 @@ def plain(value: object) -> object:
     return value
 
 
-def show_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print aligned columns: numbers to the right, the last column as long as it is."""
+def show_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, fit: bool = False) -> None:
+    """Print aligned columns: numbers to the right, the last column as long as it is.
+
+    Args:
+        header: Names of the columns.
+        rows: As many entries in each.
+        fit: Cut what a terminal would break into two lines.
+    """
+    longest = get_terminal_size().columns if fit and sys.stdout.isatty() else None
     texts = [tuple(header), *(tuple(map(str, row)) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     for number, line in enumerate(texts):
@@ -55,7 +64,11 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
             text.rjust(width) if number and isinstance(rows[number - 1][place], (int, float)) else text.ljust(width)
             for place, (text, width) in enumerate(zip(line, widths, strict=True))
         ]
-        click.echo("  ".join(cells).rstrip())
+        click.echo(_cut("  ".join(cells).rstrip(), longest))
+
+
+def _cut(line: str, longest: int | None) -> str:
+    return line if longest is None or len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def bytes_text(count: float) -> str:

@@ -1,0 +1,106 @@
+"""The commands of submitted jobs: `jobs`, `watch`, `cancel`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Final, cast
+
+import click
+
+from arraymill import AsyncClient, JobState, JobStatus, Progress
+from arraymill._job import progress_text
+from arraymill._job_info import failure_of
+from arraymill._submit import OWN_KEY
+from arraymill.cli._arrays import array_document
+from arraymill.cli._options import Settings, connected
+from arraymill.cli._progress import Report, progress_bar
+from arraymill.cli._session import converse
+from arraymill.cli._show import seconds_text, show_json, show_table
+
+KEY_CHARS: Final = 24
+"""Most of a key in the table: with the other columns it leaves a third of a terminal of 80 to the last."""
+
+
+@click.command()
+@connected
+def jobs(settings: Settings) -> None:
+    """List the submitted jobs, oldest first: those that wait or run, and those that have ended not long ago."""
+    found = converse(settings, lambda mill: mill.jobs(timeout=settings.timeout))
+    if settings.as_json:
+        show_json([document(status) for status in found])
+    else:
+        show_table(("id", "key", "priority", "age", "state"), [_row(status) for status in found], fit=True)
+
+
+def _row(status: JobStatus) -> tuple[object, ...]:
+    key = "-" if status.key.startswith(OWN_KEY) else status.key or "-"
+    short = key if len(key) <= KEY_CHARS else f"{key[: KEY_CHARS - 1]}…"
+    return status.id, short, status.priority, seconds_text(status.age_seconds), progress_text(status)
+
+
+def document(status: JobStatus) -> dict[str, Any]:
+    """Return a job as JSON can say it."""
+    error = status.error
+    return {
+        **{name: getattr(status, name) for name in _PLAIN},
+        "results": [array_document(info) for info in status.results],
+        "error": None if error is None else {"reason": error.reason, "message": error.message, **error.details},
+        "times": None if status.times is None else asdict(cast("Any", status.times)),
+    }
+
+
+_PLAIN: Final = (
+    *("id", "key", "state", "priority", "age_seconds", "deadline_in_seconds", "position"),
+    *("input_bytes", "received_bytes", "blocks_done", "blocks"),
+)
+"""The fields of a status that JSON can say as they are."""
+
+
+@click.command()
+@click.argument("id")
+@connected
+def watch(settings: Settings, id: str) -> None:
+    """Watch a submitted job until it has ended; the exit code tells how.
+
+    Prints a line for every new state, with --json a document for every change.
+    """
+    status = converse(settings, lambda mill: _watch(mill, settings, id))
+    error = failure_of(status)
+    if error is not None:
+        raise error
+
+
+async def _watch(mill: AsyncClient, settings: Settings, id: str) -> JobStatus:
+    job = await mill.job(id, timeout=settings.timeout)
+    status = await job.status(timeout=settings.timeout)
+    shown: JobState | None = None
+    with progress_bar("watch", total_bytes=status.input_bytes, quiet=settings.quiet) as report:
+        async for status in job.watch(timeout=settings.timeout):
+            _report(status, report)
+            if settings.as_json:
+                show_json(document(status))
+            elif status.state is not shown and not settings.quiet:
+                click.echo(f"{id}: {progress_text(status)}")
+            shown = status.state
+    return status
+
+
+def _report(status: JobStatus, report: Report) -> None:
+    report(Progress(status.received_bytes, status.blocks_done, status.blocks, status.times))
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@connected
+def cancel(settings: Settings, ids: tuple[str, ...]) -> None:
+    """Stop submitted jobs; done when their memory is free."""
+
+    async def work(mill: AsyncClient) -> list[JobStatus]:
+        return [await (await mill.job(id)).cancel(timeout=settings.timeout) for id in ids]
+
+    stopped = converse(settings, work)
+    if settings.as_json:
+        show_json([document(status) for status in stopped])
+    elif not settings.quiet:
+        for status in stopped:
+            click.echo(f"{status.id}: {progress_text(status)}")
