@@ -166,7 +166,7 @@ def _places(hosts: Iterable[str]) -> list[tuple[socket.AddressFamily, str]]:
     """Return the addresses of some hosts, each once; a name that nobody knows has none."""
     places: dict[tuple[socket.AddressFamily, str], None] = {}
     for host in hosts:
-        with suppress(socket.gaierror):
+        with suppress(socket.gaierror, UnicodeError):  # the latter of a name that is too long
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             places |= {(family, str(place[0])): None for family, _, _, _, place in found}
     return list(places)
