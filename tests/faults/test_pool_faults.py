@@ -101,7 +101,7 @@ async def test_a_poisonous_task_fails_its_job_only(raw: RawBytes, memory: memory
 
 @pytest.mark.parametrize("fault", Fault)
 async def test_a_replacement_that_fails_at_its_start(raw: RawBytes, memory: memoryview, fault: Fault) -> None:
-    async with pool_of(1, raw, start_timeout_seconds=3.0) as engine:
+    async with pool_of(1, raw, start_timeout_seconds=1.0) as engine:
         arm_start(memory, fault, 2)
         await engine.submit("job", fault_task(Fault.KILL, Point.RECEIVE, CELL))
         assert (attempts(memory, CELL), result(memory, CELL)) == (2, DONE)
