@@ -197,14 +197,12 @@ def test_ranges_of_results(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
             data = Random(1).randbytes(5500)
             line.connection.send(Outgoing((0, 3), 100, memoryview(data)), 11)
             line.connection.send(Outgoing((1,), 2**40, memoryview(b"last")), 12)
-            assert line.connection.is_sending
             assert [token for _, token in line.connection.unsent()] == [11, 12]
-            assert not line.connection.has_sent
+            assert [line.connection.is_sending, line.connection.has_sent] == [True, False]
             for expected in ((0, 100, data), (3, 100, data), (1, 2**40, b"last")):
                 assert await client.record() == expected
             await until(lambda: job.tokens == [11, 12])
-            assert not line.connection.is_sending
-            assert not line.connection.unsent()
+            assert [line.connection.is_sending, line.connection.has_sent] == [False, True]
             assert repr(line.connection) == "<BulkConnection: 0 results waiting, results sent>"
             assert job.moves >= 2 * 5500 / 1000
         assert not job.errors
