@@ -4,7 +4,8 @@ Two kinds of failure pass by themselves.
 
 A connection that was lost comes back within seconds, or not for long: the call is made again after a random part of a
 pause that doubles each time, until `Retry.seconds` have passed since the first failure. The part is random from
-nothing to all of it, so that the clients of a server that restarts do not come back in step.
+nothing to all of it, so that the clients of a server that restarts do not come back in step. So is a call of which a
+checksum was wrong.
 
 A busy server says when to come back. It is asked again at that time and a random part of the same pause later, as long
 as the call itself may take: load costs waiting. Only where it has no memory left for arrays that it keeps, which may
@@ -23,7 +24,7 @@ from time import monotonic
 from typing import Final, TypeAlias, TypeVar
 
 from arraymill._limits import Remaining
-from arraymill_proto.errors import ArraymillError, BusyError, ConnectionFailedError, JobCancelledError
+from arraymill_proto.errors import ArraymillError, BusyError, ConnectionFailedError, CorruptedError, JobCancelledError
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ def is_passing(error: ArraymillError) -> bool:
         return status is None
     if isinstance(error, JobCancelledError):
         return status == "CANCELLED"
-    return isinstance(error, ConnectionFailedError) and status not in _DENIED
+    return isinstance(error, ConnectionFailedError | CorruptedError) and status not in _DENIED
 
 
 @dataclass(frozen=True, slots=True)

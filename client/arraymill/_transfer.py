@@ -186,7 +186,7 @@ class Transfer:
         writing: asyncio.Future[None] | None = None
         try:
             for offset, data in source.frames(want.offset, want.length, self._options.frame_bytes):
-                frame = encode_frame(want.want, want.index, offset, data, Envelope.REQUEST)
+                frame = encode_frame(want.want, want.index, offset, data, Envelope.REQUEST, checked=True)
                 if writing is not None:
                     await writing
                 writing = asyncio.ensure_future(call.write(frame))
@@ -231,6 +231,7 @@ class Transfer:
     def _place(self, frame: FrameView) -> None:
         if frame.index >= len(self._state.sinks):
             raise InternalError(f"the server sent output {frame.index} of {len(self._state.sinks)}")
+        frame.verify()
         self._state.sinks[frame.index].place(frame.offset, frame.data)
 
     def _take(self, response: pb.RunResponse) -> None:

@@ -22,6 +22,7 @@ The tree (fault; can a retry help?)::
     ├── JobKeyError(ValueError)                the caller's: the key is another job's; no
     ├── JobEndedError                          the job has ended already; no
     ├── DeadlineError(TimeoutError)            the deadline passed; yes, with more time
+    ├── CorruptedError                         the wire's; yes
     ├── JobCancelledError                      somebody cancelled the job; yes
     ├── ConnectionFailedError(ConnectionError) the network's or the server's; yes
     ├── IncompatibleServerError                versions; no, upgrade one side
@@ -67,6 +68,7 @@ class Reason(StrEnum):
     JOB_KEY = "JOB_KEY"
     JOB_ENDED = "JOB_ENDED"
     DEADLINE = "DEADLINE"
+    CORRUPTED = "CORRUPTED"
     CANCELLED = "CANCELLED"
     SHUTTING_DOWN = "SHUTTING_DOWN"
     UNAVAILABLE = "UNAVAILABLE"
@@ -240,6 +242,12 @@ class DeadlineError(ArraymillError, TimeoutError):
     default_reason = Reason.DEADLINE
 
 
+class CorruptedError(ArraymillError):
+    """Bytes of an array arrived other than they were sent. A retry can help."""
+
+    default_reason = Reason.CORRUPTED
+
+
 class JobCancelledError(ArraymillError):
     """The job was cancelled by somebody else than this caller."""
 
@@ -291,6 +299,7 @@ ERRORS: Final[dict[Reason, type[ArraymillError]]] = {
     Reason.JOB_KEY: JobKeyError,
     Reason.JOB_ENDED: JobEndedError,
     Reason.DEADLINE: DeadlineError,
+    Reason.CORRUPTED: CorruptedError,
     Reason.CANCELLED: JobCancelledError,
     Reason.SHUTTING_DOWN: ConnectionFailedError,
     Reason.UNAVAILABLE: ConnectionFailedError,
@@ -321,6 +330,7 @@ STATUS: Final[dict[Reason, str]] = {
     Reason.JOB_KEY: "ALREADY_EXISTS",
     Reason.JOB_ENDED: "FAILED_PRECONDITION",
     Reason.DEADLINE: "DEADLINE_EXCEEDED",
+    Reason.CORRUPTED: "DATA_LOSS",
     Reason.CANCELLED: "CANCELLED",
     Reason.SHUTTING_DOWN: "UNAVAILABLE",
     Reason.UNAVAILABLE: "UNAVAILABLE",

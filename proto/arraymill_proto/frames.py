@@ -10,6 +10,7 @@ read (the data is a view of the message). Everything else belongs to the generat
        10 index                         varint; left out when 0
        18 offset                        varint; left out when 0
        22 length data…                  left out when empty
+       29 checksum                      8 bytes; left out when there is none
 
 Reading follows protobuf: fields come in any order; of a repeated field the last one counts; a repeated frame is merged
 field by field, as if its bytes were joined; unknown fields are skipped, and a known number with another wire type is
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, TypeAlias
 
+from arraymill_proto.checksums import checksum, corrupted
 from arraymill_proto.errors import FrameError
 
 Payload: TypeAlias = bytes | bytearray | memoryview
@@ -52,6 +54,17 @@ class FrameView:
     index: int
     offset: int
     data: memoryview
+    checksum: int | None = None
+    """As the sender saw the data; None: it did not say."""
+
+    def verify(self) -> None:
+        """Check that the data arrived as it was sent, if the sender said how that was.
+
+        Raises:
+            CorruptedError: It did not.
+        """
+        if self.checksum is not None and checksum(self.data) != self.checksum:
+            raise corrupted(self.index, self.offset, len(self.data))
 
 
 _VARINT, _FIXED64, _BYTES, _START_GROUP, _END_GROUP, _FIXED32 = range(6)
@@ -60,6 +73,8 @@ _WANT: Final = 1 << 3 | _VARINT
 _INDEX: Final = 2 << 3 | _VARINT
 _OFFSET: Final = 3 << 3 | _VARINT
 _DATA: Final = 4 << 3 | _BYTES
+_CHECKSUM: Final = 5 << 3 | _FIXED64
+_CHECKSUM_BYTES: Final = 8
 
 _MEMBERS: Final = {
     Envelope.REQUEST: frozenset(number << 3 | _BYTES for number in range(1, 4)),
@@ -78,8 +93,8 @@ _SHIFTS: Final = range(7, 63, 7)
 _EMPTY: Final = memoryview(b"")
 
 
-def encode_header(want: int, index: int, offset: int, length: int, envelope: Envelope) -> bytes:
-    """Return what stands before `length` bytes of payload: the message is the header, then the payload.
+def encode_header(want: int, index: int, offset: int, length: int, envelope: Envelope, *, trailer: int = 0) -> bytes:
+    """Return what stands before `length` bytes of payload: the message is the header, the payload and the trailer.
 
     Args:
         want: The Want that the frame serves, 0 in result frames.
@@ -87,6 +102,7 @@ def encode_header(want: int, index: int, offset: int, length: int, envelope: Env
         offset: Bytes from the start of the array.
         length: Bytes of payload.
         envelope: The message around the frame.
+        trailer: Bytes of the checksum's field, 0 without one.
     """
     fields = bytearray()
     for tag, value in ((_WANT, want), (_INDEX, index), (_OFFSET, offset), (_DATA, length)):
@@ -94,11 +110,13 @@ def encode_header(want: int, index: int, offset: int, length: int, envelope: Env
             fields.append(tag)
             _append_varint(fields, value)
     header = bytearray((envelope << 3 | _BYTES,))
-    _append_varint(header, len(fields) + length)
+    _append_varint(header, len(fields) + length + trailer)
     return bytes(header + fields)
 
 
-def encode_frame(want: int, index: int, offset: int, payload: Payload, envelope: Envelope) -> bytes:
+def encode_frame(
+    want: int, index: int, offset: int, payload: Payload, envelope: Envelope, *, checked: bool = False
+) -> bytes:
     """Return the message of a frame; the payload is copied once.
 
     Args:
@@ -107,9 +125,11 @@ def encode_frame(want: int, index: int, offset: int, payload: Payload, envelope:
         offset: Bytes from the start of the array.
         payload: The bytes, C-contiguous.
         envelope: The message around the frame.
+        checked: Add the checksum of the payload.
     """
     length = payload.nbytes if isinstance(payload, memoryview) else len(payload)
-    return b"".join((encode_header(want, index, offset, length, envelope), payload))
+    trailer = bytes((_CHECKSUM,)) + checksum(payload).to_bytes(_CHECKSUM_BYTES, "little") if checked else b""
+    return b"".join((encode_header(want, index, offset, length, envelope, trailer=len(trailer)), payload, trailer))
 
 
 def _append_varint(target: bytearray, value: int) -> None:
@@ -140,11 +160,16 @@ def _decode_plain(message: bytes, head: int) -> FrameView | None:  # noqa: PLR09
         return None
     want = index = offset = at = 0
     data = _EMPTY
+    said: int | None = None
     is_open = False
     end = len(message)
     try:
         while at < end:
             tag = message[at]
+            if tag == _CHECKSUM:
+                said = int.from_bytes(message[at + 1 : at + 9], "little")
+                at += 9
+                continue
             value = message[at + 1]
             at += 2
             if value > 0x7F:
@@ -174,7 +199,7 @@ def _decode_plain(message: bytes, head: int) -> FrameView | None:  # noqa: PLR09
                 return None
     except IndexError:
         return None
-    return FrameView(want, index, offset, data) if at == end else None
+    return FrameView(want, index, offset, data, said) if at == end else None
 
 
 def _decode_any(message: bytes, envelope: Envelope) -> FrameView | None:
@@ -215,6 +240,9 @@ def _read_frame(message: bytes, at: int, end: int, before: FrameView | None) -> 
         elif tag == _INDEX:
             index, at = _read_varint(message, at, end)
             frame.index = index & _UINT32
+        elif tag == _CHECKSUM and at + _CHECKSUM_BYTES <= end:
+            frame.checksum = int.from_bytes(message[at : at + _CHECKSUM_BYTES], "little")
+            at += _CHECKSUM_BYTES
         else:
             after = _skip(message, tag, at, end)
             if after is None:

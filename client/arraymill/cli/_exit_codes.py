@@ -12,6 +12,7 @@ from arraymill_proto.errors import (
     BusyError,
     ComputationError,
     ConnectionFailedError,
+    CorruptedError,
     DeadlineError,
     DTypeError,
     IncompatibleServerError,
@@ -58,6 +59,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
 _BY_ERROR: Final[tuple[tuple[type[ArraymillError], ExitCode], ...]] = (
     (DeadlineError, ExitCode.DEADLINE),
     (ConnectionFailedError, ExitCode.CONNECTION),
+    (CorruptedError, ExitCode.CONNECTION),
     (IncompatibleServerError, ExitCode.CONNECTION),
     (BusyError, ExitCode.CAPACITY),
     (TooLargeError, ExitCode.CAPACITY),

@@ -43,4 +43,5 @@ def parse_response(message: bytes) -> FrameView | pb.RunResponse:
 
 
 def _frame_view(frame: pb.Frame) -> FrameView:
-    return FrameView(frame.want, frame.index, frame.offset, memoryview(frame.data))
+    checksum = frame.checksum if frame.HasField("checksum") else None
+    return FrameView(frame.want, frame.index, frame.offset, memoryview(frame.data), checksum)

@@ -262,16 +262,18 @@ class Keep(_message.Message):
     def __init__(self, name: _Optional[str] = ..., ttl_seconds: _Optional[float] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("want", "index", "offset", "data")
+    __slots__ = ("want", "index", "offset", "data", "checksum")
     WANT_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     want: int
     index: int
     offset: int
     data: bytes
-    def __init__(self, want: _Optional[int] = ..., index: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+    checksum: int
+    def __init__(self, want: _Optional[int] = ..., index: _Optional[int] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class RunResponse(_message.Message):
     __slots__ = ("accepted", "want", "header", "frame", "progress", "done", "bulk_ended")

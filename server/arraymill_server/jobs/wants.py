@@ -111,10 +111,12 @@ class Wants:
             The token of the want that is complete now, or None.
 
         Raises:
+            CorruptedError: Its bytes are not those that were sent.
             FrameError: The frame serves no want, is too large, leaves its want's range, overlaps what came before, or
                 scatters the want into too many pieces.
         """
         _check_size(frame)
+        frame.verify()
         record = Record(frame.want, frame.index, frame.offset, len(frame.data))
         target = self.claim(record)
         if target is None:

@@ -286,7 +286,7 @@ class StreamExchange:
                 if self._is_closed:
                     return
                 payload = data[start : start + FRAME_BYTES]
-                frame = encode_frame(0, output, outgoing.offset + start, payload, Envelope.RESPONSE)
+                frame = encode_frame(0, output, outgoing.offset + start, payload, Envelope.RESPONSE, checked=True)
                 self.sent_bytes += len(payload)
                 if place == last and start + FRAME_BYTES >= len(data) and self._peer is not None:
                     self._peer.done(token)

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from arraymill_proto.codec import parse_request, parse_response
-from arraymill_proto.errors import FrameError
+from arraymill_proto.checksums import checksum
+from arraymill_proto.errors import CorruptedError, FrameError
 from arraymill_proto.frames import Envelope, FrameView, decode, encode_frame, encode_header
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -73,7 +74,8 @@ def fields(draw: st.DrawFn) -> bytes:
 
 integer_fields = st.builds(field, st.integers(1, 3), st.just(0), integers)
 data_fields = st.builds(field, st.just(4), st.just(2), extents)
-contents = st.lists(integer_fields | data_fields | fields(), max_size=5).map(b"".join)
+checksum_fields = st.builds(field, st.just(5), st.just(1), st.binary(min_size=7, max_size=8))
+contents = st.lists(integer_fields | data_fields | checksum_fields | fields(), max_size=5).map(b"".join)
 members = st.builds(field, st.sampled_from([2, 4]), st.just(2), st.builds(extent, contents, spares))
 messages = st.lists(members | members | fields(), max_size=3).map(b"".join)
 
@@ -106,6 +108,25 @@ def test_a_message_is_its_header_and_the_payload(
 ) -> None:
     header = encode_header(want, index, offset, len(data), envelope)
     assert header + data == encode_frame(want, index, offset, data, envelope)
+
+
+@given(uint64, uint32, uint64, payloads, envelopes)
+def test_checks_what_it_writes(want: int, index: int, offset: int, data: bytes, envelope: Envelope) -> None:
+    message = encode_frame(want, index, offset, data, envelope, checked=True)
+    frame = pb.Frame(want=want, index=index, offset=offset, data=data, checksum=checksum(data))
+    assert message == CLASSES[envelope](frame=frame).SerializeToString()
+    view = decode(message, envelope)
+    assert view == view_of(frame)
+    view.verify()
+
+
+@given(st.binary(min_size=1, max_size=40), st.data())
+def test_a_changed_byte_is_found(data: bytes, draw: st.DataObject) -> None:
+    place = draw.draw(st.integers(0, len(data) - 1))
+    changed = bytearray(data)
+    changed[place] ^= draw.draw(st.integers(1, 255))
+    with pytest.raises(CorruptedError, match="arrived other than they were sent"):
+        FrameView(1, 0, 0, memoryview(changed), checksum(data)).verify()
 
 
 def test_takes_any_contiguous_buffer() -> None:
@@ -155,6 +176,7 @@ def test_the_numbers_are_those_of_the_contract() -> None:
         ("index", 2),
         ("offset", 3),
         ("data", 4),
+        ("checksum", 5),
     ]
 
 
@@ -166,11 +188,16 @@ def protobuf_reads(message: bytes, envelope: Envelope) -> Message | None:
         return None
 
 
+def view_of(frame: pb.Frame) -> FrameView:
+    checksum = frame.checksum if frame.HasField("checksum") else None
+    return FrameView(frame.want, frame.index, frame.offset, memoryview(frame.data), checksum)
+
+
 def assert_agrees_with_protobuf(message: bytes, envelope: Envelope) -> None:
     """Assert the same judgement and values as the generated parser's, by `decode` alone and with the rest."""
     expected = protobuf_reads(message, envelope)
     frame = expected.frame if expected is not None and expected.HasField("frame") else None
-    view = None if frame is None else FrameView(frame.want, frame.index, frame.offset, memoryview(frame.data))
+    view = None if frame is None else view_of(frame)
     try:
         decoded = decode(message, envelope)
     except FrameError:

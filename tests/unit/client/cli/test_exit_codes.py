@@ -15,7 +15,7 @@ from arraymill_proto.errors import ERRORS, Reason
 
 CODES = {
     ExitCode.FAILED: {"CANCELLED", "WORKER", "INTERNAL"},
-    ExitCode.CONNECTION: {"SHUTTING_DOWN", "UNAVAILABLE", "INCOMPATIBLE"},
+    ExitCode.CONNECTION: {"SHUTTING_DOWN", "UNAVAILABLE", "INCOMPATIBLE", "CORRUPTED"},
     ExitCode.CAPACITY: {"BUSY", "TOO_LARGE", "RESULT_TOO_LARGE"},
     ExitCode.DEADLINE: {"DEADLINE"},
 }
