@@ -13,14 +13,15 @@ from arraymill._retry import RETRY_SECONDS
 from arraymill_proto.limits import FRAME_BYTES
 
 A = TypeVar("A")
+A_co = TypeVar("A_co", covariant=True)
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Facade(Generic[A]):
+class _Facade(Generic[A_co]):
     """Something whose asynchronous twin does the work."""
 
-    def __init__(self, twin: A) -> None:
+    def __init__(self, twin: A_co) -> None:
         self._twin = twin
 
     def __repr__(self) -> str:

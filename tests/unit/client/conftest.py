@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from unit.client.fake_jobs import FakeJobServer, fake_job_server
 from unit.client.fake_server import FakeServer, fake_server
 
-from arraymill import AsyncClient
+from arraymill import AsyncClient, _retry
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,3 +40,23 @@ async def streaming(server: FakeServer) -> AsyncIterator[AsyncClient]:
     server.info.unary_bytes = 0
     async with AsyncClient(server.address, retry_for=0) as mill:
         yield mill
+
+
+@pytest_asyncio.fixture
+async def jobs() -> AsyncIterator[FakeJobServer]:
+    """A server of submitted jobs."""
+    async with fake_job_server() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def worker(jobs: FakeJobServer) -> AsyncIterator[AsyncClient]:
+    """A client of it."""
+    async with AsyncClient(jobs.address) as mill:
+        yield mill
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is tried again be tried soon."""
+    monkeypatch.setattr(_retry, "LONGEST_PAUSE", 0.002)

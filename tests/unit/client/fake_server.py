@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Self, TypeAlias
+from typing import Any, NoReturn, Self, TypeAlias
 
 import grpc
 import grpc.aio
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from unit.client.evaluate import evaluate
 
 from arraymill_proto.codec import dtype_to_pb, graph_from_pb, type_to_pb
-from arraymill_proto.errors import DOMAIN, STATUS, ArraymillError
+from arraymill_proto.errors import DOMAIN, STATUS, ArraymillError, ArrayNotFoundError, BusyError
 from arraymill_proto.graph import ArrayType, Graph, Input
 from arraymill_proto.limits import FRAME_BYTES, MESSAGE_BYTES, UNARY_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
@@ -129,7 +129,11 @@ class FakeServer:
         info: What GetServerInfo answers.
         raw: Answers of unary methods that replace the honest ones, as bytes.
         failures: Errors of unary methods that replace their answers.
+        reached: Set when such an error is told.
+        refusals: Errors of the next calls of unary methods, before anything is done.
+        lost: How many answers of unary methods get lost, after everything was done.
         calls: How often each method was called.
+        deadlines: Seconds that the last call of each method was given.
         arrays: The resident arrays, by id.
         hangs: For `run` to set when it has reached the point of the test.
         cancelled: Set when a Run stream was cancelled.
@@ -142,7 +146,11 @@ class FakeServer:
         )
         self.raw: dict[str, bytes] = {}
         self.failures: dict[str, ArraymillError] = {}
+        self.refusals: defaultdict[str, list[ArraymillError]] = defaultdict(list)
+        self.reached: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.lost: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
+        self.deadlines: dict[str, float | None] = {}
         self.arrays: dict[str, NDArray[Any]] = {}
         self.sessions: list[Session] = []
         self.hangs = asyncio.Event()
@@ -157,6 +165,13 @@ class FakeServer:
     async def start(self) -> Self:
         options = [("grpc.max_receive_message_length", MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
         self._server = grpc.aio.server(options=options)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self.handlers()),))
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await self._server.start()
+        return self
+
+    def handlers(self) -> dict[str, Any]:
+        """What it serves, by the names of methods."""
         unary = {
             "GetServerInfo": self._info,
             "Compute": self._compute,
@@ -165,13 +180,10 @@ class FakeServer:
             "DeleteArray": self._delete,
         }
         handlers: dict[str, Any] = {
-            name: grpc.unary_unary_rpc_method_handler(self._unary(name, method)) for name, method in unary.items()
+            name: grpc.unary_unary_rpc_method_handler(self.unary(name, method)) for name, method in unary.items()
         }
         handlers["Run"] = grpc.stream_stream_rpc_method_handler(self._run)
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
-        await self._server.start()
-        return self
+        return handlers
 
     async def stop(self) -> None:
         """Break every connection."""
@@ -188,26 +200,49 @@ class FakeServer:
         self.arrays[id] = value
         return self._described(id)
 
+    async def feed(self, session: Session, attach: pb.Attach) -> None:
+        """What a Run stream does after Attach."""
+        raise NotImplementedError
+
     # ------------------------------------------------------------------ methods
 
-    def _unary(self, name: str, method: Callable[[bytes], Any]) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    def unary(self, name: str, method: Callable[[bytes], Any]) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        """Return the handler of a method that may fail as it is told."""
+
         async def handler(request: bytes, context: Context) -> bytes:
             self.calls[name] += 1
+            self.deadlines[name] = context.time_remaining()
+            if self.refusals[name]:
+                await fail(context, self.refusals[name].pop(0))
             if name in self.failures:
+                self.reached[name].set()
                 await fail(context, self.failures[name])
-            return self.raw[name] if name in self.raw else method(request).SerializeToString()
+            if name in self.raw:
+                return self.raw[name]
+            try:
+                answer = method(request)
+                message = await answer if asyncio.iscoroutine(answer) else answer
+            except ArraymillError as exc:
+                await fail(context, exc)
+            if self.lost[name]:
+                self.lost[name] -= 1
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the connection was lost on the way back")
+            serialized: bytes = message.SerializeToString()
+            return serialized
 
         return handler
 
     async def _run(self, _: Any, context: Context) -> None:
         self.calls["Run"] += 1
+        self.deadlines["Run"] = context.time_remaining()
         session = Session(self, context)
         self.sessions.append(session)
         try:
             message = await context.read()
             assert isinstance(message, bytes)
-            session.start.CopyFrom(pb.RunRequest.FromString(message).start)
-            await self.run(session)
+            request = pb.RunRequest.FromString(message)
+            session.start.CopyFrom(request.start)
+            await (self.feed(session, request.attach) if request.HasField("attach") else self.run(session))
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
@@ -217,7 +252,7 @@ class FakeServer:
 
     def _compute(self, request: bytes) -> pb.ComputeResponse:
         graph = graph_from_pb(pb.ComputeRequest.FromString(request).graph)
-        values = self.values(graph, [_inline(node) for node in graph.nodes if isinstance(node, Input)])
+        values = self.values(graph, [inline_array(node) for node in graph.nodes if isinstance(node, Input)])
         results = [
             pb.InlineArray(type=type_to_pb(ArrayType(value.shape, value.dtype)), data=value.tobytes())
             for value in values
@@ -235,7 +270,10 @@ class FakeServer:
         return self._described(pb.DescribeArrayRequest.FromString(request).id)
 
     def _delete(self, request: bytes) -> pb.DeleteArrayResponse:
-        del self.arrays[pb.DeleteArrayRequest.FromString(request).id]
+        id = pb.DeleteArrayRequest.FromString(request).id
+        if id not in self.arrays:
+            raise ArrayNotFoundError(f"no resident array {id!r}")
+        del self.arrays[id]
         return pb.DeleteArrayResponse()
 
     def _described(self, id: str) -> pb.ArrayInfo:
@@ -244,7 +282,7 @@ class FakeServer:
         return pb.ArrayInfo(id=id, name=f"name of {id}", type=type, bytes=value.nbytes, ttl_seconds=60.0)
 
 
-def _inline(node: Input) -> NDArray[Any]:
+def inline_array(node: Input) -> NDArray[Any]:
     assert node.inline is not None
     axes = node.order or tuple(range(len(node.shape)))
     flat = np.frombuffer(bytes(node.inline), node.dtype)
@@ -261,10 +299,12 @@ async def fake_server() -> AsyncGenerator[FakeServer]:
         await server.stop()
 
 
-async def fail(context: Context, error: ArraymillError) -> None:
+async def fail(context: Context, error: ArraymillError) -> NoReturn:
     """End a call as a server does, with google.rpc.ErrorInfo."""
-    metadata = (("grpc-status-details-bin", status_bytes(error)),)
+    retry_seconds = error.retry_after if isinstance(error, BusyError) else None
+    metadata = (("grpc-status-details-bin", status_bytes(error, retry_seconds=retry_seconds)),)
     await context.abort(grpc.StatusCode[STATUS[error.reason]], error.message, trailing_metadata=metadata)
+    raise AssertionError("abort returns")
 
 
 def status_bytes(error: ArraymillError, domain: str = DOMAIN, retry_seconds: float | None = None) -> bytes:

@@ -1,0 +1,237 @@
+"""Feeding a job in the background: over streams that break, beside others who feed it, to the end or to a failure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from numpy.typing import NDArray
+from unit.client.fake_jobs import PIECE, FakeJobServer
+from unit.client.fake_server import Session, fail
+
+from arraymill import AsyncClient, AsyncJob, JobState, asarray
+from arraymill_proto.errors import (
+    ArraymillError,
+    ConnectionFailedError,
+    DeadlineError,
+    InternalError,
+    JobCancelledError,
+    JobNotFoundError,
+    WorkerError,
+)
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+X: NDArray[np.float64] = np.random.default_rng(3).random((10, 125))
+PIECES = X.nbytes // PIECE
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
+
+@pytest_asyncio.fixture
+async def feeding(jobs: FakeJobServer) -> AsyncIterator[AsyncClient]:
+    """A client that feeds the smallest array too."""
+    jobs.info.unary_bytes = 0
+    async with AsyncClient(jobs.address) as mill:
+        yield mill
+
+
+def sent(jobs: FakeJobServer) -> list[int]:
+    """The offsets of all frames, in the order in which they came."""
+    return [frame.offset for session in jobs.sessions for frame in session.frames]
+
+
+async def running(jobs: FakeJobServer, mill: AsyncClient) -> AsyncJob:
+    """A job that has its input and does not end."""
+    jobs.is_held = True
+    job = await mill.submit(asarray(X).sum())
+    while not jobs.job.has_its_input:
+        await jobs.job.changed.wait()
+    return job
+
+
+LAYOUTS: dict[str, NDArray[Any]] = {
+    "C": X,
+    "Fortran": np.asfortranarray(X),
+    "strided": X[::2, ::-3],
+    "big-endian": X.astype(">f8"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+async def test_an_upload(jobs: FakeJobServer, feeding: AsyncClient, layout: str) -> None:
+    x = LAYOUTS[layout]
+    job = await feeding.submit(asarray(x) * 2)
+    await job.uploaded()
+    assert np.array_equal(await job.result(), x * 2)
+    assert jobs.job.feeds == 1
+
+
+async def test_two_inputs(feeding: AsyncClient) -> None:
+    job = await feeding.submit(asarray(X) * X[0], asarray(X[1]).sum())
+    product, total = await job.result()
+    assert np.array_equal(product, X * X[0])
+    assert total == X[1].sum()
+
+
+@pytest.mark.parametrize("cuts", [[0], [3], [1] * (PIECES - 1), [0, 2, 0, 0, 5]])
+async def test_an_upload_goes_on_where_it_was_cut(jobs: FakeJobServer, feeding: AsyncClient, cuts: list[int]) -> None:
+    jobs.cuts = list(cuts)
+    job = await feeding.submit(asarray(X).sum())
+    await job.uploaded()
+    assert await job.result() == X.sum()
+    assert sent(jobs) == list(range(0, X.nbytes, PIECE)), "nothing that has arrived is sent again"
+    assert jobs.job.feeds == len(cuts) + 1
+    assert jobs.job.executed == 1
+
+
+async def test_a_server_that_goes_away_and_comes_back(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    job = await running(jobs, feeding)
+    await jobs.stop()
+    await asyncio.sleep(0.02)
+    jobs.is_held = False
+    await jobs.start()
+    await job.uploaded(timeout=20)
+    assert await job.result() == X.sum()
+
+
+async def test_who_attaches_later_takes_over(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    """Another process submits the same again, for instance because it takes the first one for dead."""
+    job = await running(jobs, feeding)
+    async with AsyncClient(jobs.address) as other:
+        again = await other.submit(asarray(X).sum(), key=job.key)
+        assert again.id == job.id
+        await job.uploaded(timeout=20)
+        assert jobs.job.feeds == 2, "the first does not fight for its place"
+        jobs.execute(jobs.job)
+        assert await again.result() == await job.result() == X.sum()
+        await again.uploaded()
+
+
+async def test_a_job_that_has_ended_already_is_not_fed(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    first = await feeding.submit(asarray(X).sum(), key="a")
+    await first.uploaded()
+    again = await feeding.submit(asarray(X).sum(), key="a")
+    await again.uploaded()
+    assert await again.result() == X.sum()
+    assert jobs.job.feeds == 1
+
+
+async def test_a_job_that_is_cancelled_needs_no_more(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    job = await running(jobs, feeding)
+    uploaded = asyncio.create_task(job.uploaded())
+    await job.cancel()
+    with pytest.raises(JobCancelledError):
+        await uploaded
+    with pytest.raises(JobCancelledError):
+        await job.uploaded()
+
+
+async def test_a_job_that_fails_tells_who_uploads(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    job = await running(jobs, feeding)
+    jobs.job.message.error.CopyFrom(pb.JobError(reason="WORKER", message="a task killed its workers"))
+    jobs.job.now(state=pb.JOB_FAILED)
+    for call in (job.uploaded, job.result, job.uploaded):
+        with pytest.raises(WorkerError, match="killed its workers"):
+            await call()
+
+
+async def test_a_job_that_is_forgotten(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    """As by a server that was started anew."""
+    job = await running(jobs, feeding)
+    await jobs.stop()
+    jobs.jobs.clear()
+    await jobs.start()
+    with pytest.raises(JobNotFoundError, match="job0"):
+        await job.uploaded(timeout=20)
+    with pytest.raises(JobNotFoundError, match="job0"):
+        await job.result(timeout=20)
+
+
+async def refuse(jobs: FakeJobServer, error: ArraymillError) -> None:
+    async def feed(session: Session, attach: pb.Attach) -> None:
+        await fail(session.context, error)
+
+    jobs.feed = feed  # type: ignore[method-assign]
+
+
+async def test_a_server_that_asks_for_nonsense(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    async def feed(session: Session, attach: pb.Attach) -> None:
+        await session.accept()
+        await session.want(7, 0, 8)
+        await asyncio.Event().wait()
+
+    jobs.feed = feed  # type: ignore[method-assign]
+    job = await feeding.submit(asarray(X).sum())
+    for call in (job.uploaded, job.result, job.wait):
+        with pytest.raises(InternalError, match="asked for input 7 of 1"):
+            await call()
+
+
+async def test_an_upload_that_fails_does_not_hide_a_result(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    """Another client may have brought the rest."""
+    await refuse(jobs, InternalError("a defect"))
+    job = await feeding.submit(asarray(X).sum())
+    with pytest.raises(InternalError, match="a defect"):
+        await job.uploaded()
+    with pytest.raises(InternalError, match="a defect"):
+        await job.result()
+    jobs.job.pieces = {(0, offset): X.tobytes()[offset : offset + PIECE] for offset in range(0, X.nbytes, PIECE)}
+    jobs.execute(jobs.job)
+    assert await job.result() == X.sum()
+
+
+async def test_without_retries_a_cut_ends_the_upload(jobs: FakeJobServer) -> None:
+    jobs.info.unary_bytes = 0
+    jobs.cuts = [2]
+    async with AsyncClient(jobs.address, retry_for=0) as mill:
+        job = await mill.submit(asarray(X).sum())
+        with pytest.raises(ConnectionFailedError, match="cut"):
+            await job.uploaded()
+        with pytest.raises(ConnectionFailedError, match="cut"):
+            await job.result()
+        again = await mill.submit(asarray(X).sum(), key=job.key)
+        assert await again.result() == X.sum(), "who submits it again goes on"
+    assert sent(jobs) == list(range(0, X.nbytes, PIECE))
+
+
+async def test_the_client_gives_up_a_server_that_stays_away(
+    jobs: FakeJobServer, feeding: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arraymill._feeder.UPLOAD_SECONDS", 0.0)
+    async with AsyncClient(jobs.address, retry_for=0.2) as mill:
+        job = await running(jobs, mill)
+        await jobs.stop()
+        with pytest.raises(ConnectionFailedError):
+            await job.uploaded(timeout=20)
+
+
+async def test_waiting_for_an_upload_has_a_limit(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    job = await running(jobs, feeding)
+    with pytest.raises(DeadlineError):
+        await job.uploaded(timeout=0.02)
+    jobs.execute(jobs.job)
+    await job.uploaded()
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.02])
+async def test_closing_the_client_ends_uploads(jobs: FakeJobServer, pause: float) -> None:
+    jobs.info.unary_bytes, jobs.is_held = 0, True
+    mill = AsyncClient(jobs.address)
+    job = await mill.submit(asarray(X).sum())
+    await asyncio.sleep(pause)
+    await mill.close()
+    with pytest.raises(ConnectionFailedError, match="closed"):
+        await job.uploaded()
+
+
+async def test_an_upload_is_a_job_of_the_client(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    job = await running(jobs, feeding)
+    assert repr(feeding) == f"<AsyncClient of {jobs.address}: open | 1 running, 0 waiting>"
+    assert (await job.status()).state is JobState.RUNNING
+    jobs.execute(jobs.job)
+    await job.uploaded()
+    assert repr(feeding) == f"<AsyncClient of {jobs.address}: open | 0 running, 0 waiting>"

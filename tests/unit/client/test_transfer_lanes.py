@@ -1,0 +1,477 @@
+"""Jobs on a Run stream with a bulk connection beside it: every mixture, and every way of going wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from descriptors import sockets
+from numpy.typing import NDArray
+from patience import until
+from unit.client.fake_lane import SECRET, FakeLane, fake_lane
+from unit.client.fake_server import FakeServer, Session, fail, honest
+from wire import BulkStream, record_bytes
+
+from arraymill import AsyncClient, _bulk, _transfer, asarray
+from arraymill_proto.errors import ConnectionFailedError, DTypeError, InternalError
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+X: NDArray[np.float64] = np.linspace(-1.0, 1.0, 30_000).reshape(100, 300)
+
+LAYOUTS: dict[str, NDArray[Any]] = {
+    "C": X,
+    "Fortran": np.asfortranarray(X),
+    "strided": X[::2, ::-3],
+    "big-endian": X.astype(">f8"),
+    "read-only": np.broadcast_to(X[0], X.shape),
+    "small integers": np.arange(7, dtype=np.int8),
+}
+
+Run = Callable[[Session], Awaitable[None]]
+
+
+@pytest_asyncio.fixture
+async def lane(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeLane]:
+    """The lane of the fake server, for arrays of any size."""
+    monkeypatch.setattr(_bulk, "LEAST_BYTES", 0)
+    async with fake_lane(monkeypatch) as lane:
+        server.info.bulk_port = lane.port
+        yield lane
+
+
+async def run_well(server: FakeServer, mill: AsyncClient) -> None:
+    """The client and its connection are unharmed."""
+    server.run = honest
+    assert await mill.sum(X) == X.sum()
+
+
+# ------------------------------------------------------------------ arrays on the lane
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("piece", [999, 1 << 20])
+async def test_arrays_of_any_layout(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient, layout: str, piece: int
+) -> None:
+    async def run(session: Session) -> None:
+        client = await lane.welcome(session)
+        inputs = [await lane.fetch(session, client, 0, piece)]
+        values = server.values(session.graph, inputs)
+        await session.header(values)
+        await lane.results(client, values, record_bytes_=piece)
+        await session.done()
+        assert not session.frames
+
+    server.run = run
+    x = LAYOUTS[layout]
+    assert np.array_equal(await streaming.compute(asarray(x) + 1), x + 1)
+    assert lane.hellos == [b"ambulk1\n" + SECRET]
+
+
+async def test_a_want_of_many_records(server: FakeServer, lane: FakeLane, streaming: AsyncClient) -> None:
+    """Records are no larger than the client gathers at once."""
+    large = np.arange(10 << 20, dtype=np.uint8)[::-1]
+
+    async def run(session: Session) -> None:
+        client = await lane.welcome(session)
+        await session.want(0, 5, large.nbytes - 5)
+        data, offset = b"", 5
+        while offset < large.nbytes:
+            want, start, length, index, _ = client.HEADER.unpack(await client.reader.readexactly(32))
+            assert (want, start, index) == (1, offset, 0)
+            assert length <= _bulk.PIECE_BYTES
+            data += await client.reader.readexactly(length)
+            offset += length
+        assert data == large[5:].tobytes()
+        await session.answer([np.array(1, np.uint64)])
+
+    server.run = run
+    assert await streaming.sum(large) == 1
+
+
+@pytest.mark.parametrize("outs", ["new", "strided", "an input"])
+async def test_results_by_both_lanes_in_any_order(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient, outs: str
+) -> None:
+    """And the end of the job is told before the last of them."""
+    x = X.copy()
+    out = {"new": None, "strided": np.zeros((200, 300))[::2], "an input": x}[outs]
+
+    async def run(session: Session) -> None:
+        client = await lane.welcome(session)
+        values = server.values(session.graph, [await lane.fetch(session, client, 0)])
+        data = values[0].tobytes()
+        await session.header(values)
+        await client.say(record_bytes(0, 0, 100_001, data[100_001:200_003]))
+        await session.frame(0, 0, data[:100_001])
+        await session.done()
+        await asyncio.sleep(0.05)
+        for start in range(200_003, len(data), 10_000):
+            await client.say(record_bytes(0, 0, start, data[start : start + 10_000]))
+
+    server.run = run
+    result = await streaming.compute(asarray(x) * 2, out=out)
+    assert np.array_equal(result, X * 2)
+    assert out is None or result is out
+
+
+async def test_a_record_that_comes_before_the_header(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient
+) -> None:
+    async def run(session: Session) -> None:
+        client = await lane.welcome(session)
+        await client.say(record_bytes(0, 0, 0, np.array(5.0).tobytes()))
+        await asyncio.sleep(0.05)
+        await session.header([np.array(5.0)])
+        await session.done()
+
+    server.run = run
+    assert await streaming.sum(X) == 5
+
+
+async def test_a_kept_array_by_the_lane(server: FakeServer, lane: FakeLane, streaming: AsyncClient) -> None:
+    async def run(session: Session) -> None:
+        client = await lane.welcome(session)
+        assert np.array_equal(await lane.fetch(session, client, 0), X)
+        await session.done(server.keep(X, "kept"))
+
+    server.run = run
+    assert (await streaming.put(X, name="kept")).id == "kept"
+
+
+async def test_nothing_is_asked_for_where_nothing_is_offered(server: FakeServer, streaming: AsyncClient) -> None:
+    await run_well(server, streaming)
+    assert not server.sessions[0].start.bulk
+
+
+async def test_a_client_that_wants_none(server: FakeServer, lane: FakeLane) -> None:
+    server.info.unary_bytes = 0
+    async with AsyncClient(server.address, bulk=False) as mill:
+        await run_well(server, mill)
+    assert not server.sessions[0].start.bulk
+    assert not lane.hellos
+
+
+async def test_an_offer_may_fail_to_come(server: FakeServer, lane: FakeLane, streaming: AsyncClient) -> None:
+    await run_well(server, streaming)
+    assert server.sessions[0].start.bulk
+    assert not lane.hellos
+
+
+# ------------------------------------------------------------------ connections that cannot be had
+
+
+def offered(lane: FakeLane) -> Run:
+    """Offer the lane, and go on without it."""
+
+    async def run(session: Session) -> None:
+        if session.start.bulk:
+            await lane.offer(session)
+        await honest(session)
+
+    return run
+
+
+@pytest.mark.parametrize("greeting", [b"", b"-", b"HTTP/1.1 400 Bad Request\r\n"])
+async def test_an_answer_that_is_no_welcome(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient, greeting: bytes
+) -> None:
+    """Everything goes by frames, and the next job does not try."""
+    lane.greeting = greeting
+    server.run = offered(lane)
+    for _ in range(3):
+        assert await streaming.sum(X) == X.sum()
+    assert [session.start.bulk for session in server.sessions] == [True, False, False]
+    assert len(lane.hellos) == 1
+
+
+async def test_a_refused_connection(server: FakeServer, lane: FakeLane, streaming: AsyncClient) -> None:
+    lane.close()
+    server.run = offered(lane)
+    for _ in range(2):
+        assert await streaming.sum(X) == X.sum()
+    assert [session.start.bulk for session in server.sessions] == [True, False]
+
+
+async def test_after_a_while_it_is_tried_again(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_bulk, "PAUSE_SECONDS", 0.0)
+    lane.greeting = b""
+    server.run = offered(lane)
+    for _ in range(2):
+        assert await streaming.sum(X) == X.sum()
+    assert [session.start.bulk for session in server.sessions] == [True, True]
+
+
+async def test_no_answer_at_all(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames travel meanwhile; after a while other jobs do not try. A welcome that comes late is still one."""
+    monkeypatch.setattr(_bulk, "OPEN_SECONDS", 0.05)
+    lane.greeting = None
+    came: list[bool] = []
+
+    async def run(session: Session) -> None:
+        came.append(session.start.bulk)
+        if not session.start.bulk:
+            await honest(session)
+            return
+        await session.send(accepted=pb.Accepted(job_id="job", bulk=pb.Bulk(port=lane.port, secret=SECRET)))
+        values = server.values(session.graph, [await session.fetch(0)])
+        await asyncio.sleep(0.2)
+        await session.answer(values)
+
+    server.run = run
+    first = asyncio.ensure_future(streaming.sum(X))
+    await asyncio.sleep(0.15)
+    assert await streaming.sum(X) == X.sum()
+    assert await first == X.sum()
+    assert came == [True, False]
+
+
+async def test_a_late_welcome(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_bulk, "OPEN_SECONDS", 0.05)
+    writers: list[asyncio.StreamWriter] = []
+
+    async def come_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await asyncio.sleep(0.2)
+        writer.write(b"+")
+        lane.clients.put_nowait(BulkStream(reader, writer))
+
+    late = await asyncio.start_server(come_late, "127.0.0.1", 0)
+    lane.port = late.sockets[0].getsockname()[1]
+
+    async def run(session: Session) -> None:
+        client = await lane.welcome(session)
+        assert await client.reader.readexactly(8) == b"ambulk1\n"
+        await client.reader.readexactly(32)
+        values = server.values(session.graph, [await lane.fetch(session, client, 0)])
+        await session.answer(values)
+
+    server.run = run
+    for _ in range(2):
+        assert await streaming.sum(X) == X.sum()
+    for writer in writers:
+        writer.transport.abort()
+    late.close()
+
+
+async def test_a_job_that_fails_tells_nothing_of_the_lane(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient
+) -> None:
+    """Its server may have withdrawn the offer before the client came."""
+    lane.greeting = b""
+
+    async def run(session: Session) -> None:
+        await lane.offer(session)
+        await fail(session.context, DTypeError("no such dtype"))
+
+    server.run = run
+    for _ in range(2):
+        with pytest.raises(DTypeError):
+            await streaming.sum(X)
+    assert [session.start.bulk for session in server.sessions] == [True, True]
+
+
+async def test_a_job_that_is_done_before_the_client_comes(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient
+) -> None:
+    lane.greeting = None
+
+    async def run(session: Session) -> None:
+        await session.send(accepted=pb.Accepted(job_id="job", bulk=pb.Bulk(port=lane.port, secret=SECRET)))
+        await session.answer([np.array(1.0)])
+
+    server.run = run
+    for _ in range(2):
+        assert await streaming.sum(X) == 1
+    assert [session.start.bulk for session in server.sessions] == [True, True]
+
+
+# ------------------------------------------------------------------ connections that break
+
+
+async def test_what_was_lost_is_sent_again_by_frames(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient
+) -> None:
+    async def run(session: Session) -> None:
+        client = await lane.welcome(session)
+        numbers = [await session.want(0, offset, 60_000) for offset in range(0, X.nbytes, 60_000)]
+        assert client.HEADER.unpack(await client.reader.readexactly(32)) == (1, 0, 60_000, 0, 0)
+        await client.reader.readexactly(60_000)
+        client.writer.transport.abort()
+        await session.send(bulk_ended=pb.BulkEnded())
+        for number in numbers[1:]:
+            offset = 60_000 * (number - 1)
+            await session.send(want=pb.Want(want=number, index=0, offset=offset, length=60_000))
+        data: dict[int, bytes] = {}
+        while set(data) != set(numbers[1:]) or any(len(part) < 60_000 for part in data.values()):
+            await session.receive(1)
+            frame = session.frames[-1]
+            data[frame.want] = data.get(frame.want, b"") + frame.data
+        parts = [data[number] for number in numbers[1:]]
+        assert parts == [X.tobytes()[offset : offset + 60_000] for offset in range(60_000, X.nbytes, 60_000)]
+        await session.answer([np.array(1.0)])
+
+    server.run = run
+    assert await streaming.sum(X) == 1
+
+
+async def test_wants_that_wait_when_the_lane_ends_are_answered_once(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient
+) -> None:
+    """The client is busy with a large record, which nobody reads, when it hears of the end."""
+    large = np.zeros(64 << 20, np.uint8)
+
+    async def run(session: Session) -> None:
+        await lane.welcome(session)
+        await session.want(0, 0, large.nbytes)
+        for _ in range(5):
+            await session.want(0, 0, 8)
+        await asyncio.sleep(0.05)
+        await session.send(bulk_ended=pb.BulkEnded())
+        for number in range(1, 7):
+            await session.send(want=pb.Want(want=number, index=0, offset=0, length=8))
+        await session.receive(48)
+        assert [frame.want for frame in session.frames] == [1, 2, 3, 4, 5, 6]
+        await session.answer([np.array(1, np.uint64)])
+
+    server.run = run
+    assert await streaming.sum(large) == 1
+
+
+async def test_the_server_may_be_the_first_to_notice(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient
+) -> None:
+    """It says that the connection has ended before the client has heard that it stands: then nothing may go there."""
+    lane.greeting = None
+
+    async def run(session: Session) -> None:
+        await session.send(accepted=pb.Accepted(job_id="job", bulk=pb.Bulk(port=lane.port, secret=SECRET)))
+        await until(lambda: bool(lane.hellos))
+        await session.send(bulk_ended=pb.BulkEnded())
+        assert await session.fetch(0, 200_000) is not None
+        lane.welcome_all()
+        await lane.settled.wait()
+        values = server.values(session.graph, [await session.fetch(0, 1000)])
+        await session.answer(values)
+
+    server.run = run
+    assert await streaming.sum(X) == X.sum()
+
+
+async def test_results_that_never_come(server: FakeServer, lane: FakeLane, streaming: AsyncClient) -> None:
+    async def run(session: Session) -> None:
+        client = await lane.welcome(session)
+        await session.header([np.array(1.0)])
+        await client.say(record_bytes(0, 0, 0, bytes(7)))
+        await session.done()
+        client.writer.transport.close()
+
+    server.run = run
+    with pytest.raises(ConnectionFailedError, match="broke while results travelled on it; try again"):
+        await streaming.sum(X)
+    await run_well(server, streaming)
+
+
+async def test_a_connection_that_never_stands_and_results_that_never_come(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_transfer, "OPEN_SECONDS", 0.1)
+    lane.greeting = None
+
+    async def run(session: Session) -> None:
+        await session.send(accepted=pb.Accepted(job_id="job", bulk=pb.Bulk(port=lane.port, secret=SECRET)))
+        await session.header([np.array(1.0)])
+        await session.done()
+
+    server.run = run
+    with pytest.raises(ConnectionFailedError, match="broke while results travelled"):
+        await streaming.sum(X)
+
+
+# ------------------------------------------------------------------ a server that misbehaves
+
+
+MISBEHAVIOUR: dict[str, tuple[bytes, str]] = {
+    "no header": (record_bytes(0, 0, 0, b"", zero=9), "cannot be read: a record of the bulk lane does not begin with"),
+    "beyond the end": (record_bytes(0, 0, 1, bytes(8)), "sent bytes 1 to 9 of a result of 8 bytes"),
+    "a huge one": (record_bytes(0, 0, 0, b"", length=2**63), "of a result of 8 bytes"),
+    "of another output": (record_bytes(0, 1, 0, bytes(8)), "sent output 1 of 1"),
+}
+
+
+@pytest.mark.parametrize("name", MISBEHAVIOUR)
+@pytest.mark.parametrize("is_done", [False, True])
+async def test_a_server_that_misbehaves(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient, name: str, is_done: bool
+) -> None:
+    said, text = MISBEHAVIOUR[name]
+
+    async def run(session: Session) -> None:
+        client = await lane.welcome(session)
+        await session.header([np.array(1.0)])
+        if is_done:
+            await session.done()
+        await client.say(said)
+        if not is_done:
+            await asyncio.Event().wait()
+
+    server.run = run
+    with pytest.raises(InternalError, match=text):
+        await streaming.sum(X)
+    await run_well(server, streaming)
+
+
+async def test_two_offers(server: FakeServer, lane: FakeLane, streaming: AsyncClient) -> None:
+    """The first one counts."""
+
+    async def run(session: Session) -> None:
+        client = await lane.welcome(session)
+        await session.send(accepted=pb.Accepted(job_id="job", bulk=pb.Bulk(port=lane.port, secret=SECRET)))
+        values = server.values(session.graph, [await lane.fetch(session, client, 0)])
+        await session.answer(values)
+
+    server.run = run
+    assert await streaming.sum(X) == X.sum()
+    assert len(lane.hellos) == 1
+
+
+# ------------------------------------------------------------------ ends that the client chooses
+
+
+async def test_a_job_that_is_cancelled_anywhere_leaves_no_socket(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient
+) -> None:
+    async def run(session: Session) -> None:
+        client = await lane.welcome(session)
+        values = server.values(session.graph, [await lane.fetch(session, client, 0, 10_000)])
+        await session.header(values)
+        await lane.results(client, values, record_bytes_=10_000)
+        await session.done()
+
+    server.run = run
+    rng = random.Random(4)
+    await streaming.compute(asarray(X) + 1)
+    await until(lambda: len(lane.hellos) == 1)
+    lane.drop_all()
+    before = sockets()
+    for _ in range(25):
+        job = asyncio.ensure_future(streaming.compute(asarray(X) + 1))
+        await asyncio.sleep(rng.random() ** 2 * 0.03)
+        job.cancel()
+        if rng.random() < 0.3:
+            await asyncio.sleep(0)
+            job.cancel()
+        await asyncio.wait([job])
+    lane.drop_all()
+    await until(lambda: sockets() <= before)
