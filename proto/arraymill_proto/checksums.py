@@ -2,9 +2,9 @@
 
 The sum of the little-endian 64-bit words modulo 2^64, the last word filled up with zeros. It finds every error within
 one word and all but one in 2^64 of random ones. It does not find words that changed places, which no wire does: the
-place of each range is said beside it. Measured on a frame of 1 MiB: 36 GB/s. Rejected: CRC-32 with 3.5 GB/s, which would
-cost as much as the transfer itself on a fast network; no checksum, because TCP's 16 bits are known to let errors of
-memory and of network devices through.
+place of each range is said beside it. Measured on a frame of 1 MiB: 36 GB/s. Rejected: CRC-32 with 3.5 GB/s, as much as
+the transfer itself costs on a fast network; no checksum, because TCP's 16 bits are known to let errors of memory and of
+network devices through.
 """
 
 from __future__ import annotations
