@@ -29,10 +29,11 @@ def jobs(settings: Settings) -> None:
     if settings.as_json:
         show_json([document(status) for status in found])
     else:
-        show_table(("id", "key", "priority", "age", "state"), [_row(status) for status in found], fit=True)
+        show_table(("id", "key", "priority", "age", "state"), [row(status) for status in found], fit=True)
 
 
-def _row(status: JobStatus) -> tuple[object, ...]:
+def row(status: JobStatus) -> tuple[object, ...]:
+    """Return a job as a line of the table; keys that the client made up are of no interest."""
     key = "-" if status.key.startswith(OWN_KEY) else status.key or "-"
     short = key if len(key) <= KEY_CHARS else f"{key[: KEY_CHARS - 1]}…"
     return status.id, short, status.priority, seconds_text(status.age_seconds), progress_text(status)

@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from unit.client.fake_jobs import FakeJobServer
 from unit.client.fake_server import FakeServer, Session
 from unit.client.keyboard import press_ctrl_c
 
 import arraymill as am
-from arraymill import AsyncClient, Client, Progress, asarray
+from arraymill import AsyncClient, AsyncJob, Client, Job, JobState, Progress, asarray
 from arraymill._background import run
-from arraymill_proto.errors import AxisError, ConnectionFailedError
+from arraymill_proto.errors import AxisError, ConnectionFailedError, DeadlineError, JobNotFoundError
 
 ONLY_ASYNC = {"__aenter__", "__aexit__"}
 X = np.arange(20.0).reshape(4, 5)
@@ -28,6 +29,20 @@ def server() -> Iterator[FakeServer]:
     run(server.start())
     yield server
     run(server.stop())
+
+
+@pytest.fixture
+def jobs() -> Iterator[FakeJobServer]:
+    server = FakeJobServer()
+    run(server.start())
+    yield server
+    run(server.stop())
+
+
+@pytest.fixture
+def worker(jobs: FakeJobServer) -> Iterator[Client]:
+    with Client(jobs.address) as mill:
+        yield mill
 
 
 @pytest.fixture
@@ -45,12 +60,27 @@ def test_both_clients_have_the_same_names() -> None:
     assert {"__enter__", "__exit__"} <= set(dir(Client))
 
 
-@pytest.mark.parametrize("name", ["__init__", *(n for n, v in public(AsyncClient).items() if callable(v))])
-def test_both_clients_have_the_same_signatures(name: str) -> None:
-    mine, other = getattr(Client, name), getattr(AsyncClient, name)
+def methods(kind: type) -> list[str]:
+    return [name for name, value in public(kind).items() if callable(value)]
+
+
+PAIRS: list[tuple[type, type, str]] = [
+    *((Client, AsyncClient, name) for name in ("__init__", *methods(AsyncClient))),
+    *((Job, AsyncJob, name) for name in methods(AsyncJob)),
+]
+
+
+@pytest.mark.parametrize(("kind", "twin", "name"), PAIRS, ids=lambda value: getattr(value, "__name__", value))
+def test_both_have_the_same_signatures(kind: type, twin: type, name: str) -> None:
+    mine, other = getattr(kind, name), getattr(twin, name)
     assert inspect.signature(mine) == inspect.signature(other)
     assert mine.__doc__ == other.__doc__
     assert not inspect.iscoroutinefunction(inspect.unwrap(mine, stop=lambda f: f is mine))
+    assert not inspect.isasyncgenfunction(inspect.unwrap(mine, stop=lambda f: f is mine))
+
+
+def test_both_jobs_have_the_same_names() -> None:
+    assert set(public(Job)) == {*public(AsyncJob), "id", "key"}
 
 
 def test_calls(server: FakeServer, mill: Client) -> None:
@@ -132,3 +162,66 @@ def test_closing_ends_jobs_of_other_threads(server: FakeServer) -> None:
 def test_nobody_listens() -> None:
     with am.Client("127.0.0.1:1") as mill, pytest.raises(ConnectionFailedError, match="is the server running"):
         mill.sum(X)
+
+
+# ------------------------------------------------------------------ submitted jobs
+
+
+def test_a_life_of_a_job(jobs: FakeJobServer, worker: Client) -> None:
+    job = worker.submit(asarray(X).sum(), key="nightly", priority=7)
+    assert isinstance(job, Job)
+    assert (job.id, job.key) == ("job0", "nightly")
+    assert job.result() == job.result(10) == X.sum()
+    assert job.wait().state is job.status().state is JobState.SUCCEEDED
+    (total,) = job.handles()
+    assert worker.compute(total + 1) == X.sum() + 1
+    assert [status.key for status in worker.jobs()] == ["nightly"]
+    again = worker.job(job.id)
+    assert repr(again) == "<Job job0: succeeded>"
+    again.delete()
+    with pytest.raises(JobNotFoundError):
+        job.cancel()
+
+
+def test_an_upload_on_the_background_thread(jobs: FakeJobServer, worker: Client) -> None:
+    jobs.info.unary_bytes = 0
+    job = worker.submit(asarray(X) * 2)
+    job.uploaded()
+    assert np.array_equal(job.result(), X * 2)
+
+
+def test_watching(jobs: FakeJobServer, worker: Client) -> None:
+    jobs.is_held = True
+    job = worker.submit(X)
+    seen: list[JobState] = []
+    for status in job.watch(timeout=10):
+        seen.append(status.state)
+        run(ended(jobs))
+    assert seen == [JobState.QUEUED, JobState.SUCCEEDED]
+    assert [status.state for status in job.watch()] == [JobState.SUCCEEDED]
+
+
+async def ended(jobs: FakeJobServer) -> None:
+    if not jobs.job.has_ended:
+        jobs.execute(jobs.job)
+
+
+def test_leaving_a_watch_early(jobs: FakeJobServer, worker: Client) -> None:
+    jobs.is_held = True
+    job = worker.submit(X)
+    for _ in job.watch():
+        break
+    events = job.watch(timeout=0.05)
+    assert next(events).state is JobState.QUEUED
+    with pytest.raises(DeadlineError):
+        next(events)
+
+
+def test_ctrl_c_ends_the_wait_and_not_the_job(jobs: FakeJobServer, worker: Client) -> None:
+    jobs.is_held = True
+    job = worker.submit(asarray(X).sum())
+    press_ctrl_c(after=0.05)
+    with pytest.raises(KeyboardInterrupt):
+        job.result()
+    run(ended(jobs))
+    assert job.result() == X.sum()

@@ -27,6 +27,18 @@ async def test_the_asynchronous_client(mill: am.AsyncClient) -> None:
         assert_type(same, am.AsyncClient)
 
 
+async def use_asynchronously(mill: am.AsyncClient) -> None:
+    """Never called: a type checker reads it."""
+    job = assert_type(await mill.submit(X, ttl=60), am.AsyncJob)
+    assert_type(await mill.job("7"), am.AsyncJob)
+    assert_type(await mill.jobs(), tuple[am.JobStatus, ...])
+    assert_type(await job.result(timeout=3, out=X), Any)
+    assert_type(await job.cancel(), am.JobStatus)
+    assert_type(await job.uploaded(), None)
+    async for status in job.watch():
+        assert_type(status.error, am.ArraymillError | None)
+
+
 def use(mill: am.Client) -> None:
     """Never called: a type checker reads it."""
     assert_type(mill.sum(X, axis=(0, 1), where=X > 1, out=np.zeros(()), timeout=1.0), Any)
@@ -36,6 +48,15 @@ def use(mill: am.Client) -> None:
     assert_type(mill.info(timeout=1), am.ServerInfo)
     assert_type(mill.delete("x"), None)
     assert_type(mill.close(), None)
+    job = assert_type(mill.submit(X, am.asarray(X).sum(), key="k", priority=3, deadline=5.0), am.Job)
+    assert_type(mill.job("7"), am.Job)
+    assert_type(mill.jobs(), tuple[am.JobStatus, ...])
+    assert_type(job.result(30), Any)
+    assert_type(job.handles(), tuple[am.Handle, ...])
+    assert_type(job.status().state, am.JobState)
+    for status in job.watch():
+        assert_type(status, am.JobStatus)
+    job.result(out=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # no array
     with mill as same, am.local() as private:
         assert_type(same, am.Client)
         assert_type(private, am.Client)

@@ -66,3 +66,21 @@ def test_bytes_for_people(count: int, text: str) -> None:
 )
 def test_durations_for_people(seconds: float, text: str) -> None:
     assert seconds_text(seconds) == text
+
+
+@pytest.mark.parametrize(("columns", "expected"), [("200", "ab  a long text\n"), ("9", "ab  a lo…\n")])
+def test_a_table_fits_a_terminal(
+    columns: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show_table(("x", "y"), [("ab", "a long text")], fit=True)
+    assert capsys.readouterr().out == f"x   y\n{expected}"
+    show_table(("x", "y"), [("ab", "a long text")])
+    assert capsys.readouterr().out.endswith("ab  a long text\n")
+
+
+def test_a_table_that_is_piped_is_not_cut(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "5")
+    show_table(("x", "y"), [("ab", "a long text")], fit=True)
+    assert capsys.readouterr().out.endswith("ab  a long text\n")
