@@ -2,13 +2,13 @@
 
 The formula::
 
-    work     = elements · operations + BASE_WORK         elements: of the block, or of the partials that are merged
+    work     = elements + BASE_WORK                      elements: of the block, or of the partials that are merged
     expected = rate · work                               rate: seconds per unit of work of the task's kind
     limit    = min(task timeout, max(FLOOR_SECONDS, SAFETY · expected))
 
 A kind is a program (by its digest), or the operation that is merged, finished or carried. Its rate is that of its
 slowest task lately: a slower one raises it at once, each quicker one lowers it by a tenth at most. Until the first
-answer the rate is FIRST_RATE, with as many operations as the program's length has room for.
+answer the rate is FIRST_RATE for each operation, with as many as the program's length has room for.
 
 A prediction can be wrong: for values that are slow to compute, on a machine that swaps. That costs time, never a job,
 since the last attempt of a task has the whole task timeout.
@@ -24,7 +24,9 @@ from collections.abc import Hashable
 from math import prod
 from typing import Final
 
-from arraymill_server.plan.program import BlockTask, CarryTask, FinishTask, MergeTask, Region, Task
+import msgspec
+
+from arraymill_server.plan.program import BlockTask, FinishTask, MergeTask, Region, Task
 
 FLOOR_SECONDS: Final = 5.0
 """Least limit of a task. A block takes 0.5 to 50 ms; the rest is for a machine with ten times the processes it has
@@ -52,6 +54,32 @@ DECAY: Final = 0.9
 """What is left of a rate, at least, after a quicker task."""
 
 
+class Size(msgspec.Struct, frozen=True):
+    """What tells the cost of a task."""
+
+    kind: Hashable
+    """Tasks of one kind have one rate."""
+    work: int
+    """Elements and BASE_WORK; the operations of a kind are always as many, so its rate contains them."""
+    operations: int = 1
+    """Most that there can be."""
+
+
+def size_of(task: Task) -> Size:
+    """Measure a task."""
+    if isinstance(task, BlockTask):
+        ref = task.program
+        return Size(ref.digest, BASE_WORK + prod(task.shape), 1 + ref.length // STEP_BYTES)
+    regions: tuple[Region, ...]
+    if isinstance(task, MergeTask):
+        regions = (*task.left, *task.right)
+    elif isinstance(task, FinishTask):
+        regions = (*task.parts, task.out)
+    else:
+        regions = (*task.total, *task.out)
+    return Size((type(task), task.spec.op), BASE_WORK + sum([prod(region.shape) for region in regions]))
+
+
 class CostModel:
     """Predicts the seconds of tasks.
 
@@ -66,48 +94,24 @@ class CostModel:
     def __repr__(self) -> str:
         return f"<CostModel {len(self._rates)} kinds, limit {self._timeout:g} s>"
 
-    def expect(self, task: Task) -> float:
+    def expect(self, size: Size) -> float:
         """Return the seconds that a task will take, on the high side."""
-        rate = self._rates.get(_kind(task))
-        if rate is None:
-            rate = FIRST_RATE * _operations(task)
-        return rate * _work(task)
+        rate = self._rates.get(size.kind)
+        return (FIRST_RATE * size.operations if rate is None else rate) * size.work
 
     def limit(self, expected_seconds: float) -> float:
         """Return the seconds that a task may take."""
-        return min(self._timeout, max(FLOOR_SECONDS, SAFETY * expected_seconds))
+        seconds = SAFETY * expected_seconds if expected_seconds > FLOOR_SECONDS / SAFETY else FLOOR_SECONDS
+        return seconds if seconds < self._timeout else self._timeout
 
-    def learn(self, task: Task, seconds: float) -> None:
+    def learn(self, size: Size, seconds: float) -> None:
         """Take in how long a task took."""
-        kind = _kind(task)
-        rate = max(seconds / _work(task), DECAY * self._rates.get(kind, 0.0))
-        self._rates[kind] = rate
-        self._rates.move_to_end(kind)
-        if len(self._rates) > KINDS:
-            self._rates.popitem(last=False)
-
-
-def _kind(task: Task) -> Hashable:
-    if isinstance(task, BlockTask):
-        return task.program.digest
-    return type(task), task.spec.op
-
-
-def _operations(task: Task) -> int:
-    return 1 + task.program.length // STEP_BYTES if isinstance(task, BlockTask) else 1
-
-
-def _work(task: Task) -> int:
-    """Return elements; the operations of a kind are always the same, so its rate contains them."""
-    return BASE_WORK + (prod(task.shape) if isinstance(task, BlockTask) else _touched(task))
-
-
-def _touched(task: MergeTask | FinishTask | CarryTask) -> int:
-    regions: tuple[Region, ...]
-    if isinstance(task, MergeTask):
-        regions = (*task.left, *task.right)
-    elif isinstance(task, FinishTask):
-        regions = (*task.parts, task.out)
-    else:
-        regions = (*task.total, *task.out)
-    return sum(prod(region.shape) for region in regions)
+        rates, kind, rate = self._rates, size.kind, seconds / size.work
+        known = rates.get(kind)
+        if known is None:
+            if len(rates) >= KINDS:
+                rates.popitem(last=False)
+            rates[kind] = rate
+        else:
+            rates[kind] = rate if rate > DECAY * known else DECAY * known
+            rates.move_to_end(kind)

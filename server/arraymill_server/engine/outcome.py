@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from arraymill_proto.errors import ERRORS, ArraymillError, InternalError, Reason, TooLargeError, WorkerError
@@ -55,7 +55,7 @@ def _with_projection(error: ArraymillError, facts: TaskFacts) -> ArraymillError:
     )
 
 
-def poisonous(facts: TaskFacts, deaths: list[Death]) -> ArraymillError:
+def poisonous(facts: TaskFacts, deaths: Sequence[Death]) -> ArraymillError:
     """Return the error of a task that no worker survives.
 
     Args:

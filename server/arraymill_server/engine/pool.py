@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from itertools import count
+from math import inf
 from typing import Final
 
 from arraymill_proto.errors import ArraymillError, ConnectionFailedError, Reason
@@ -108,7 +109,7 @@ class PoolEngine:
             workers,
             main=main,
             settings=WorkerSettings(worker_memory_bytes, oom_score(len(raw), Machine.detect().memory_bytes)),
-            bounds=Bounds(start_timeout_seconds, worker_tasks, worker_memory_bytes // GROWN_SHARE),
+            bounds=Bounds(start_timeout_seconds, worker_tasks or inf, worker_memory_bytes // GROWN_SHARE),
         )
 
     def __repr__(self) -> str:
@@ -191,7 +192,7 @@ class PoolEngine:
 
     def worker_replied(self, entry: Entry, reply: Reply) -> None:
         """Settle a task and give its worker the next; see `Crew`."""
-        self._costs.learn(entry.task, reply.seconds)
+        self._costs.learn(entry.size, reply.seconds)
         self._dispatch()
         error = error_of(reply, lambda: self._facts(entry))
         self._settle(entry, error or reply.seconds)
@@ -209,10 +210,10 @@ class PoolEngine:
     def worker_died(self, link: Link, death: Death, suspect: Entry | None) -> None:
         """Queue a dead worker's tasks again, or fail the one that keeps killing; see `Crew`."""
         if suspect is not None and death.ending in LOSSES:
-            suspect.deaths.append(death)
+            suspect.deaths += (death,)
             suspect.is_solo = suspect.strikes == self._max_attempts - 1
             if death.ending in STRIKES:
-                suspect.seats.add(link.seat)
+                suspect.seats |= {link.seat}
         self._take_back(link.entries)
         self._dispatch()
 
@@ -227,10 +228,11 @@ class PoolEngine:
         """Send queued tasks while a worker has room."""
         if not self._roster:
             return
-        if self._supervisor.is_stuck:
+        links = self._supervisor.links
+        if not links and self._supervisor.is_stuck:
             self.workers_failed(no_workers(self._supervisor.fenced))
-        for link, entry in self._roster.assign(self._supervisor.links):
-            entry.expected_seconds = self._costs.expect(entry.task)
+        for link, entry in self._roster.assign(links):
+            entry.expected_seconds = self._costs.expect(entry.size)
             entry.limit_seconds = self._task_timeout if entry.is_solo else self._costs.limit(entry.expected_seconds)
             self._holds.take(entry.job)
             link.send(entry)

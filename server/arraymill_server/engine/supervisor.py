@@ -57,8 +57,8 @@ class Bounds:
 
     start_seconds: float
     """From the start of one to its hello."""
-    tasks: int
-    """Tasks after which one is recycled; 0 for never."""
+    tasks: float
+    """Tasks after which one is recycled."""
     grown_bytes: int
     """Private memory, beyond that of its hello, with which one is recycled."""
 
@@ -191,7 +191,7 @@ class Supervisor:
     def link_replied(self, link: Link, entry: Entry, reply: Reply) -> None:
         """Pass the answer on; see `LinkOwner`."""
         self._fruitless = 0
-        if self._is_worn(link):
+        if link.answered >= self._bounds.tasks or link.grown_bytes > self._bounds.grown_bytes:
             self._recycle(link)
         self._crew.worker_replied(entry, reply)
 
@@ -287,9 +287,6 @@ class Supervisor:
             pipe.close()
 
     # ------------------------------------------------------------------ wear
-
-    def _is_worn(self, link: Link) -> bool:
-        return 0 < self._bounds.tasks <= link.answered or link.grown_bytes > self._bounds.grown_bytes
 
     def _recycle(self, link: Link) -> None:
         """Start a successor, unless one starts already or the last one has died a moment ago."""

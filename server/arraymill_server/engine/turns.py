@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
+from arraymill_server.engine.cost import Size, size_of
 from arraymill_server.engine.death import STRIKES, Death
 from arraymill_server.plan.program import Task
 
@@ -21,18 +22,22 @@ class Entry:
     payload: bytes
     """The request of this generation, encoded."""
     generation: int = 1
+    size: Size = field(init=False)
     expected_seconds: float = 0.0
     """What it will take; known when a worker has got it."""
     limit_seconds: float = 0.0
     """What it may take; known when a worker has got it."""
-    deaths: list[Death] = field(default_factory=list[Death])
+    deaths: tuple[Death, ...] = ()
     """How each worker ended that died running it, unless the server itself meant it to."""
-    seats: set[int] = field(default_factory=set[int])
+    seats: frozenset[int] = frozenset()
     """The seats of those workers of whose end it may be the reason."""
     is_solo: bool = False
     """Its last attempt: no other task on its worker."""
     is_fenced: bool = False
     """Its worker cannot be killed."""
+
+    def __post_init__(self) -> None:
+        self.size = size_of(self.task)
 
     @property
     def strikes(self) -> int:

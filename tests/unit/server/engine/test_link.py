@@ -3,112 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import socket
 from collections.abc import AsyncGenerator
-from itertools import count
 
 import pytest
+from fake_worker import HOUR, Scene, scene_of
 
 from arraymill_proto.errors import Reason
 from arraymill_server.engine import link as link_module
 from arraymill_server.engine.death import Death, Ending
-from arraymill_server.engine.link import Link
 from arraymill_server.engine.messages import (
     REPLY_BYTES,
-    Hello,
     Inbox,
-    Message,
     Reply,
-    Request,
     decode_request,
     encode,
     frame,
 )
-from arraymill_server.engine.turns import Entry
-from arraymill_server.testing.faults import write_task
-
-HOUR = 3600.0
-
-
-class FakeProcess:
-    """A process that ends when the test says so. Its kills are noted: they never reach a process."""
-
-    def __init__(self) -> None:
-        self.sentinel, self._exit = os.pipe()
-        self.pid = 1 << 30  # beyond the kernel's largest pid
-        self.exitcode: int | None = None
-        self.is_closed = False
-
-    def start(self) -> None: ...
-
-    def join(self, timeout: float | None = None) -> None:
-        assert self.exitcode is not None
-
-    def close(self) -> None:
-        self.is_closed = True
-        os.close(self.sentinel)
-
-    def exit(self, code: int) -> None:
-        self.exitcode = code
-        os.close(self._exit)
-
-
-class Owner:
-    """Notes what it hears, and lets a test wait for it."""
-
-    def __init__(self) -> None:
-        self.ready = asyncio.Event()
-        self.replies: asyncio.Queue[tuple[Entry, Reply]] = asyncio.Queue()
-        self.death: asyncio.Future[tuple[Death, Entry | None]] = asyncio.get_running_loop().create_future()
-        self.fence: asyncio.Future[tuple[Death, list[Entry]]] = asyncio.get_running_loop().create_future()
-
-    def link_ready(self, link: Link) -> None:
-        self.ready.set()
-
-    def link_replied(self, link: Link, entry: Entry, reply: Reply) -> None:
-        self.replies.put_nowait((entry, reply))
-
-    def link_fenced(self, link: Link, death: Death, waiting: list[Entry]) -> None:
-        self.fence.set_result((death, waiting))
-
-    def link_died(self, link: Link, death: Death, suspect: Entry | None) -> None:
-        self.death.set_result((death, suspect))
-
-
-class Scene:
-    """A link, and the worker's side of it in the test's hands."""
-
-    def __init__(self, start_seconds: float) -> None:
-        ours, self.pipe = socket.socketpair()
-        self.pipe.setblocking(False)
-        self.process = FakeProcess()
-        self.owner = Owner()
-        self.killed = asyncio.Event()
-        self.link = Link(self.process, ours, self.owner, seat=3, start_seconds=start_seconds)
-        self.ids = count(1)
-        self._loop = asyncio.get_running_loop()
-
-    async def say(self, message: Message) -> None:
-        await self._loop.sock_sendall(self.pipe, frame(encode(message)))
-
-    async def hello(self) -> None:
-        await self.say(Hello(7))
-        await self.owner.ready.wait()
-
-    def send(self, payload_bytes: int = 0, limit_seconds: float = HOUR) -> Entry:
-        task_id = next(self.ids)
-        task = write_task(0, task_id)
-        payload = encode(Request(task_id, 1, task)) if not payload_bytes else bytes(payload_bytes)
-        entry = Entry(task_id, "job", task, self._loop.create_future(), payload, limit_seconds=limit_seconds)
-        self.link.send(entry)
-        return entry
-
-    def end(self, code: int) -> None:
-        """End as a process does: the pipe first, then the exit code."""
-        self.pipe.close()
-        self.process.exit(code)
 
 
 @pytest.fixture
@@ -118,19 +29,8 @@ def start_seconds() -> float:
 
 @pytest.fixture
 async def scene(start_seconds: float, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Scene, None]:
-    scene = Scene(start_seconds)
-
-    def kill(pid: int, number: int) -> None:
-        assert (pid, number) == (scene.process.pid, signal.SIGKILL)
-        scene.killed.set()
-
-    monkeypatch.setattr(os, "kill", kill)
-    yield scene
-    if not scene.owner.death.done():
-        scene.end(0)
-        await scene.owner.death
-    scene.pipe.close()
-    assert scene.process.is_closed
+    async with scene_of(monkeypatch, start_seconds) as scene:
+        yield scene
 
 
 async def test_a_worker_is_usable_after_its_hello(scene: Scene) -> None:
@@ -348,99 +248,6 @@ class TestShortStart:
         await scene.hello()
         await asyncio.sleep(0.05)
         assert not scene.killed.is_set()
-
-
-class TestUnkillable:
-    """Workers that SIGKILL does not end."""
-
-    @pytest.fixture(autouse=True)
-    def short(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(link_module, "FENCE_SECONDS", 0.02)
-
-    async def test_it_is_fenced_and_what_it_had_not_begun_comes_back(self, scene: Scene) -> None:
-        await scene.hello()
-        entries = [scene.send(limit_seconds=0.01), scene.send(), scene.send()]
-        death = Death(Ending.OVERRAN, "ran longer than 0.01 s")
-        assert await scene.owner.fence == (death, entries[1:])
-        assert list(scene.link.entries) == entries[:1], "its memory is still touched"
-        assert repr(scene.link) == "<Link to worker 1073741824: fenced, 1 tasks, 0 answered>"
-        scene.link.kill(Ending.CLOSED, "was ended with the pool")
-        await asyncio.sleep(0.05)
-        assert not scene.owner.death.done()
-        scene.end(-9)
-        assert await scene.owner.death == (death, entries[0])
-
-    async def test_one_end_of_two_is_not_enough(self, scene: Scene) -> None:
-        await scene.hello()
-        scene.send(limit_seconds=0.01)
-        await scene.killed.wait()
-        scene.pipe.close()
-        await scene.owner.fence
-        assert not scene.owner.death.done()
-
-    async def test_a_worker_whose_answers_are_not_understood_may_have_begun_all(self, scene: Scene) -> None:
-        await scene.hello()
-        entries = [scene.send(), scene.send()]
-        scene.pipe.send(frame(b"garbage"))
-        assert (await scene.owner.fence)[1] == []
-        assert list(scene.link.entries) == entries
-
-    async def test_an_answer_in_the_last_moment_counts(self, scene: Scene) -> None:
-        await scene.hello()
-        entries = [scene.send(limit_seconds=0.01), scene.send()]
-        await scene.killed.wait()
-        await scene.say(Reply(1, 1, 0.5))
-        assert (await scene.owner.replies.get())[0] is entries[0]
-        assert (await scene.owner.fence)[1] == []
-        assert list(scene.link.entries) == entries[1:]
-
-    async def test_it_can_be_abandoned(self, scene: Scene) -> None:
-        await scene.hello()
-        scene.send(limit_seconds=0.01)
-        await scene.owner.fence
-        scene.link.abandon()
-        scene.process.exit(-9)
-        await asyncio.sleep(0.01)
-        assert not scene.owner.death.done()
-        scene.process.close()
-        scene.owner.death.set_result((Death(Ending.CLOSED, ""), None))
-
-
-class TestRetiring:
-    async def test_a_worker_finishes_what_it_holds_and_leaves(self, scene: Scene) -> None:
-        await scene.hello()
-        scene.send()
-        scene.link.retire()
-        assert not scene.link.is_usable
-        assert repr(scene.link) == "<Link to worker 1073741824: retiring, 1 tasks, 0 answered>"
-        scene.pipe.recv(1 << 16)
-        with pytest.raises(BlockingIOError):
-            scene.pipe.recv(1)
-        await scene.say(Reply(1, 1, 0.5))
-        await scene.owner.replies.get()
-        assert scene.pipe.recv(1) == b"", "it is told to leave"
-        scene.end(0)
-        assert await scene.owner.death == (Death(Ending.RECYCLED, "was recycled"), None)
-
-    async def test_an_idle_worker_leaves_at_once(self, scene: Scene) -> None:
-        await scene.hello()
-        scene.link.retire()
-        assert scene.pipe.recv(1) == b""
-
-    async def test_a_crash_on_the_way_out_is_one(self, scene: Scene) -> None:
-        await scene.hello()
-        entry = scene.send()
-        scene.link.retire()
-        scene.end(-signal.SIGSEGV)
-        assert await scene.owner.death == (Death(Ending.CRASHED, "was ended by SIGSEGV"), entry)
-
-    async def test_who_does_not_leave_is_killed(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(link_module, "EXIT_SECONDS", 0.01)
-        await scene.hello()
-        scene.link.retire()
-        await scene.killed.wait()
-        scene.end(-9)
-        assert await scene.owner.death == (Death(Ending.RECYCLED, "stayed when it was told to leave"), None)
 
 
 async def test_a_link_knows_how_much_its_worker_has_grown(scene: Scene) -> None:

@@ -33,7 +33,7 @@ class Scene:
     def entry(self, job: str = "job", *deaths: Death, seats: set[int] | None = None, solo: bool = False) -> Entry:
         entry = Entry(next(self.ids), job, write_task(0, 0), self.loop.create_future(), b"", is_solo=solo)
         entry.deaths += deaths
-        entry.seats |= seats or set()
+        entry.seats |= seats or frozenset()
         return entry
 
     def push(self, number: int = 1, job: str = "job") -> list[Entry]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 from collections.abc import AsyncGenerator, Callable
@@ -51,7 +52,9 @@ class Crew:
 
 def supervisor_of(crew: Crew, raw: RawBytes, count: int, start_seconds: float = 30.0) -> Supervisor:
     settings = WorkerSettings(WORKER_MEMORY)
-    return Supervisor(crew, raw, count, main=faulty_main, settings=settings, bounds=Bounds(start_seconds, 0, 1 << 30))
+    return Supervisor(
+        crew, raw, count, main=faulty_main, settings=settings, bounds=Bounds(start_seconds, math.inf, 1 << 30)
+    )
 
 
 @pytest.fixture
