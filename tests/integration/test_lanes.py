@@ -5,23 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pytest
+from bulk_lane import count_traffic, wait_for_bulk
 from numpy.typing import NDArray
 from patience import until
 from servers import RunningServer
 
 import arraymill as am
-from arraymill import _bulk, _caller
-from arraymill._bulk import BulkLink
-from arraymill._source import ArraySource
-from arraymill._transfer import Transfer
-from arraymill_proto.bulk import Record
-from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill import _caller
 from arraymill_server.app.server import App
 from arraymill_server.config import MIB, ServerConfig
 from arraymill_server.jobs.exchange import Outgoing
@@ -39,63 +34,31 @@ RNG: Final = np.random.default_rng(11)
 X: Final = RNG.random((70, 110))
 
 
-@dataclass(slots=True)
-class Traffic:
-    """Array bytes that have travelled, by lane."""
+class ServerTraffic:
+    """Bytes of results that a server of this process has sent."""
 
-    bulk_in: int = 0
-    bulk_out: int = 0
-    frames_in: int = 0
-    frames_out: int = 0
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.in_bulk = self.in_frames = 0
+        sent, send_result = StreamExchange.sent, StreamExchange._send_result  # pyright: ignore[reportPrivateUsage]
 
-    @property
-    def ways(self) -> tuple[bool, bool]:
-        """Whether the bulk lane was used, and whether frames were."""
-        return self.bulk_in + self.bulk_out > 0, self.frames_in + self.frames_out > 0
+        def counting_sent(exchange: StreamExchange, outgoing: Outgoing, token: int) -> None:
+            self.in_bulk += len(outgoing.data)
+            sent(exchange, outgoing, token)
 
+        async def counting_send_result(exchange: StreamExchange, outgoing: Outgoing, token: int) -> None:
+            self.in_frames += len(outgoing.data)
+            await send_result(exchange, outgoing, token)
 
-def count_traffic(monkeypatch: pytest.MonkeyPatch) -> Traffic:
-    """Count the bytes that clients send, and that a server of this process sends."""
-    traffic = Traffic()
-    send, answer, sent, send_result = BulkLink.send, Transfer._answer, StreamExchange.sent, StreamExchange._send_result  # pyright: ignore[reportPrivateUsage]
-
-    async def counting_send(self: BulkLink, record: Record, data: memoryview) -> None:
-        traffic.bulk_in += len(data)
-        await send(self, record, data)
-
-    async def counting_answer(self: Transfer, want: pb.Want, source: ArraySource, call: Any) -> None:
-        traffic.frames_in += want.length
-        await answer(self, want, source, call)
-
-    def counting_sent(self: StreamExchange, outgoing: Outgoing, token: int) -> None:
-        traffic.bulk_out += len(outgoing.data)
-        sent(self, outgoing, token)
-
-    async def counting_send_result(self: StreamExchange, outgoing: Outgoing, token: int) -> None:
-        traffic.frames_out += len(outgoing.data)
-        await send_result(self, outgoing, token)
-
-    monkeypatch.setattr(BulkLink, "send", counting_send)
-    monkeypatch.setattr(Transfer, "_answer", counting_answer)
-    monkeypatch.setattr(StreamExchange, "sent", counting_sent)
-    monkeypatch.setattr(StreamExchange, "_send_result", counting_send_result)
-    return traffic
+        monkeypatch.setattr(StreamExchange, "sent", counting_sent)
+        monkeypatch.setattr(StreamExchange, "_send_result", counting_send_result)
 
 
-def force_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every byte wait until the bulk connection stands, on both sides, however few they are."""
-    monkeypatch.setattr(_bulk, "LEAST_BYTES", 0)
+def send_all_in_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let results of any size wait in a server of this process until the client has come, where it said it would."""
     monkeypatch.setattr(_caller, "SMALL_BYTES", -1)
     monkeypatch.setattr(lanes, "BULK_RANGE_BYTES", 1)
-    answer, send, opened = Transfer._answer, StreamExchange.send, StreamExchange.bulk_opened  # pyright: ignore[reportPrivateUsage]
+    send, opened = StreamExchange.send, StreamExchange.bulk_opened
     waiting: dict[StreamExchange, list[tuple[Outgoing, int]]] = {}
-
-    async def patient_answer(self: Transfer, want: pb.Want, source: ArraySource, call: Any) -> None:
-        if self._options.bulk is not None:  # pyright: ignore[reportPrivateUsage]
-            await until(lambda: self._link is not None)  # pyright: ignore[reportPrivateUsage]
-            await self._answer_in_bulk(want, source, self._link)  # type: ignore[arg-type]  # pyright: ignore
-        else:
-            await answer(self, want, source, call)
 
     def patient_send(self: StreamExchange, outgoing: Outgoing, token: int) -> None:
         if self._secret is not None and self._bulk is None:  # pyright: ignore[reportPrivateUsage]
@@ -108,7 +71,6 @@ def force_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
         for outgoing, token in waiting.pop(self, []):
             send(self, outgoing, token)
 
-    monkeypatch.setattr(Transfer, "_answer", patient_answer)
     monkeypatch.setattr(StreamExchange, "send", patient_send)
     monkeypatch.setattr(StreamExchange, "bulk_opened", flushing_opened)
 
@@ -266,11 +228,13 @@ async def test_the_same_bits_on_every_lane(case: Case, monkeypatch: pytest.Monke
     found: list[Values] = []
     for lane in ("bulk", "frames"):
         with monkeypatch.context() as patch:
-            traffic = count_traffic(patch)
-            force_bulk(patch)
+            traffic, of_server = count_traffic(patch), ServerTraffic(patch)
+            wait_for_bulk(patch)
+            send_all_in_bulk(patch)
             async with small_blocks() as address, am.AsyncClient(address, bulk=lane == "bulk", retry_for=0) as mill:
                 found.append(await case(mill, tmp_path))
-            assert traffic.ways == (lane == "bulk", lane == "frames"), traffic
+        used = (traffic.sent_in_bulk + of_server.in_bulk > 0, traffic.sent_in_frames + of_server.in_frames > 0)
+        assert used == (lane == "bulk", lane == "frames")
     by_bulk, by_frames = found
     for one, other in zip(by_bulk, by_frames, strict=True):
         assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
@@ -282,30 +246,23 @@ async def test_the_same_bits_on_every_lane(case: Case, monkeypatch: pytest.Monke
 async def test_what_the_arena_cannot_hold_is_sent_for_every_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """As large blocks as the product's, an input larger than the arena, results of the same size."""
     x = np.resize(RNG.random(10_007), (1100, 8000))
-    traffic = count_traffic(monkeypatch)
-    force_bulk(monkeypatch)
+    traffic, of_server = count_traffic(monkeypatch), ServerTraffic(monkeypatch)
+    wait_for_bulk(monkeypatch)
+    send_all_in_bulk(monkeypatch)
     async with small_blocks(48 * MIB, None) as address, am.AsyncClient(address, retry_for=0) as mill:
         lazy = am.asarray(x)
         result = await mill.compute((lazy - lazy.mean()) / lazy.std())
     np.testing.assert_allclose(result, (x - x.mean()) / x.std(), rtol=1e-12, atol=1e-12)
-    assert traffic.ways == (True, False)
-    assert traffic.bulk_in == 2 * x.nbytes, "mean and std are one pass, what is made of them is another"
-    assert traffic.bulk_out == x.nbytes
+    assert traffic.sent_in_bulk == 2 * x.nbytes, "mean and std are one pass, what is made of them is another"
+    assert traffic.received_in_bulk == of_server.in_bulk == x.nbytes
+    assert traffic.sent_in_frames == of_server.in_frames == 0
 
 
 # ------------------------------------------------------------------ as it comes, without any force
 
 
 async def test_large_arrays_use_the_lane_of_a_server(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    traffic, received = count_traffic(monkeypatch), 0
-    receive = BulkLink._receive  # pyright: ignore[reportPrivateUsage]
-
-    async def counting_receive(self: BulkLink, record: Record, sink: Any) -> None:
-        nonlocal received
-        await receive(self, record, sink)
-        received += record.length
-
-    monkeypatch.setattr(BulkLink, "_receive", counting_receive)
+    traffic = count_traffic(monkeypatch)
     x = np.resize(RNG.random(10_007), (1300, 2000))
     async with am.AsyncClient(server.address) as mill:
         total, roots, rows = await asyncio.gather(
@@ -316,11 +273,11 @@ async def test_large_arrays_use_the_lane_of_a_server(server: RunningServer, monk
         handle = await mill.put(x)
         assert np.array_equal(await mill.get(handle[::-1]), x[::-1])
         await mill.delete(handle)
-        assert traffic.bulk_in > x.nbytes // 2, "of four times as much"
-        assert received > 0
-        before = traffic.bulk_in
+        assert traffic.sent_in_bulk > x.nbytes // 2, "of four times as much"
+        assert traffic.received_in_bulk > 0
+        before = traffic.sent_in_bulk
         np.testing.assert_allclose(await mill.sum(x[:500]), x[:500].sum(), err_msg="not large enough for the lane")
-        assert traffic.bulk_in == before
+        assert traffic.sent_in_bulk == before
 
 
 async def test_a_client_that_wants_none(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,4 +285,4 @@ async def test_a_client_that_wants_none(server: RunningServer, monkeypatch: pyte
     x = np.resize(RNG.random(10_007), (1300, 2000))
     async with am.AsyncClient(server.address, bulk=False) as mill:
         np.testing.assert_allclose(await mill.sum(x), x.sum())
-    assert traffic.ways == (False, True)
+    assert (traffic.in_bulk, traffic.sent_in_frames) == (0, x.nbytes)
