@@ -54,6 +54,9 @@ OFF: Final = -1
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("auto", "console", "json")
 
+_YES: Final = ("true", "yes", "on", "1")
+_NO: Final = ("false", "no", "off", "0")
+
 _SIZES: Final[Mapping[str, float]] = {"": 1, "B": 1} | {
     unit: size
     for letter, binary, decimal in (("K", KIB, 10**3), ("M", MIB, 10**6), ("G", GIB, 10**9), ("T", TIB, 10**12))
@@ -133,6 +136,17 @@ def _parse_listen(value: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(str(parse_address(text)) for text in texts)
 
 
+def _parse_switch(value: str | bool) -> bool:
+    word = str(value).strip().lower()
+    if word not in (*_YES, *_NO):
+        raise ConfigError(f"{value!r} is neither true nor false")
+    return word in _YES
+
+
+def _format_switch(value: bool) -> str:
+    return "on" if value else "off"
+
+
 def _parse_word(value: str) -> str:
     return value.strip().lower()
 
@@ -146,6 +160,8 @@ class _Kind:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    is_switch: bool = False
+    """True when the flag alone means yes."""
 
 
 def _kind(kind: _Kind) -> dict[str, _Kind]:
@@ -177,6 +193,9 @@ class ServerConfig:
     bulk_port: int = field(default=0, metadata=_kind(_Kind(_parse_port, _format_port, OFF, 65535)))
     """Port at which large arrays travel on plain sockets beside gRPC, on the hosts of --listen: 0 picks a free one, off
     does without. A client that cannot reach it sends everything through gRPC."""
+    take_over: bool = field(default=False, metadata=_kind(_Kind(_parse_switch, _format_switch, is_switch=True)))
+    """Listen where another arraymill server of the same user does, and get all new connections from then on: for a
+    restart without a gap. That server goes on with what it has until it is stopped."""
     workers: int = field(metadata=_count(1, 512))
     """Worker processes. Default: the CPUs that the control group allows."""
     arena_bytes: int = field(metadata=_size(JOB_ROOM_BYTES))
@@ -272,6 +291,8 @@ class Setting:
     """As text; empty when it depends on the machine (the help says how)."""
     choices: tuple[str, ...]
     """Words that may be given; empty: anything that `parse` reads."""
+    is_switch: bool
+    """True when the flag has no value."""
     help: str
     """What it is and its unit."""
 
@@ -289,7 +310,7 @@ def settings() -> tuple[Setting, ...]:
 def _setting(item: Field[Any], text: str) -> Setting:
     kind = _kind_of(item)
     default = "" if item.default is MISSING else kind.format(item.default)
-    return Setting(_key(item), kind.parse, default, kind.choices, text)
+    return Setting(_key(item), kind.parse, default, kind.choices, kind.is_switch, text)
 
 
 def _field_docs(cls: type) -> dict[str, str]:

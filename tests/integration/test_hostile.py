@@ -136,7 +136,8 @@ async def test_more_calls_than_may_be_open(channel: grpc.aio.Channel) -> None:
         await next_want(call)
     third = open_run(channel)
     await third.write(start_message(SUM))
-    assert await failure(third) == ("BUSY", "2 calls are open, as many as the server takes; try again in 1 s")
+    reason, text = await failure(third)
+    assert (reason, "2 of 2 calls that run jobs are open (--max-streams 2)" in text) == ("BUSY", True)
     for call in calls:
         assert (await failure(call))[0] == "DEADLINE"
 

@@ -1,14 +1,20 @@
-"""Jobs that end with the server."""
+"""The drain: jobs end, or are ended with the server, and clients come for what they wait for."""
 
 from __future__ import annotations
 
 import asyncio
 from functools import cached_property
-from typing import Any
+from time import monotonic
+from typing import Any, Final
 
 from arraymill_proto.errors import ConnectionFailedError, Reason
 from arraymill_server.jobs.exchange import Exchange
 from arraymill_server.jobs.service import Jobs, Report, Request
+from arraymill_server.rpc.calls import Calls
+
+LINGER_SECONDS: Final = 0.5
+"""Who waits for a submitted job comes for its result so soon after its end: some round trips around the Earth. Each
+reading gives that time anew."""
 
 
 class EndableJobs(Jobs):
@@ -23,8 +29,26 @@ class EndableJobs(Jobs):
         return asyncio.Event()
 
     @cached_property
+    def _idle(self) -> asyncio.Event:
+        return asyncio.Event()
+
+    @cached_property
     def _tasks(self) -> set[asyncio.Task[Any]]:
         return set()
+
+    last_kept = float("-inf")
+    """When the last job ended that left its values on the server: whoever waits for them comes soon."""
+
+    @property
+    def is_idle(self) -> bool:
+        """True when no job waits or runs."""
+        return not self._tasks
+
+    async def wait_idle(self) -> None:
+        """Return when no job waits or runs."""
+        while self._tasks:
+            self._idle.clear()
+            await self._idle.wait()
 
     def end(self) -> None:
         """End the jobs that run or wait, and refuse new ones: ConnectionFailedError with SHUTTING_DOWN."""
@@ -40,7 +64,7 @@ class EndableJobs(Jobs):
             ConnectionFailedError: The server is shutting down.
         """
         if self._ended.is_set():
-            raise _shutting_down()
+            raise _time_is_over()
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -50,13 +74,31 @@ class EndableJobs(Jobs):
             if not self._ended.is_set():
                 raise
             task.uncancel()
-            raise _shutting_down() from None
+            raise _time_is_over() from None
         finally:
+            if request.keep is not None:
+                self.last_kept = monotonic()
             self._tasks.discard(task)
+            if not self._tasks:
+                self._idle.set()
 
 
-def _shutting_down() -> ConnectionFailedError:
+async def drained(jobs: EndableJobs, calls: Calls) -> None:
+    """Return when no job is left, and nobody comes for a result any more."""
+    while True:
+        await jobs.wait_idle()
+        await calls.jobs.wait_free()
+        if not jobs.is_idle:
+            continue
+        quiet = monotonic() - max(jobs.last_kept, calls.last_read)
+        if quiet >= LINGER_SECONDS:
+            return
+        await asyncio.sleep(LINGER_SECONDS - quiet)
+
+
+def _time_is_over() -> ConnectionFailedError:
     return ConnectionFailedError(
-        "the server is shutting down, and the time that it gives running jobs is over; try again when it is back",
+        "the server is shutting down, and the time that it gives running jobs is over; try again on a new connection, "
+        "where another server may answer already",
         reason=Reason.SHUTTING_DOWN,
     )

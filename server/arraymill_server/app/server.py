@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -12,9 +10,10 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from arraymill_server.app.drain import EndableJobs
+from arraymill_server.app.drain import EndableJobs, drained
 from arraymill_server.app.exit_codes import ExitCode
 from arraymill_server.app.sockets import ClaimedPath, claim_sockets
+from arraymill_server.app.stop import Stop
 from arraymill_server.arena.arena import Arena
 from arraymill_server.config import OFF, ConfigError, ServerConfig, format_bytes
 from arraymill_server.engine.base import Engine, EngineStartError
@@ -25,6 +24,8 @@ from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import SLOTS_PER_WORKER
 from arraymill_server.listen import parse_address
 from arraymill_server.log import get_logger
+from arraymill_server.rpc.calls import Calls
+from arraymill_server.rpc.ports import Listener, leave, listeners, share, steer
 
 if TYPE_CHECKING:
     from arraymill_server.rpc.bulk_listener import BulkListener
@@ -34,7 +35,7 @@ READY: Final = "arraymill ready:"
 """What the one line on stdout begins with; the bound addresses follow."""
 
 TELL_SECONDS: Final = 1.0
-"""What clients get to hear that their jobs were ended, before their connections are cut: some round trips."""
+"""What clients get to hear the ends of their calls, before their connections are cut: some round trips."""
 
 _log = get_logger(__name__)
 
@@ -71,7 +72,8 @@ class App:
             slots=SLOTS_PER_WORKER * config.workers,
             block_elements=block_elements,
         )
-        self.board: Board | None = None
+        self.calls = Calls(config.max_streams)
+        self._board: Board | None = None
         self._sockets: list[ClaimedPath] = []
         self._bulk: BulkListener | None = None
         self._rpc: RpcServer | None = None
@@ -97,7 +99,7 @@ class App:
             EngineStartError: Workers end before they are ready.
             ConfigError: An address cannot be bound.
         """
-        self._sockets = claim_sockets(self._config.addresses)
+        self._sockets = claim_sockets(self._config.addresses, take_over=self._config.take_over)
         await self.engine.start()
         from arraymill_server.rpc.bulk_listener import BulkListener  # noqa: PLC0415  (workers must be forked before)
         from arraymill_server.rpc.server import RpcServer  # noqa: PLC0415
@@ -106,33 +108,52 @@ class App:
         from arraymill_server.rpc.submitted import SubmittedServicer  # noqa: PLC0415
 
         if self._config.bulk_port != OFF:
-            self._bulk = BulkListener.open(self._config.addresses, self._config.bulk_port)
-        self.board = Board(
+            self._bulk = BulkListener.open(
+                self._config.addresses, self._config.bulk_port, take_over=self._config.take_over
+            )
+        self._board = Board(
             self.jobs,
             self.admission,
             self.residents,
             declare=partial(declared, method="SubmitJob"),
             max_per_client=self._config.max_client_jobs,
         )
-        submitted = SubmittedServicer(self.board, self.residents, self._config.stall_seconds)
+        submitted = SubmittedServicer(self._board, self.residents, self._config.stall_seconds, self.calls)
         servicer = Servicer(
             self.jobs,
             self.residents,
             self.arena,
             self.engine,
-            max_calls=self._config.max_streams,
+            calls=self.calls,
             stall_seconds=self._config.stall_seconds,
             submitted=submitted,
             bulk=self._bulk,
         )
-        try:
-            self._rpc = RpcServer(servicer, submitted, self._config.addresses)
-        finally:
-            for socket in self._sockets:
-                socket.note_bound()
+        self._rpc = RpcServer(
+            servicer,
+            submitted,
+            self.calls,
+            self._config.addresses,
+            {str(claim.path): claim.draft for claim in self._sockets},
+            take_over=self._config.take_over,
+        )
         await self._rpc.start()
+        self._publish()
         self._expiry = asyncio.create_task(self._expire())
         self._expiry.add_done_callback(self._expiry_ended)
+
+    def _publish(self) -> None:
+        """Get the clients of all addresses, also those of a server before us; a next one may do the same."""
+        for claim in self._sockets:
+            claim.publish()
+        mine = self._listeners()
+        share(mine)
+        if self._config.take_over and (others := steer(mine)):
+            _log.info("taking over ports: stop the server that listens there as well", sockets=others)
+
+    def _listeners(self) -> list[Listener]:
+        bound = () if self._rpc is None else self._rpc.bound
+        return listeners({port for port in (*(address.port for address in bound), self.bulk_port) if port})
 
     async def stop(self, grace_seconds: float, hurry: asyncio.Event) -> bool:
         """Stop in this order; every step is taken, whatever becomes of those before. To be called once.
@@ -145,43 +166,51 @@ class App:
             True when no step failed. A failure is in the log.
         """
         steps = [
-            # 1. No new calls; health says NOT_SERVING; running jobs end, or are ended when the grace is over.
+            # 1. No new work; health says NOT_SERVING; new connections go to the server that has taken over.
+            await _taken("close", self._close()),
+            # 2. Jobs end, and clients fetch results, until the grace is over: then jobs are ended.
             await _taken("drain", self._drain(grace_seconds, hurry)),
-            # 2. Nobody needs the clock of resident arrays any more.
+            # 3. Whoever still waits is told that nothing comes any more; then connections are cut.
+            await _taken("stop gRPC", self._stop_rpc()),
+            # 4. Nobody needs these any more.
+            await _taken("close the board", self._close_board()),
+            await _taken("close the bulk lane", self._close_bulk()),
             await _taken("end the clock", self._end_expiry()),
-            # 3. Workers end last: jobs that were ended have waited for their running tasks.
+            # 5. Workers end last: jobs that were ended have waited for their running tasks.
             await _taken("end the workers", self.engine.close()),
-            # 4. Only now may another server take the paths of our sockets.
+            # 6. Only now may another server take the paths of our sockets unasked.
             await _taken("release the sockets", self._release_sockets()),
         ]
         return all(steps)
 
-    async def _drain(self, grace_seconds: float, hurry: asyncio.Event) -> None:
+    async def _close(self) -> None:
         if self._rpc is not None:
-            await self._stop_rpc(self._rpc, grace_seconds, hurry)
-        if self.board is not None:
-            await self.board.close()
-        if self._bulk is not None:
-            await self._bulk.close()
+            self._rpc.close()
+            leave(self._listeners())
 
-    async def _stop_rpc(self, rpc: RpcServer, grace_seconds: float, hurry: asyncio.Event) -> None:
-        """Stop gRPC: at leisure first, and after the grace by ending the jobs.
-
-        Never two stops of gRPC at a time: the one that comes second cancels the calls of a server which the other has
-        destroyed, and the process ends with SIGSEGV.
-        """
-        stopping = asyncio.ensure_future(rpc.stop(grace_seconds + TELL_SECONDS))
+    async def _drain(self, grace_seconds: float, hurry: asyncio.Event) -> None:
+        draining = asyncio.ensure_future(drained(self.jobs, self.calls))
         hurried = asyncio.ensure_future(hurry.wait())
-        waits: set[asyncio.Future[Any]] = {stopping, hurried}
+        waits: set[asyncio.Future[Any]] = {draining, hurried}
         await asyncio.wait(waits, timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
         await asyncio.wait(waits)
-        if stopping.cancelled():
-            self.jobs.end()
-            await rpc.stop(TELL_SECONDS)
-        else:
-            stopping.result()
+        self.jobs.end()
+        if not draining.cancelled():
+            draining.result()
+
+    async def _stop_rpc(self) -> None:
+        if self._rpc is not None:
+            await self._rpc.stop(TELL_SECONDS)
+
+    async def _close_board(self) -> None:
+        if self._board is not None:
+            await self._board.close()
+
+    async def _close_bulk(self) -> None:
+        if self._bulk is not None:
+            await self._bulk.close()
 
     async def _end_expiry(self) -> None:
         if self._expiry is not None:
@@ -232,7 +261,7 @@ async def serve(config: ServerConfig, *, exit_on_stdin_eof: bool = False) -> Exi
         exit_on_stdin_eof: Stop at once when standard input ends: the parent has died.
     """
     begin = monotonic()
-    stop = _Stop(watch_stdin=exit_on_stdin_eof)
+    stop = Stop(config.drain_seconds, watch_stdin=exit_on_stdin_eof)
     app: App | None = None
     code = ExitCode.OK
     try:
@@ -258,6 +287,7 @@ async def serve(config: ServerConfig, *, exit_on_stdin_eof: bool = False) -> Exi
         code = ExitCode.NO_WORKERS
     finally:
         is_clean = app is None or await app.stop(config.drain_seconds, stop.hurry)
+        stop.close()
     return code or (ExitCode.OK if is_clean and not stop.is_defect else ExitCode.FAILED)
 
 
@@ -269,37 +299,3 @@ def _warn_of_strangers(addresses: Sequence[str]) -> None:
             "whoever does can compute here, read every kept array and delete it",
             addresses=reachable,
         )
-
-
-class _Stop:
-    """When to stop, and how fast."""
-
-    def __init__(self, *, watch_stdin: bool) -> None:
-        self.asked = asyncio.Event()
-        self.hurry = asyncio.Event()
-        self.reason = ""
-        self.is_defect = False
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signal, number.name)
-        if watch_stdin:
-            loop.add_reader(sys.stdin.fileno(), self._stdin, loop)
-
-    def _signal(self, name: str) -> None:
-        if self.asked.is_set():
-            self.hurry.set()
-        self.reason = self.reason or name
-        self.asked.set()
-
-    def defect(self) -> None:
-        """Stop because of one; running jobs may still end."""
-        self.is_defect = True
-        self.reason = self.reason or "defect"
-        self.asked.set()
-
-    def _stdin(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not os.read(sys.stdin.fileno(), 4096):
-            loop.remove_reader(sys.stdin.fileno())
-            self.reason = self.reason or "parent ended"
-            self.asked.set()
-            self.hurry.set()

@@ -1,15 +1,21 @@
-"""Unix sockets in the file system: one server per path.
+"""Unix sockets in the file system: one server per path, or one after the other without a gap.
 
 gRPC removes whatever socket lies at a path before it binds, also that of a living server, whose clients would silently
-change sides. So a server claims a path first: it locks ``<path>.lock``, which keeps other arraymill servers away and
-which the kernel unlocks whatever becomes of the process, and connects to the path, where any other server would answer.
-A socket at which nobody answers was left by a process that was killed, and goes.
+change sides; and when it ends, whatever lies there then. So it never learns the path. A server claims that first: it
+locks ``<path>.lock``, which keeps other arraymill servers away and which the kernel unlocks whatever becomes of the
+process, and connects to the path, where any other server would answer. A socket at which nobody answers was left by a
+process that was killed, and goes. gRPC binds a draft beside the path, which is renamed when the server serves.
+
+A server that is told to take over replaces the lock of the one before it, then its socket: renaming leaves no moment
+without either. The server before goes on with the connections that it has, and at its end leaves alone what is not its
+own any more.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import socket
 import stat
 from contextlib import suppress
@@ -24,19 +30,25 @@ PROBE_SECONDS: Final = 1.0
 
 
 class ClaimedPath:
-    """The path of a Unix socket that this process alone may bind, until `release`."""
+    """The path of a Unix socket that this process alone may use, until `release` or until another takes over."""
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path: Final = path
+        self.draft: Final = path.with_name(_draft_name(path.name))
+        """Where to bind."""
         self._lock: Final = lock
-        self._bound: tuple[int, int] | None = None
+        self._published: tuple[int, int] | None = None
 
     def __repr__(self) -> str:
-        return f"<ClaimedPath {self.path}: {'bound' if self._bound else 'not bound'}>"
+        return f"<ClaimedPath {self.path}: {'published' if self._published else 'not published'}>"
 
     @classmethod
-    def claim(cls, path: Path) -> Self:
+    def claim(cls, path: Path, *, take_over: bool = False) -> Self:
         """Claim a path and remove the socket that a killed process left there.
+
+        Args:
+            path: Of the socket.
+            take_over: Claim it even if another arraymill server has it.
 
         Raises:
             ConfigError: Another server listens there, or the folder cannot be written.
@@ -44,7 +56,9 @@ class ClaimedPath:
         try:
             lock = _lock(_lock_path(path))
         except BlockingIOError:
-            raise _taken(path) from None
+            if not take_over:
+                raise _taken(path, ", or --take-over") from None
+            return cls(path, _replaced_lock(_lock_path(path)))
         except OSError as exc:
             raise ConfigError(f"cannot listen on unix:{path}: {exc.strerror}: {exc.filename}") from exc
         claimed = cls(path, lock)
@@ -57,21 +71,31 @@ class ClaimedPath:
             raise
         return claimed
 
-    def note_bound(self) -> None:
-        """Note the socket that was bound: `release` removes this one and no other."""
-        self._bound = _identity(self.path)
+    def publish(self) -> None:
+        """Let clients come to the socket that was bound at the draft."""
+        self._published = _identity(self.draft)
+        self.draft.rename(self.path)
 
     def release(self) -> None:
-        """Remove the socket, if it is still the one that was bound, and let others claim the path."""
+        """Remove what is still our own, and let others claim the path."""
         try:
-            if self._bound is not None and self._bound == _identity(self.path):
+            self.draft.unlink(missing_ok=True)
+            if self._is_foreign():
+                return
+            if self._published is not None and self._published == _identity(self.path):
                 self.path.unlink()
             _lock_path(self.path).unlink(missing_ok=True)
         finally:
             os.close(self._lock)
 
+    def _is_foreign(self) -> bool:
+        """Tell whether another server has taken over. It replaces the lock long before the socket."""
+        with suppress(FileNotFoundError):
+            return not os.path.samestat(os.fstat(self._lock), _lock_path(self.path).lstat())
+        return False
 
-def claim_sockets(addresses: tuple[Address, ...]) -> list[ClaimedPath]:
+
+def claim_sockets(addresses: tuple[Address, ...], *, take_over: bool = False) -> list[ClaimedPath]:
     """Claim the paths of all Unix sockets among some addresses, or none of them.
 
     Raises:
@@ -81,12 +105,20 @@ def claim_sockets(addresses: tuple[Address, ...]) -> list[ClaimedPath]:
     try:
         for address in addresses:
             if address.path:
-                claimed.append(ClaimedPath.claim(Path(address.path)))  # noqa: PERF401  (those before are released)
+                path = Path(address.path)
+                if any(claim.path == path for claim in claimed):
+                    raise ConfigError(f"unix:{path} is given twice; leave one out")
+                claimed.append(ClaimedPath.claim(path, take_over=take_over))
     except BaseException:
-        for path in claimed:
-            path.release()
+        for claim in claimed:
+            claim.release()
         raise
     return claimed
+
+
+def _draft_name(name: str) -> str:
+    """Return a name of nobody else, no longer than a socket's if that is not very short: the kernel bounds paths."""
+    return "." + secrets.token_hex(4)[: max(3, len(name) - 1)]
 
 
 def _lock_path(path: Path) -> Path:
@@ -106,6 +138,15 @@ def _lock(path: Path) -> int:
             os.close(lock)
             raise
         os.close(lock)
+
+
+def _replaced_lock(path: Path) -> int:
+    """Lock a file of our own and put it in the place of another server's."""
+    own = path.with_name(_draft_name(path.name))
+    lock = os.open(own, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    own.rename(path)
+    return lock
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -129,7 +170,7 @@ def _check_dead(path: Path) -> None:
     raise _taken(path)
 
 
-def _taken(path: Path) -> ConfigError:
+def _taken(path: Path, way_out: str = "") -> ConfigError:
     return ConfigError(
-        f"cannot listen on unix:{path}: another server listens there; stop it or choose another --listen"
+        f"cannot listen on unix:{path}: another server listens there; stop it or choose another --listen{way_out}"
     )

@@ -14,7 +14,7 @@ import click
 import uvloop
 
 from arraymill_server import log
-from arraymill_server.app.exit_codes import ExitCode
+from arraymill_server.app.exit_codes import MEANINGS, ExitCode
 from arraymill_server.app.malloc import keep_freed_memory
 from arraymill_server.app.server import serve
 from arraymill_server.config import ConfigError, ServerConfig, Setting, settings
@@ -34,19 +34,24 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _option(setting: Setting) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    common: dict[str, Any] = {"envvar": ENVIRONMENT + setting.key.upper(), "show_envvar": True}
+    if setting.is_switch:
+        return click.option(setting.flag, setting.key, is_flag=True, default=None, help=setting.help, **common)
     default = f" [default: {setting.default}]" if setting.default else ""
     return click.option(
         setting.flag,
         setting.key,
-        envvar=ENVIRONMENT + setting.key.upper(),
         multiple=setting.key == "listen",
         metavar="|".join(setting.choices) or "VALUE",
         help=setting.help + default,
-        show_envvar=True,
+        **common,
     )
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code.value:5}  {meaning}" for code, meaning in MEANINGS.items())
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=_EPILOG)
 @_options
 @click.option(
     "--config",

@@ -61,13 +61,15 @@ class BulkListener:
         return f"<BulkListener at port {self.port}: {len(self._offers)} offers, {served} served, {strangers} strangers>"
 
     @classmethod
-    def open(cls, addresses: Sequence[Address], port: int) -> Self | None:
+    def open(cls, addresses: Sequence[Address], port: int, *, take_over: bool = False) -> Self | None:
         """Listen on the hosts of some addresses.
 
         Args:
             addresses: Of the gRPC server, which says what is wrong with one that this machine does not have. Unix
                 sockets are left out: other lanes serve the same machine.
             port: 0 picks a free one.
+            take_over: Listen at the port even if another server does; whoever comes to the wrong one of the two sends
+                everything through gRPC.
 
         Returns:
             The listener, None when no address has a host.
@@ -76,7 +78,7 @@ class BulkListener:
             ConfigError: The port cannot be had.
         """
         try:
-            sockets = _listen(_places(_hosts(addresses)), port, 1 if port else PORT_TRIES)
+            sockets = _listen(_places(_hosts(addresses)), port, 1 if port else PORT_TRIES, take_over)
         except OSError as exc:
             raise ConfigError(
                 f"cannot listen on port {port or 'any'} for the bulk lane: {exc.strerror}; choose another --bulk-port "
@@ -172,7 +174,9 @@ def _places(hosts: Iterable[str]) -> list[tuple[socket.AddressFamily, str]]:
     return list(places)
 
 
-def _listen(places: Sequence[tuple[socket.AddressFamily, str]], port: int, tries: int) -> list[socket.socket]:
+def _listen(
+    places: Sequence[tuple[socket.AddressFamily, str]], port: int, tries: int, take_over: bool
+) -> list[socket.socket]:
     """Listen at all addresses that this machine has, all at one port.
 
     Raises:
@@ -183,12 +187,12 @@ def _listen(places: Sequence[tuple[socket.AddressFamily, str]], port: int, tries
         for family, host in places:
             taken = sockets[0].getsockname()[1] if sockets else port
             with _absence_forgiven():
-                sockets.append(_bind(family, host, taken))
+                sockets.append(_bind(family, host, taken, take_over))
     except OSError as exc:
         for sock in sockets:
             sock.close()
         if tries > 1 and exc.errno == errno.EADDRINUSE:
-            return _listen(places, port, tries - 1)
+            return _listen(places, port, tries - 1, take_over)
         raise
     return sockets
 
@@ -202,8 +206,10 @@ def _absence_forgiven() -> Generator[None]:
             raise
 
 
-def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+def _bind(family: socket.AddressFamily, host: str, port: int, take_over: bool) -> socket.socket:
     is_dual = host == "::" and socket.has_dualstack_ipv6()
-    listening = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=is_dual)
+    listening = socket.create_server(
+        (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=is_dual, reuse_port=take_over and port != 0
+    )
     listening.setblocking(False)
     return listening

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from functools import wraps
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeAlias, TypeVar
 
 from google.protobuf.message import DecodeError
 
 from arraymill_proto.errors import ArraymillError, InvalidJobError, JobCancelledError
 from arraymill_server.log import get_logger
+from arraymill_server.rpc.calls import Calls, client_of, shutting_down
 from arraymill_server.rpc.status import GONE, declared, status_of
 from arraymill_server.rpc.streams import Context
 
@@ -29,13 +30,17 @@ class Message(Protocol):
 
 Request = TypeVar("Request", bound=Message)
 
+Check: TypeAlias = Callable[[int, Context], None]
 
-def guard(method: Callable[[bytes, Context], Awaitable[Answer]]) -> Callable[[bytes, Context], Awaitable[Answer]]:
+
+def guard(
+    method: Callable[[bytes, Context], Awaitable[Answer]], calls: Calls
+) -> Callable[[bytes, Context], Awaitable[Answer]]:
     """Wrap a handler that answers once, or not at all."""
 
     @wraps(method)
     async def guarded(request: bytes, context: Context) -> Answer:
-        async with _answering(method.__name__, context):
+        async with _answering(method.__name__, context, calls):
             return await method(request, context)
         raise AssertionError("abort returns")
 
@@ -43,27 +48,40 @@ def guard(method: Callable[[bytes, Context], Awaitable[Answer]]) -> Callable[[by
 
 
 def unary(
-    method: Callable[[Request, Context], Awaitable[Answer]], request: type[Request]
+    method: Callable[[Request, Context], Awaitable[Answer]],
+    request: type[Request],
+    calls: Calls,
+    check: Check = lambda _, __: None,
 ) -> Callable[[bytes, Context], Awaitable[Answer]]:
-    """Wrap a handler of one message; one that cannot be read is the client's fault."""
+    """Wrap a handler of one message; one that cannot be read is the client's fault.
+
+    Args:
+        method: The handler.
+        request: What the message is.
+        calls: Where it is noted.
+        check: May refuse the message before it is unfolded: gets its size and the call.
+    """
 
     @wraps(method)
     async def parsed(message: bytes, context: Context) -> Answer:
+        check(len(message), context)
         return await method(_parse(request, message), context)
 
-    return guard(parsed)
+    return guard(parsed, calls)
 
 
 def answers(
-    method: Callable[[Request, Context], AsyncGenerator[Answer]], request: type[Request]
+    method: Callable[[Request, Context], AsyncGenerator[Answer]], request: type[Request], calls: Calls
 ) -> Callable[[bytes, Context], AsyncGenerator[Answer]]:
-    """Wrap a handler of one message that answers again and again."""
+    """Wrap a handler of one message that answers again and again: a call that waits."""
 
     @wraps(method)
     async def guarded(message: bytes, context: Context) -> AsyncGenerator[Answer]:
-        async with _answering(method.__name__, context), aclosing(method(_parse(request, message), context)) as told:
-            async for answer in told:
-                yield answer
+        async with _answering(method.__name__, context, calls):
+            with calls.waits.taken(client_of(context)):
+                async with aclosing(method(_parse(request, message), context)) as told:
+                    async for answer in told:
+                        yield answer
 
     return guarded
 
@@ -76,14 +94,17 @@ def _parse(request: type[Request], message: bytes) -> Request:
 
 
 @asynccontextmanager
-async def _answering(method: str, context: Context) -> AsyncGenerator[None]:
+async def _answering(method: str, context: Context, calls: Calls) -> AsyncGenerator[None]:
     try:
-        yield
+        with calls.open():
+            yield
         return
     except asyncio.CancelledError:
         if context.cancelled() or context.done():
             raise
-        error: ArraymillError = JobCancelledError("the job was cancelled by the server")
+        error: ArraymillError = (
+            shutting_down() if calls.is_ended else JobCancelledError("the job was cancelled by the server")
+        )
     except GONE as exc:
         raise _client_gone(method, context) from exc
     except Exception as exc:

@@ -7,11 +7,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
+from typing import Final
 
 from arraymill_proto.errors import ArraymillError, Reason
 from arraymill_server.log import get_logger
 from arraymill_server.rpc.lanes import InlineExchange, StreamExchange
 from arraymill_server.rpc.status import GONE
+
+_MANY: Final = (("done", None), ("refused", Reason.BUSY), ("refused", Reason.SHUTTING_DOWN))
+"""Ends of which there may be thousands in a second."""
 
 _log = get_logger(__name__)
 
@@ -32,7 +36,7 @@ class Record:
 
 @contextmanager
 def recorded(peer: str) -> Generator[Record]:
-    """Log how a job ends: at debug when it is well, since thousands may end in a second, else at info.
+    """Log how a job ends: at debug when it is well or was turned away, else at info.
 
     Args:
         peer: The client's address.
@@ -51,7 +55,7 @@ def recorded(peer: str) -> Generator[Record]:
 
 
 def _write(record: Record, peer: str, begin: float, outcome: str, reason: Reason | None) -> None:
-    log = _log.debug if reason is None else _log.info
+    log = _log.debug if (outcome, reason) in _MANY else _log.info
     exchange = record.exchange
     log(
         record.event,

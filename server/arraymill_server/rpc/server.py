@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from arraymill_proto.limits import MESSAGE_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.config import ConfigError
 from arraymill_server.listen import Address
-from arraymill_server.rpc.guard import answers, guard, unary
+from arraymill_server.rpc.calls import Calls
+from arraymill_server.rpc.guard import Check, answers, guard, unary
+from arraymill_server.rpc.health import NAME as HEALTH
+from arraymill_server.rpc.health import Health
 from arraymill_server.rpc.servicer import Servicer
 from arraymill_server.rpc.submitted import SubmittedServicer
 
@@ -25,7 +28,6 @@ SERVICE: Final = pb.DESCRIPTOR.services_by_name["Arraymill"].full_name
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),  # a second server on the same port is an error, not a lottery
     ("grpc.keepalive_time_ms", 30_000),  # the default never notices a dead peer
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -42,16 +44,30 @@ class RpcServer:
     Args:
         servicer: The handlers.
         submitted: Those of submitted jobs.
+        calls: Where calls are noted.
         addresses: Where to listen.
+        drafts: Where to bind the Unix socket of a path instead.
+        take_over: Listen at ports where another server does.
     """
 
-    def __init__(self, servicer: Servicer, submitted: SubmittedServicer, addresses: Sequence[Address]) -> None:
-        self._server = grpc.aio.server(options=_OPTIONS)
-        self._health = health.HealthServicer()
-        self._server.add_generic_rpc_handlers((_handlers(servicer, submitted),))
+    def __init__(
+        self,
+        servicer: Servicer,
+        submitted: SubmittedServicer,
+        calls: Calls,
+        addresses: Sequence[Address],
+        drafts: Mapping[str, Path],
+        *,
+        take_over: bool = False,
+    ) -> None:
+        # Else a second server on the same port is an error, not a lottery.
+        self._server = grpc.aio.server(options=(*_OPTIONS, ("grpc.so_reuseport", int(take_over))))
+        self._calls = calls
+        self._health = Health(("", SERVICE), calls)
+        self._server.add_generic_rpc_handlers((_handlers(servicer, submitted, calls),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        reflection.enable_server_reflection((SERVICE, HEALTH, reflection.SERVICE_NAME), self._server)
+        self._drafts = drafts
         self.bound = tuple(self._bind(address) for address in addresses)
         """The addresses with the ports that were picked."""
 
@@ -61,17 +77,30 @@ class RpcServer:
     async def start(self) -> None:
         """Serve; health says SERVING from now on."""
         await self._server.start()
-        for name in ("", SERVICE):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._health.tell(is_serving=True)
+
+    def close(self) -> None:
+        """Take no new work; health says NOT_SERVING from now on."""
+        self._calls.close()
+        self._health.tell(is_serving=False)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no new calls, let the running ones end within the grace, then cancel them."""
-        await self._health.enter_graceful_shutdown()
+        """Stop listening and end all calls: those that still run must be told so by now, or are cut off.
+
+        To be called once: of two stops at a time the one that comes second cancels the calls of a server which the
+        other has destroyed, and the process ends with SIGSEGV.
+
+        Args:
+            grace_seconds: What clients get to hear the ends of their calls.
+        """
+        self._calls.end()
         await self._server.stop(grace_seconds)
 
     def _bind(self, address: Address) -> Address:
+        draft = self._drafts.get(address.path)
+        target = str(replace(address, path=str(draft)) if draft is not None else address)
         try:
-            port = self._server.add_insecure_port(str(address))
+            port = self._server.add_insecure_port(target)
         except RuntimeError as exc:
             raise ConfigError(
                 f"cannot listen on {address}: the address is in use or not of this machine; choose another --listen"
@@ -79,27 +108,27 @@ class RpcServer:
         return address if address.path else replace(address, port=port)
 
 
-def _handlers(servicer: Servicer, submitted: SubmittedServicer) -> grpc.GenericRpcHandler:
+def _handlers(servicer: Servicer, submitted: SubmittedServicer, calls: Calls) -> grpc.GenericRpcHandler:
     """The service's methods.
 
     All take raw bytes: Run, so that `frames` reads them without a copy; the others, so that what cannot be read is
     answered like any other mistake.
     """
 
-    def once(method: Method, request: Any, response: Any) -> grpc.RpcMethodHandler[Any, Any]:
+    def once(method: Method, request: Any, response: Any, *checks: Check) -> grpc.RpcMethodHandler[Any, Any]:
         return grpc.unary_unary_rpc_method_handler(
-            unary(method, request), response_serializer=response.SerializeToString
+            unary(method, request, calls, *checks), response_serializer=response.SerializeToString
         )
 
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
-            "Compute": once(servicer.compute, pb.ComputeRequest, pb.ComputeResponse),
-            "Run": grpc.stream_stream_rpc_method_handler(guard(servicer.run)),
-            "SubmitJob": once(submitted.submit_job, pb.SubmitJobRequest, pb.Job),
+            "Compute": once(servicer.compute, pb.ComputeRequest, pb.ComputeResponse, servicer.check_job),
+            "Run": grpc.stream_stream_rpc_method_handler(guard(servicer.run, calls)),
+            "SubmitJob": once(submitted.submit_job, pb.SubmitJobRequest, pb.Job, servicer.check_new),
             "GetJob": once(submitted.get_job, pb.GetJobRequest, pb.Job),
             "WatchJob": grpc.unary_stream_rpc_method_handler(
-                answers(submitted.watch_job, pb.WatchJobRequest),
+                answers(submitted.watch_job, pb.WatchJobRequest, calls),
                 response_serializer=pb.Job.SerializeToString,
             ),
             "ListJobs": once(submitted.list_jobs, pb.ListJobsRequest, pb.ListJobsResponse),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import suppress
 from importlib.metadata import version
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -15,11 +14,11 @@ import grpc.aio
 from arraymill_proto.codec import graph_from_pb, parse_request
 from arraymill_proto.errors import (
     ArrayNotFoundError,
-    BusyError,
     InvalidJobError,
     ParameterError,
 )
 from arraymill_proto.frames import FrameView
+from arraymill_proto.graph import Graph, Resident
 from arraymill_proto.limits import UNARY_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.arena.arena import Arena
@@ -29,18 +28,16 @@ from arraymill_server.jobs.service import Jobs, Keep, Report, Request
 from arraymill_server.log import get_logger
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.bulk_listener import BulkListener
+from arraymill_server.rpc.calls import Calls, client_of
 from arraymill_server.rpc.lanes import InlineExchange, StreamExchange
 from arraymill_server.rpc.record import recorded
-from arraymill_server.rpc.stall import stalled
+from arraymill_server.rpc.stall import patience
 from arraymill_server.rpc.streams import Context, receive, stop
 from arraymill_server.rpc.submitted import SubmittedServicer
 
 Answer = TypeVar("Answer")
 
 _log = get_logger(__name__)
-
-RETRY_SECONDS: Final = 1.0
-"""What a client is told to wait when too many calls are open."""
 
 
 class Servicer:
@@ -51,7 +48,7 @@ class Servicer:
         residents: The resident arrays.
         arena: For the figures of the server's information.
         engine: Likewise.
-        max_calls: Calls that may be open at once.
+        calls: Counts calls.
         stall_seconds: What a client may take between two moves while its job waits for it.
         bulk: Where clients open bulk connections; None: nowhere.
         submitted: Answers the calls of submitted jobs.
@@ -64,7 +61,7 @@ class Servicer:
         arena: Arena,
         engine: Engine,
         *,
-        max_calls: int,
+        calls: Calls,
         stall_seconds: float,
         submitted: SubmittedServicer,
         bulk: BulkListener | None = None,
@@ -73,41 +70,63 @@ class Servicer:
         self._residents = residents
         self._arena = arena
         self._engine = engine
-        self._max_calls = max_calls
+        self._calls = calls
         self._stall_seconds = stall_seconds
         self._bulk = bulk
         self._submitted = submitted
-        self._calls = 0
         self._begin = monotonic()
         self._info = messages.server_info(version("arraymill"), bulk.port if bulk else 0)
 
     def __repr__(self) -> str:
-        return f"<Servicer {self._calls} calls open, {self._jobs!r}>"
+        return f"<Servicer {self._calls!r}, {self._jobs!r}>"
 
     # ------------------------------------------------------------------ jobs
 
+    def check_job(self, nbytes: int, context: Context) -> None:
+        """Refuse a job before its message is unfolded, if that can be.
+
+        Raises:
+            ArraymillError: It is too large, or there is no place for it.
+        """
+        self._calls.check(client_of(context), nbytes)
+        _check_size(nbytes)
+
+    def check_new(self, nbytes: int, context: Context) -> None:
+        """Refuse a job that is to be submitted before its message is unfolded, if that can be.
+
+        Raises:
+            ArraymillError: It is too large, or the server is shutting down.
+        """
+        self._calls.check_open()
+        _check_size(nbytes)
+
     async def compute(self, request: pb.ComputeRequest, context: Context) -> pb.ComputeResponse:
         """Run a small job in one round trip."""
-        with recorded(context.peer()) as record, self._counted():
-            _check_size(request.ByteSize())
+        with recorded(context.peer()) as record:
             graph = graph_from_pb(request.graph)
-            exchange = record.exchange = InlineExchange(graph)
-            report = await self._jobs.run(Request(graph, context.peer(), result_limit=UNARY_BYTES), exchange)
-            return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
+            client = client_of(context)
+            with self._calls.job(client, is_read=_is_read(graph)):
+                exchange = record.exchange = InlineExchange(graph)
+                report = await self._jobs.run(Request(graph, client, result_limit=UNARY_BYTES), exchange)
+                return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
 
     async def run(self, _: object, context: Context) -> None:
         """Run a job whose arrays are streamed, or feed a submitted one."""
+        client = client_of(context)
         with recorded(context.peer()) as record:
-            async with self._patience("has not sent Start"):
-                first = await _read_first(context)
-            with self._counted():  # a silent stream takes no place of a job
-                bulk = self._bulk if first.start.bulk or first.attach.bulk else None
-                if first.HasField("attach"):
-                    record.event = "feed"
+            with self._calls.waits.taken(client):  # a silent stream takes no place of a job
+                async with patience(self._stall_seconds, "has not sent Start"):
+                    first = self._parsed_first(await _read_first(context), context)
+            bulk = self._bulk if first.start.bulk or first.attach.bulk else None
+            if first.HasField("attach"):
+                record.event = "feed"
+                with self._calls.jobs.taken(client, is_bounded=False):  # its job was accepted
                     await self._submitted.feed(first.attach.job_id, context, bulk)
-                    return
-                request = _request_of(first.start, context.peer())
-                first.Clear()  # a job that waits holds its inline bytes once
+                return
+            request = _request_of(first.start, client)
+            first.Clear()  # a job that waits holds its inline bytes once
+            is_read = _is_read(request.graph) and request.keep is None
+            with self._calls.job(client, is_read=is_read):
                 exchange = record.exchange = StreamExchange(request.graph, context, self._stall_seconds, bulk)
                 await self._stream(request, exchange, context)
 
@@ -127,7 +146,7 @@ class Servicer:
                 finished, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in sorted(finished, key=lambda task: task is job):
                     task.result()
-            async with self._patience("does not read the end of its job"):
+            async with patience(self._stall_seconds, "does not read the end of its job"):
                 await context.write(messages.done(job.result(), self._residents))
             is_told = True
         finally:
@@ -178,31 +197,18 @@ class Servicer:
 
     # ------------------------------------------------------------------ inside
 
-    @asynccontextmanager
-    async def _patience(self, duty: str) -> AsyncGenerator[None]:
-        """Wait for the client as long as it may stall."""
-        try:
-            async with asyncio.timeout(self._stall_seconds):
-                yield
-        except TimeoutError as exc:
-            raise stalled(duty, self._stall_seconds) from exc
+    def _parsed_first(self, message: bytes, context: Context) -> pb.RunRequest:
+        """Read Start or Attach; the first is refused unread where it can be."""
+        if not message.startswith(_ATTACH_TAG):
+            self.check_job(len(message), context)
+        request = parse_request(message)
+        if isinstance(request, FrameView) or request.WhichOneof("message") is None:
+            raise InvalidJobError("the first message on Run must be Start or Attach; this one is neither")
+        return request
 
-    @contextmanager
-    def _counted(self) -> Generator[None]:
-        """Count a call that runs a job."""
-        if self._calls >= self._max_calls:
-            error = BusyError(
-                f"{self._calls:,} calls are open, as many as the server takes; try again in {RETRY_SECONDS:g} s",
-                calls=self._calls,
-            )
-            error.retry_after = RETRY_SECONDS
-            raise error
-        self._calls += 1
-        try:
-            yield
-        finally:
-            self._calls -= 1
 
+_ATTACH_TAG: Final = bytes([pb.RunRequest.ATTACH_FIELD_NUMBER << 3 | 2])
+"""How a message that brings Attach begins."""
 
 _OVERHEAD_BYTES: Final = 1 << 20
 """What a request may have beside its arrays: a graph of the largest size has some 300 KB."""
@@ -219,16 +225,17 @@ def _check_size(nbytes: int) -> None:
         )
 
 
-async def _read_first(context: Context) -> pb.RunRequest:
-    """Read Start or Attach."""
+async def _read_first(context: Context) -> bytes:
     message = await context.read()
     if message is grpc.aio.EOF:
         raise InvalidJobError("the client closed the stream before it sent Start")
-    request = parse_request(message)
-    if isinstance(request, FrameView) or request.WhichOneof("message") is None:
-        raise InvalidJobError("the first message on Run must be Start or Attach; this one is neither")
-    _check_size(len(message))
-    return request
+    first: bytes = message
+    return first
+
+
+def _is_read(graph: Graph) -> bool:
+    """Tell whether a job only reads resident arrays: it goes on while the server shuts down."""
+    return all(isinstance(node, Resident) for node in graph.nodes)
 
 
 def _request_of(start: pb.Start, client: str) -> Request:

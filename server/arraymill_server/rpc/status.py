@@ -31,6 +31,7 @@ from arraymill_proto.errors import (
     BusyError,
     ConnectionFailedError,
     InternalError,
+    Reason,
 )
 from arraymill_server.engine.base import EngineStartError
 from arraymill_server.log import get_logger
@@ -39,6 +40,9 @@ CODES: Final = {code.name: code for code in grpc.StatusCode}
 
 GONE: Final = (grpc.aio.InternalError, grpc.aio.UsageError)
 """gRPC's words for a stream that cannot be read or written any more: nobody is there to be answered."""
+
+SUCCESSOR_SECONDS: Final = 0.25
+"""What clients of a server that shuts down are told to wait: the next server may listen already."""
 
 _log = get_logger(__name__)
 
@@ -74,11 +78,18 @@ def _details(error: ArraymillError) -> list[Message]:
         field = error.details.get("parameter", error.details.get("node", ""))
         violation = BadRequest.FieldViolation(field=field, description=error.message)
         details.append(BadRequest(field_violations=[violation]))
-    if isinstance(error, BusyError):
+    if (seconds := _retry_seconds(error)) is not None:
         delay = Duration()
-        delay.FromTimedelta(timedelta(seconds=error.retry_after))
+        delay.FromTimedelta(timedelta(seconds=seconds))
         details.append(RetryInfo(retry_delay=delay))
     if isinstance(error, ArrayNotFoundError | ArrayExistsError):
         name = error.details.get("array", error.details.get("name", ""))
         details.append(ResourceInfo(resource_type="arraymill.v1.ResidentArray", resource_name=name))
     return details
+
+
+def _retry_seconds(error: ArraymillError) -> float | None:
+    """Return when a client should try again, None when it need not."""
+    if isinstance(error, BusyError):
+        return error.retry_after
+    return SUCCESSOR_SECONDS if error.reason is Reason.SHUTTING_DOWN else None

@@ -17,6 +17,7 @@ from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.submitted import Submission, SubmittedJob
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.bulk_listener import BulkListener
+from arraymill_server.rpc.calls import Calls, client_of
 from arraymill_server.rpc.feed import FedExchange
 from arraymill_server.rpc.stall import patience
 from arraymill_server.rpc.streams import Context, receive, stop
@@ -37,10 +38,12 @@ class SubmittedServicer:
         board: The jobs.
         residents: Their results.
         stall_seconds: What may pass while a job waits for input.
+        calls: Counts those that wait.
     """
 
-    def __init__(self, board: Board, residents: Residents, stall_seconds: float) -> None:
+    def __init__(self, board: Board, residents: Residents, stall_seconds: float, calls: Calls) -> None:
         self._board = board
+        self._calls = calls
         self._residents = residents
         self._stall_seconds = stall_seconds
 
@@ -51,7 +54,7 @@ class SubmittedServicer:
         """Put a job into the queue, or join the one that has its key."""
         graph = graph_from_pb(request.graph)
         submission = Submission(
-            context.peer(),
+            client_of(context),
             hashlib.sha256(request.graph.SerializeToString(deterministic=True)).digest(),
             request.key,
             request.priority if request.HasField("priority") else DEFAULT_PRIORITY,
@@ -70,7 +73,9 @@ class SubmittedServicer:
                 parameter="wait_seconds",
             )
         job = self._board.ledger.get(request.id)
-        await self._board.wait(job, seconds)
+        if seconds and not job.state.has_ended:
+            with self._calls.waits.taken(client_of(context)):
+                await self._board.wait(job, seconds)
         return self._described(job)
 
     async def watch_job(self, request: pb.WatchJobRequest, context: Context) -> AsyncGenerator[pb.Job]:

@@ -70,6 +70,19 @@ def test_seconds_from_text(text: str | float, seconds: float) -> None:
     assert parse_seconds(text) == seconds
 
 
+@pytest.mark.parametrize(
+    ("text", "value"), [(True, True), (False, False), ("on", True), ("YES", True), ("0", False), ("false", False)]
+)
+def test_switches(text: str | bool, value: bool) -> None:
+    assert make(take_over=text).take_over is value
+
+
+@pytest.mark.parametrize("text", ["maybe", "", 2])
+def test_what_is_no_switch(text: object) -> None:
+    with pytest.raises(ConfigError, match="is neither true nor false"):
+        make(take_over=text)
+
+
 def test_what_is_no_duration() -> None:
     with pytest.raises(ConfigError, match="'soon' is not a duration"):
         parse_seconds("soon")

@@ -58,7 +58,7 @@ async def test_every_step_of_the_shutdown_is_taken(socket: Path, monkeypatch: py
     with capture_logs() as logged:
         assert not await app.stop(10, asyncio.Event())
     failed = [entry["step"] for entry in logged if entry["event"] == "a step of the shutdown failed"]
-    assert failed == ["drain", "end the workers"]
+    assert failed == ["stop gRPC", "end the workers"]
 
 
 async def test_without_a_failure_the_end_is_clean(socket: Path) -> None:

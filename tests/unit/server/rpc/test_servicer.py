@@ -26,6 +26,7 @@ from arraymill_server.jobs.admission import Admission
 from arraymill_server.jobs.board import Board
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import Jobs
+from arraymill_server.rpc.calls import Calls
 from arraymill_server.rpc.guard import guard
 from arraymill_server.rpc.servicer import Servicer
 from arraymill_server.rpc.status import declared
@@ -52,6 +53,9 @@ class FakeContext:
 
     def peer(self) -> str:
         return "fake:1"
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
 
     def cancelled(self) -> bool:
         return False
@@ -93,13 +97,14 @@ class Bench:
         self.board = Board(
             self.jobs, self.admission, self.residents, declare=partial(declared, method="SubmitJob"), max_per_client=3
         )
-        self.submitted = SubmittedServicer(self.board, self.residents, 0.2)
+        self.calls = Calls(2)
+        self.submitted = SubmittedServicer(self.board, self.residents, 0.2, self.calls)
         self.servicer = Servicer(
             self.jobs,
             self.residents,
             self.arena,
             self.engine,
-            max_calls=2,
+            calls=self.calls,
             stall_seconds=0.2,
             submitted=self.submitted,
         )
@@ -114,7 +119,7 @@ async def bench() -> AsyncIterator[Bench]:
     bench = Bench()
     yield bench
     await bench.engine.close()
-    assert repr(bench.servicer) == "<Servicer 0 calls open, <Jobs 0 running, 0 waiting>>"
+    assert repr(bench.servicer) == "<Servicer <Calls: 0 open, 0 run jobs, 0 wait>, <Jobs 0 running, 0 waiting>>"
 
 
 @pytest.mark.parametrize("name", ["", "mine"])
@@ -189,8 +194,8 @@ async def test_calls_are_counted(bench: Bench) -> None:
     assert everything is not None
     waiting = [asyncio.ensure_future(bench.servicer.compute(table(1), context)) for _ in range(2)]
     await asyncio.sleep(0)
-    assert repr(bench.servicer).startswith("<Servicer 2 calls open")
-    with pytest.raises(BusyError, match="2 calls are open"):
+    assert repr(bench.servicer).startswith("<Servicer <Calls: 0 open, 2 run jobs, 0 wait>")
+    with pytest.raises(BusyError, match="2 of 2 calls that run jobs are open"):
         await bench.servicer.compute(table(1), context)
     everything.release()
     await asyncio.gather(*waiting)
@@ -204,7 +209,7 @@ async def test_an_error_for_a_client_that_has_gone_is_no_defect(gone: Exception)
     context: Any = FakeContext()
     context.abort_error = gone
     with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
-        await guard(handler)(b"", context)
+        await guard(handler, Calls(1))(b"", context)
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [("client gone", "debug")]
 
 
@@ -214,7 +219,7 @@ async def test_what_nobody_declared_crosses_as_an_id() -> None:
 
     context: Any = FakeContext()
     with capture_logs() as logs, pytest.raises(grpc.aio.AbortError):
-        await guard(handler)(b"", context)
+        await guard(handler, Calls(1))(b"", context)
     assert context.status.code is grpc.StatusCode.INTERNAL
     assert logs[0]["error_id"] in context.status.details
     assert "secret" not in context.status.details

@@ -1,0 +1,243 @@
+"""The calls that are open: counted, shared out among clients, and told when the server shuts down.
+
+Calls that run jobs and calls that wait for something have places of their own, so that neither keeps the other out;
+what is answered at once has none and is never refused. A client may hold as many places as are still free. So one that
+asks for more than there are gets half, two get a third each, and whoever comes next always finds one; no limit per
+client needs to be chosen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any, Final, Protocol
+
+from arraymill_proto.errors import BusyError, ConnectionFailedError, Reason
+from arraymill_proto.identity import CLIENT_KEY, is_client_name
+from arraymill_server.log import get_logger
+
+RETRY_SECONDS: Final = 1.0
+"""What a client is told to wait for a place."""
+
+MAX_WAITS: Final = 4096
+"""Calls that wait, for their client or for a job, which may be open: some 20 KB each."""
+
+NOTE_SECONDS: Final = 10.0
+"""Least time between two lines of the log about refused calls: thousands may be refused in a second."""
+
+READ_BYTES: Final = 64 << 10
+"""Largest message that may ask for resident arrays while the server shuts down; larger ones are refused unread."""
+
+
+_log = get_logger(__name__)
+
+
+class Caller(Protocol):
+    """What a call tells of its client."""
+
+    def peer(self) -> str: ...
+
+    def invocation_metadata(self) -> Any: ...
+
+
+def client_of(context: Caller) -> str:
+    """Return whose call it is: the name that the client gives itself, within its host; else its connection."""
+    peer = context.peer()
+    for key, value in context.invocation_metadata() or ():
+        if key == CLIENT_KEY and isinstance(value, str) and is_client_name(value):
+            return f"{_host(peer)} {value}"
+    return peer
+
+
+def _host(peer: str) -> str:
+    return "unix" if peer.startswith("unix") else peer.rpartition(":")[0]
+
+
+class Places:
+    """Places for calls, shared by all clients.
+
+    Args:
+        limit: How many there are.
+        purpose: What the calls do, for the message.
+        option: What sets the limit, likewise; empty: nothing.
+    """
+
+    def __init__(self, limit: int, purpose: str, option: str = "") -> None:
+        self._limit = limit
+        self._purpose = purpose
+        self._option = f" ({option} {limit})" if option else ""
+        self._refused = 0
+        self._next_note = 0.0
+        self._per_client: Counter[str] = Counter()
+        self._free = asyncio.Event()
+        self._free.set()
+        self.held = 0
+
+    def __repr__(self) -> str:
+        return f"<Places of calls that {self._purpose}: {self.held} of {self._limit} held>"
+
+    def check(self, client: str) -> None:
+        """Check that there is a place for a client.
+
+        Raises:
+            BusyError: There is none.
+        """
+        own = self._per_client[client]
+        if own > self._limit - self.held or self.held >= self._limit:
+            self._note_refusal()
+            raise self._busy(own)
+
+    @contextmanager
+    def taken(self, client: str, *, is_bounded: bool = True) -> Generator[None]:
+        """Hold a place.
+
+        Args:
+            client: Whose.
+            is_bounded: False for a call that is counted but never refused.
+
+        Raises:
+            BusyError: On entering: there is none.
+        """
+        if is_bounded:
+            self.check(client)
+        self.held += 1
+        self._per_client[client] += 1
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._give_back(client)
+
+    async def wait_free(self) -> None:
+        """Return when nobody holds a place."""
+        await self._free.wait()
+
+    def _give_back(self, client: str) -> None:
+        self.held -= 1
+        self._per_client[client] -= 1
+        if not self._per_client[client]:
+            del self._per_client[client]
+        if not self.held:
+            self._free.set()
+
+    def _note_refusal(self) -> None:
+        self._refused += 1
+        if monotonic() >= self._next_note:
+            _log.warning("calls refused", purpose=self._purpose, count=self._refused, limit=self._limit)
+            self._refused, self._next_note = 0, monotonic() + NOTE_SECONDS
+
+    def _busy(self, own: int) -> BusyError:
+        return BusyError(
+            f"{self.held:,} of {self._limit:,} calls that {self._purpose} are open{self._option}, {own:,} of them this "
+            f"client's, which may have as many as are free; try again in {RETRY_SECONDS:g} s",
+            retry_after=RETRY_SECONDS,
+            calls=self.held,
+            client_calls=own,
+            limit=self._limit,
+        )
+
+
+class Calls:
+    """All open calls of a server. Make it in a running event loop.
+
+    Args:
+        limit: Calls that run jobs which may be open.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.jobs = Places(limit, "run jobs", "--max-streams")
+        self.waits = Places(MAX_WAITS, "wait")
+        self.is_closed = False
+        """True when no new work is taken."""
+        self.is_ended = False
+        """True when nothing is waited for any more."""
+        self.last_read = float("-inf")
+        """When the last call that only read resident arrays ended."""
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Calls: {len(self._tasks)} open, {self.jobs.held} run jobs, {self.waits.held} wait>"
+
+    @contextmanager
+    def open(self) -> Generator[None]:
+        """Note the current task as one that answers a call.
+
+        Raises:
+            ConnectionFailedError: On entering: calls have been ended.
+        """
+        if self.is_ended:
+            raise shutting_down()
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            yield
+        finally:
+            self._tasks.discard(task)
+
+    def check_open(self) -> None:
+        """Refuse new work while the server shuts down.
+
+        Raises:
+            ConnectionFailedError: It does.
+        """
+        if self.is_closed:
+            raise shutting_down()
+
+    def check(self, client: str, nbytes: int) -> None:
+        """Refuse a job before its message is unfolded.
+
+        Args:
+            client: Whose.
+            nbytes: Of the message.
+
+        Raises:
+            BusyError: There is no place for it.
+            ConnectionFailedError: The server is shutting down, and the message is no small question.
+        """
+        if self.is_closed and nbytes > READ_BYTES:
+            raise shutting_down()
+        self.jobs.check(client)
+
+    @contextmanager
+    def job(self, client: str, *, is_read: bool) -> Generator[None]:
+        """Hold the place of a job.
+
+        Args:
+            client: Whose.
+            is_read: True when it only reads resident arrays.
+
+        Raises:
+            BusyError: On entering: there is no place.
+            ConnectionFailedError: On entering: the server is shutting down, and it is new work.
+        """
+        if not is_read:
+            self.check_open()
+        try:
+            with self.jobs.taken(client):
+                yield
+        finally:
+            if is_read:
+                self.last_read = monotonic()
+
+    def close(self) -> None:
+        """Take no new work. Whoever only reads is still answered."""
+        self.is_closed = True
+
+    def end(self) -> None:
+        """End all calls that are still open: their clients are told that the server shuts down."""
+        self.is_closed = self.is_ended = True
+        for task in self._tasks:
+            task.cancel()
+
+
+def shutting_down() -> ConnectionFailedError:
+    """Return the error of a call that comes too late."""
+    return ConnectionFailedError(
+        "the server is shutting down and takes no new work; try again on a new connection, where another server may "
+        "answer already",
+        reason=Reason.SHUTTING_DOWN,
+    )
