@@ -71,7 +71,7 @@ def wanted_bytes(array: NDArray[Any], want: pb.Want) -> bytes:
 class BulkStream:
     """A bulk connection. `proto/DESIGN.md` has its bytes."""
 
-    HEADER = struct.Struct("<QQQII")
+    HEADER = struct.Struct("<QQQQII")
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -88,9 +88,16 @@ class BulkStream:
 
     async def record(self) -> tuple[int, int, bytes]:
         """The next record: output, offset, data."""
-        want, offset, length, index, zero = self.HEADER.unpack(await self.reader.readexactly(32))
-        assert (want, zero) == (0, 0)
-        return index, offset, await self.reader.readexactly(length)
+        want, offset, length, checksum, index, flags = await self.header()
+        assert (want, flags) == (0, 1)
+        data = await self.reader.readexactly(length)
+        assert word_sum(data) == checksum
+        return index, offset, data
+
+    async def header(self) -> tuple[int, ...]:
+        """Want, offset, length, checksum, index and flags of the next record."""
+        fields: tuple[int, ...] = self.HEADER.unpack(await self.reader.readexactly(self.HEADER.size))
+        return fields
 
     async def ended(self) -> bytes:
         """Wait until the server ends the connection; return what it had said before, if it did not reset it."""
@@ -105,9 +112,33 @@ def hello_bytes(secret: bytes) -> bytes:
     return b"ambulk1\n" + secret
 
 
-def record_bytes(want: int, index: int, offset: int, data: bytes, *, length: int | None = None, zero: int = 0) -> bytes:
-    """A record; with `length`, one that claims to have another length than it has."""
-    return BulkStream.HEADER.pack(want, offset, len(data) if length is None else length, index, zero) + data
+def word_sum(data: bytes) -> int:
+    """The checksum of array bytes."""
+    padded = data + bytes(-len(data) % 8)
+    return int(np.frombuffer(padded, "<u8").sum(dtype=np.uint64))
+
+
+def record_bytes(
+    want: int,
+    index: int,
+    offset: int,
+    data: bytes,
+    *,
+    length: int | None = None,
+    checksum: int | None = None,
+    flags: int | None = None,
+) -> bytes:
+    """A record; with `length`, one that claims to have another length than it has. Unchecked without a checksum."""
+    known = 0 if checksum is None else 1
+    header = (
+        want,
+        offset,
+        len(data) if length is None else length,
+        checksum or 0,
+        index,
+        known if flags is None else flags,
+    )
+    return BulkStream.HEADER.pack(*header) + data
 
 
 @asynccontextmanager

@@ -23,19 +23,17 @@ from arraymill_proto.bulk import (
     encode_hello,
 )
 from arraymill_proto.errors import FrameError, InternalError
+from arraymill_proto.limits import RECORD_BYTES
 
 LEAST_BYTES: Final = 8 << 20
 """Least input or result for which a bulk connection pays: opening one costs as much as some frames."""
-
-PIECE_BYTES: Final = 4 << 20
-"""Most bytes of one record: the most that a server wants at a time."""
 
 OPEN_SECONDS: Final = 5.0
 """Time after which a connection that does not stand counts as failed for other jobs. Its own job waits on: frames
 travel meanwhile, and the server must not have welcomed a connection that is given up."""
 
 PAUSE_SECONDS: Final = 60.0
-"""Time without another try after one has failed: something between here and there lets no such connection pass."""
+"""Time without another try after one has failed: something between here and there may let no such connection pass."""
 
 Announced: TypeAlias = Callable[[], Awaitable[Sequence[ResultSink]]]
 
@@ -64,20 +62,18 @@ class BulkRoute:
         return self._is_wanted and port > 0 and nbytes >= LEAST_BYTES and monotonic() >= self._paused_until
 
     def pause(self) -> None:
-        """Suit no job for a while: a connection could not be had."""
+        """Suit no job for a while: a connection could not be had, or broke."""
         self._paused_until = monotonic() + PAUSE_SECONDS
 
     async def open(self, port: int, secret: bytes) -> BulkLink | None:
         """Open a connection, however long that takes; None when it fails."""
         slow = asyncio.get_running_loop().call_later(OPEN_SECONDS, self.pause)
         try:
-            link = await BulkLink.open(self._host, port, secret)
+            return await BulkLink.open(self._host, port, secret)
         except (OSError, EOFError):
             return None
         finally:
             slow.cancel()
-        self._paused_until = 0.0
-        return link
 
 
 class BulkLink:
@@ -157,17 +153,19 @@ class BulkLink:
         target = sink.target(record.offset, record.length)
         if target is not None:
             await self._fill(target)
+            record.verify(target)
             sink.filled(record.offset, record.length)
             return
-        buffer = memoryview(bytearray(min(record.length, PIECE_BYTES)))
-        for start in range(0, record.length, PIECE_BYTES):
-            piece = buffer[: record.length - start]
-            await self._fill(piece)
-            sink.place(record.offset + start, piece)
+        if record.length > RECORD_BYTES:
+            raise InternalError(f"the server sent a record of {record.length:,} bytes, the most are {RECORD_BYTES:,}")
+        data = memoryview(bytearray(record.length))
+        await self._fill(data)
+        record.verify(data)
+        sink.place(record.offset, data)
 
     async def _fill(self, target: memoryview) -> None:
         while target:
-            count = await self._loop.sock_recv_into(self._sock, target[:PIECE_BYTES])
+            count = await self._loop.sock_recv_into(self._sock, target[:RECORD_BYTES])
             if not count:
                 raise EOFError("the server has ended the connection")
             target = target[count:]

@@ -8,14 +8,15 @@ it is opened meanwhile, and carries the arrays from then on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc.aio
 import numpy as np
 
-from arraymill._bulk import OPEN_SECONDS, PIECE_BYTES, BulkLink, BulkRoute
+from arraymill._bulk import OPEN_SECONDS, BulkLink, BulkRoute
 from arraymill._connection import Connection, RawStream
 from arraymill._graph import Computation
 from arraymill._heap import keep_frames_warm
@@ -24,11 +25,12 @@ from arraymill._layout import AnyArray
 from arraymill._sink import ResultSink
 from arraymill._source import ArraySource
 from arraymill_proto.bulk import Record
+from arraymill_proto.checksums import checksum
 from arraymill_proto.codec import graph_to_pb, parse_response, type_from_pb
 from arraymill_proto.errors import ConnectionFailedError, DTypeError, FrameError, InternalError, ShapeError
 from arraymill_proto.frames import Envelope, FrameView, encode_frame
 from arraymill_proto.graph import ArrayType, Order
-from arraymill_proto.limits import FRAME_BYTES
+from arraymill_proto.limits import FRAME_BYTES, RECORD_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 MAX_WANTS: Final = 1 << 16
@@ -99,7 +101,7 @@ class Transfer:
             ArraymillError: What the server or the connection has to say.
         """
         keep_frames_warm()
-        with self._connection.errors():
+        with self._judged(), self._connection.errors():
             call = self._connection.stream("Run", self._options.timeout)
             reader = asyncio.ensure_future(self._read_all(call))
             writer = asyncio.ensure_future(self._write_all(call))
@@ -120,6 +122,22 @@ class Transfer:
         return self._results()
 
     # ------------------------------------------------------------------ the bulk lane
+
+    @contextmanager
+    def _judged(self) -> Generator[None]:
+        """Pause the lane when a job had none, or broke on it, for whatever reason: the next try goes by frames.
+
+        A job that failed otherwise tells nothing: its server may have withdrawn the offer.
+        """
+        route = self._options.bulk
+        try:
+            yield
+        except ConnectionFailedError:
+            if route is not None and self._link is not None:
+                route.pause()
+            raise
+        if route is not None and (self._is_refused or self._has_bulk_ended):
+            route.pause()
 
     async def _use(self, bulk: pb.Bulk, route: BulkRoute) -> None:
         """Open the bulk connection that the server offers, and place the results that come by it."""
@@ -142,8 +160,6 @@ class Transfer:
 
     async def _rest(self) -> None:
         """Wait for results that are still on the bulk connection when the job has ended."""
-        if self._is_refused and self._options.bulk is not None:
-            self._options.bulk.pause()  # a job that failed tells nothing: the server may have withdrawn the offer
         if self._linking is None or all(sink.is_complete for sink in self._state.sinks):
             return
         await asyncio.wait([self._linking], timeout=OPEN_SECONDS if self._link is None else None)
@@ -176,8 +192,8 @@ class Transfer:
     async def _answer_in_bulk(self, want: pb.Want, source: ArraySource, link: BulkLink) -> None:
         """Send what a want asks for; what does not arrive because the connection breaks is wanted again."""
         try:
-            for offset, data in source.frames(want.offset, want.length, PIECE_BYTES):
-                await link.send(Record(want.want, want.index, offset, len(data)), data)
+            for offset, data in source.frames(want.offset, want.length, RECORD_BYTES):
+                await link.send(Record(want.want, want.index, offset, len(data), checksum(data)), data)
         except OSError:
             link.end()
 

@@ -5,7 +5,7 @@ byte. From then on both sides send records, each a header and the bytes of a ran
 
     hello    61 6d 62 75 6c 6b 31 0a | secret           client to server, 40 bytes
     answer   2b                                         server to client
-    header   want | offset | length | index | 0         little-endian u64 u64 u64 u32 u32
+    header   want | offset | length | checksum | index | flags    little-endian u64 u64 u64 u64 u32 u32
 
 A record means what a Frame of the same fields means and may be as long as its Want. Whoever says no hello of an open
 offer is disconnected; a record that makes no sense ends the job, as such a Frame does.
@@ -18,6 +18,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from arraymill_proto.checksums import checksum, corrupted
 from arraymill_proto.errors import FrameError
 
 SECRET_BYTES: Final = 32
@@ -43,7 +44,10 @@ SOCKET_OPTIONS: Final = (
 """What both sides set on their socket: a peer that vanished is noticed within 40 s, as on the channel. TCP_USER_TIMEOUT
 is not among them: it also ends the connection of a client that pauses, which is for the server's limit to judge."""
 
-_HEADER: Final = struct.Struct("<QQQII")
+_HEADER: Final = struct.Struct("<QQQQII")
+
+_IS_CHECKED: Final = 1
+"""The one flag: the checksum counts."""
 
 HEADER_BYTES: Final = _HEADER.size
 """Length of a record before its data."""
@@ -61,11 +65,22 @@ class Record:
     """Bytes from the start of the array."""
     length: int
     """Bytes of the range."""
+    checksum: int | None = None
+    """As the sender saw its bytes; None: it did not say."""
 
     @property
     def end(self) -> int:
         """First byte after the range."""
         return self.offset + self.length
+
+    def verify(self, data: memoryview) -> None:
+        """Check that the bytes of the range arrived as they were sent, if the sender said how that was.
+
+        Raises:
+            CorruptedError: They did not.
+        """
+        if self.checksum is not None and checksum(data) != self.checksum:
+            raise corrupted(self.index, self.offset, self.length)
 
 
 def encode_hello(secret: bytes) -> bytes:
@@ -81,7 +96,8 @@ def decode_hello(hello: bytes) -> bytes | None:
 
 def encode_header(record: Record) -> bytes:
     """Return what stands before the data of a record."""
-    return _HEADER.pack(record.want, record.offset, record.length, record.index, 0)
+    flags = 0 if record.checksum is None else _IS_CHECKED
+    return _HEADER.pack(record.want, record.offset, record.length, record.checksum or 0, record.index, flags)
 
 
 def decode_header(header: bytes | bytearray) -> Record:
@@ -90,7 +106,9 @@ def decode_header(header: bytes | bytearray) -> Record:
     Raises:
         FrameError: The bytes are no header.
     """
-    want, offset, length, index, zero = _HEADER.unpack(header)
-    if zero:
-        raise FrameError("a record of the bulk lane does not begin with a header: its last four bytes must be 0")
-    return Record(want, index, offset, length)
+    want, offset, length, said, index, flags = _HEADER.unpack(header)
+    if flags & ~_IS_CHECKED:
+        raise FrameError(
+            f"a record of the bulk lane does not begin with a header: its flags are {flags:#x}, not 0 or 1"
+        )
+    return Record(want, index, offset, length, said if flags else None)

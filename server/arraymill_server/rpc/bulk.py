@@ -17,14 +17,19 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from arraymill_proto.bulk import HEADER_BYTES, Record, decode_header, encode_header
-from arraymill_proto.limits import FRAME_BYTES
+from arraymill_proto.checksums import checksum
+from arraymill_proto.errors import CorruptedError
+from arraymill_proto.limits import FRAME_BYTES, RECORD_BYTES
 from arraymill_server.jobs.exchange import Outgoing
+from arraymill_server.log import get_logger
 
 PIECE_BYTES: Final = 4 << 20
 """Most bytes between two looks at what else there is to do: some 1.5 ms of copying."""
 
 SCRATCH_BYTES: Final = 64 << 10
 """What a connection may take beside the arena, for data that nobody needs."""
+
+_log = get_logger(__name__)
 
 
 class BulkJob(Protocol):
@@ -92,7 +97,9 @@ class BulkConnection:
         finally:
             self.close()
             for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
-                if isinstance(ended, Exception) and not isinstance(ended, (OSError, EOFError)):
+                if isinstance(ended, CorruptedError):
+                    _log.warning("bulk bytes corrupted", error=ended.message)  # they are wanted again, as frames
+                elif isinstance(ended, Exception) and not isinstance(ended, (OSError, EOFError)):
                     self._job.bulk_failed(ended)
             self._job.bulk_lost(self)
 
@@ -122,6 +129,7 @@ class BulkConnection:
                 await self._discard(record.length)
                 continue
             await fill(self._sock, target, self._job.moved)
+            record.verify(target)
             self._job.arrived(record)
 
     async def _discard(self, length: int) -> None:
@@ -146,12 +154,16 @@ class BulkConnection:
         self.has_sent = True
         data = outgoing.data
         for output in outgoing.outputs:
-            header = encode_header(Record(0, output, outgoing.offset, len(data)))
-            await self._loop.sock_sendall(self._sock, header)
-            for start in range(0, len(data), FRAME_BYTES):
-                await asyncio.sleep(0)  # before: once the last byte has left, the client may end the connection
-                await self._loop.sock_sendall(self._sock, data[start : start + FRAME_BYTES])
-                self._job.moved()
+            for start in range(0, len(data), RECORD_BYTES):
+                await self._send_record(output, outgoing.offset + start, data[start : start + RECORD_BYTES])
+
+    async def _send_record(self, output: int, offset: int, data: memoryview) -> None:
+        record = Record(0, output, offset, len(data), checksum(data))
+        await self._loop.sock_sendall(self._sock, encode_header(record))
+        for start in range(0, len(data), FRAME_BYTES):
+            await asyncio.sleep(0)  # before: once the last byte has left, the client may end the connection
+            await self._loop.sock_sendall(self._sock, data[start : start + FRAME_BYTES])
+            self._job.moved()
 
 
 async def fill(sock: socket.socket, target: memoryview, moved: Callable[[], None] = lambda: None) -> None:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from patience import SECONDS
 from unit.client.fake_server import Session, Values
-from wire import BulkStream, record_bytes
+from wire import BulkStream, record_bytes, word_sum
 
 from arraymill._bulk import BulkLink, BulkRoute
 from arraymill_proto.v1 import arraymill_pb2 as pb
@@ -39,6 +39,8 @@ class FakeLane:
         self.port = 0
         self._listener: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
+        self._strangers: list[BulkStream] = []
+        """Those that were left without an answer."""
 
     async def open(self) -> None:
         self._listener = await asyncio.start_server(self._come, "127.0.0.1", 0)
@@ -55,17 +57,20 @@ class FakeLane:
         while self._writers:
             self._writers.pop().transport.abort()
 
-    def welcome_all(self) -> None:
+    def welcome_all(self) -> list[BulkStream]:
         """Answer those that were left without an answer."""
-        for writer in self._writers:
-            writer.write(b"+")
+        for client in self._strangers:
+            client.writer.write(b"+")
+        return self._strangers
 
     async def _come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
         self.hellos.append(await reader.read(40))
-        if self.greeting == b"":
+        if self.greeting is None:
+            self._strangers.append(BulkStream(reader, writer))
+        elif not self.greeting:
             writer.transport.close()
-        elif self.greeting is not None:
+        else:
             writer.write(self.greeting)
             self.clients.put_nowait(BulkStream(reader, writer))
 
@@ -93,9 +98,10 @@ class FakeLane:
         for offset in range(0, nbytes, piece):
             length = min(piece, nbytes - offset)
             want = await session.want(index, offset, length, node.order or ())
-            header = await client.reader.readexactly(32)
-            assert client.HEADER.unpack(header) == (want, offset, length, index, 0)
-            data += await client.reader.readexactly(length)
+            header = await client.header()
+            piece_data = await client.reader.readexactly(length)
+            assert header == (want, offset, length, word_sum(piece_data), index, 1)
+            data += piece_data
         return np.frombuffer(data, node.dtype).reshape(shape).transpose(np.argsort(axes) if axes else None)
 
     async def results(

@@ -72,16 +72,6 @@ def test_what_it_suits(address: str, is_wanted: bool, nbytes: int, port: int, su
     assert not route.suits(nbytes, port)
 
 
-async def test_a_connection_ends_the_pause() -> None:
-    route = BulkRoute("127.0.0.1:50051", is_wanted=True)
-    route.pause()
-    async with lane() as (port, _):
-        link = await route.open(port, SECRET)
-        assert link is not None
-        link.close()
-    assert route.suits(LEAST_BYTES, 1)
-
-
 # ------------------------------------------------------------------ where
 
 
@@ -149,7 +139,7 @@ async def linked() -> AsyncGenerator[tuple[BulkLink, BulkStream]]:
 
 
 async def test_results_of_any_layout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_bulk, "PIECE_BYTES", 100)
+    monkeypatch.setattr(_bulk, "RECORD_BYTES", 1000)
     values = np.arange(600, dtype=np.int32).reshape(20, 30)
     flat, strided = np.zeros_like(values), np.zeros((40, 60), np.int32)[::2, ::-2]
 
@@ -189,7 +179,7 @@ async def test_what_is_no_record() -> None:
         return []
 
     async with linked() as (link, server):
-        await server.say(record_bytes(0, 0, 0, b"", zero=1))
+        await server.say(record_bytes(0, 0, 0, b"", flags=2))
         with pytest.raises(InternalError, match="what the server sent on the bulk connection cannot be read: a record"):
             await link.receive_into(announced)
 

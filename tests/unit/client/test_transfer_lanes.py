@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from patience import until
 from unit.client.fake_lane import SECRET, FakeLane, fake_lane
 from unit.client.fake_server import FakeServer, Session, fail, honest
-from wire import BulkStream, record_bytes
+from wire import record_bytes
 
 from arraymill import AsyncClient, _bulk, _transfer, asarray
 from arraymill_proto.errors import ConnectionFailedError, DTypeError, InternalError
+from arraymill_proto.limits import RECORD_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 X: NDArray[np.float64] = np.linspace(-1.0, 1.0, 30_000).reshape(100, 300)
@@ -82,9 +83,9 @@ async def test_a_want_of_many_records(server: FakeServer, lane: FakeLane, stream
         await session.want(0, 5, large.nbytes - 5)
         data, offset = b"", 5
         while offset < large.nbytes:
-            want, start, length, index, _ = client.HEADER.unpack(await client.reader.readexactly(32))
+            want, start, length, _, index, _ = await client.header()
             assert (want, start, index) == (1, offset, 0)
-            assert length <= _bulk.PIECE_BYTES
+            assert length <= RECORD_BYTES
             data += await client.reader.readexactly(length)
             offset += length
         assert data == large[5:].tobytes()
@@ -238,31 +239,23 @@ async def test_no_answer_at_all(
 async def test_a_late_welcome(
     server: FakeServer, lane: FakeLane, streaming: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It is one all the same: the server knows of none that is given up."""
     monkeypatch.setattr(_bulk, "OPEN_SECONDS", 0.05)
-    writers: list[asyncio.StreamWriter] = []
-
-    async def come_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        await asyncio.sleep(0.2)
-        writer.write(b"+")
-        lane.clients.put_nowait(BulkStream(reader, writer))
-
-    late = await asyncio.start_server(come_late, "127.0.0.1", 0)
-    lane.port = late.sockets[0].getsockname()[1]
+    lane.greeting = None
 
     async def run(session: Session) -> None:
-        client = await lane.welcome(session)
-        assert await client.reader.readexactly(8) == b"ambulk1\n"
-        await client.reader.readexactly(32)
+        await session.send(accepted=pb.Accepted(job_id="job", bulk=pb.Bulk(port=lane.port, secret=SECRET)))
+        await until(lambda: bool(lane.hellos))
+        await asyncio.sleep(0.15)
+        client = lane.welcome_all()[0]
+        await lane.settled.wait()
         values = server.values(session.graph, [await lane.fetch(session, client, 0)])
         await session.answer(values)
 
     server.run = run
-    for _ in range(2):
-        assert await streaming.sum(X) == X.sum()
-    for writer in writers:
-        writer.transport.abort()
-    late.close()
+    assert await streaming.sum(X) == X.sum()
+    await run_well(server, streaming)
+    assert [session.start.bulk for session in server.sessions] == [True, False]
 
 
 async def test_a_job_that_fails_tells_nothing_of_the_lane(
@@ -306,7 +299,7 @@ async def test_what_was_lost_is_sent_again_by_frames(
     async def run(session: Session) -> None:
         client = await lane.welcome(session)
         numbers = [await session.want(0, offset, 60_000) for offset in range(0, X.nbytes, 60_000)]
-        assert client.HEADER.unpack(await client.reader.readexactly(32)) == (1, 0, 60_000, 0, 0)
+        assert (await client.header())[:3] == (1, 0, 60_000)
         await client.reader.readexactly(60_000)
         client.writer.transport.abort()
         await session.send(bulk_ended=pb.BulkEnded())
@@ -324,6 +317,8 @@ async def test_what_was_lost_is_sent_again_by_frames(
 
     server.run = run
     assert await streaming.sum(X) == 1
+    await run_well(server, streaming)
+    assert [session.start.bulk for session in server.sessions] == [True, False], "what broke may break again"
 
 
 async def test_wants_that_wait_when_the_lane_ends_are_answered_once(
@@ -381,6 +376,25 @@ async def test_results_that_never_come(server: FakeServer, lane: FakeLane, strea
     with pytest.raises(ConnectionFailedError, match="broke while results travelled on it; try again"):
         await streaming.sum(X)
     await run_well(server, streaming)
+    assert [session.start.bulk for session in server.sessions] == [True, False], "what broke may break again"
+
+
+async def test_who_tries_again_does_it_by_frames(server: FakeServer, lane: FakeLane) -> None:
+    """The server, too, says that the connection broke."""
+    server.info.unary_bytes = 0
+
+    async def run(session: Session) -> None:
+        if not session.start.bulk:
+            await honest(session)
+            return
+        client = await lane.welcome(session)
+        client.writer.transport.abort()
+        await fail(session.context, ConnectionFailedError("the bulk connection broke"))
+
+    server.run = run
+    async with AsyncClient(server.address) as mill:
+        assert await mill.sum(X) == X.sum()
+    assert [session.start.bulk for session in server.sessions] == [True, False]
 
 
 async def test_a_connection_that_never_stands_and_results_that_never_come(
@@ -403,7 +417,7 @@ async def test_a_connection_that_never_stands_and_results_that_never_come(
 
 
 MISBEHAVIOUR: dict[str, tuple[bytes, str]] = {
-    "no header": (record_bytes(0, 0, 0, b"", zero=9), "cannot be read: a record of the bulk lane does not begin with"),
+    "no header": (record_bytes(0, 0, 0, b"", flags=9), "cannot be read: a record of the bulk lane does not begin with"),
     "beyond the end": (record_bytes(0, 0, 1, bytes(8)), "sent bytes 1 to 9 of a result of 8 bytes"),
     "a huge one": (record_bytes(0, 0, 0, b"", length=2**63), "of a result of 8 bytes"),
     "of another output": (record_bytes(0, 1, 0, bytes(8)), "sent output 1 of 1"),

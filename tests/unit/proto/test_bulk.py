@@ -16,17 +16,19 @@ from arraymill_proto.bulk import (
     encode_header,
     encode_hello,
 )
-from arraymill_proto.errors import FrameError
+from arraymill_proto.checksums import checksum
+from arraymill_proto.errors import CorruptedError, FrameError
 
 LONG = st.integers(0, 2**64 - 1)
 INDEX = st.integers(0, 2**32 - 1)
 SECRETS = st.binary(min_size=SECRET_BYTES, max_size=SECRET_BYTES)
 
 
-@given(LONG, INDEX, LONG, LONG)
-@example(2**64 - 1, 2**32 - 1, 2**64 - 1, 2**64 - 1)
-def test_headers_there_and_back(want: int, index: int, offset: int, length: int) -> None:
-    record = Record(want, index, offset, length)
+@given(LONG, INDEX, LONG, LONG, st.none() | LONG)
+@example(2**64 - 1, 2**32 - 1, 2**64 - 1, 2**64 - 1, 2**64 - 1)
+@example(0, 0, 0, 0, 0)
+def test_headers_there_and_back(want: int, index: int, offset: int, length: int, checksum: int | None) -> None:
+    record = Record(want, index, offset, length, checksum)
     header = encode_header(record)
     assert len(header) == HEADER_BYTES
     assert decode_header(header) == decode_header(bytearray(header)) == record
@@ -35,11 +37,21 @@ def test_headers_there_and_back(want: int, index: int, offset: int, length: int)
 
 @given(st.binary(min_size=HEADER_BYTES, max_size=HEADER_BYTES))
 def test_any_bytes_are_a_header_or_an_error(header: bytes) -> None:
-    if header.endswith(bytes(4)):
-        assert encode_header(decode_header(header)) == header
+    flags = int.from_bytes(header[-4:], "little")
+    if flags <= 1:
+        unchecked = header[:24] + bytes(8) + header[32:]
+        assert encode_header(decode_header(header)) == (header if flags else unchecked)
     else:
         with pytest.raises(FrameError, match="does not begin with a header"):
             decode_header(header)
+
+
+@given(st.binary(min_size=1, max_size=40))
+def test_a_record_knows_its_bytes(data: bytes) -> None:
+    Record(1, 0, 0, len(data), checksum(data)).verify(memoryview(data))
+    Record(1, 0, 0, len(data)).verify(memoryview(data))
+    with pytest.raises(CorruptedError):
+        Record(1, 0, 0, len(data), checksum(data) ^ 1).verify(memoryview(data))
 
 
 @given(SECRETS)

@@ -15,6 +15,7 @@ import pytest
 from arraymill_proto import limits
 from arraymill_proto.bulk import Record, encode_header, encode_hello
 from arraymill_proto.catalogue import OPERATIONS, Kind, infer
+from arraymill_proto.checksums import checksum
 from arraymill_proto.codec import graph_from_pb
 from arraymill_proto.errors import ERRORS, STATUS, Reason
 from arraymill_proto.frames import Envelope, FrameView, decode, encode_frame
@@ -105,7 +106,9 @@ def test_the_frame_is_what_it_says() -> None:
 
 def test_the_bytes_of_the_bulk_lane() -> None:
     assert shown_bytes("bytes of hello") == encode_hello(bytes(range(32)))
-    assert shown_bytes("bytes of record") == encode_header(Record(want=3, index=1, offset=2097152, length=4))
+    assert shown_bytes("bytes of record") == encode_header(
+        Record(want=3, index=1, offset=2097152, length=4, checksum=checksum(b"mill"))
+    )
 
 
 def test_every_module_is_named() -> None:

@@ -10,8 +10,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from arraymill_proto.codec import parse_request, parse_response
 from arraymill_proto.checksums import checksum
+from arraymill_proto.codec import parse_request, parse_response
 from arraymill_proto.errors import CorruptedError, FrameError
 from arraymill_proto.frames import Envelope, FrameView, decode, encode_frame, encode_header
 from arraymill_proto.v1 import arraymill_pb2 as pb

@@ -16,6 +16,7 @@ from wire import BulkStream, record_bytes
 
 from arraymill_proto.bulk import Record
 from arraymill_proto.errors import FrameError
+from arraymill_proto.limits import RECORD_BYTES
 from arraymill_server.jobs.exchange import Outgoing
 from arraymill_server.rpc import bulk
 from arraymill_server.rpc.bulk import BulkConnection
@@ -136,7 +137,7 @@ def test_records_cut_anywhere(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     run(main())
 
 
-@pytest.mark.parametrize("said", [record_bytes(1, 0, 90, bytes(20)), record_bytes(1, 0, 0, bytes(9), zero=1)])
+@pytest.mark.parametrize("said", [record_bytes(1, 0, 90, bytes(20)), record_bytes(1, 0, 0, bytes(9), flags=2)])
 def test_what_fits_nothing_is_the_jobs_error(run: Run, said: bytes) -> None:
     async def main() -> None:
         job = Job(100)
@@ -222,7 +223,9 @@ def test_both_directions_at_once(run: Run) -> None:
             await until(lambda: bool(job.came))
             await sending
             assert bytes(job.memory) == data
-            assert await client.record() == (0, 0, data)
+            records = [await client.record() for _ in range(0, len(data), RECORD_BYTES)]
+            assert [offset for _, offset, _ in records] == list(range(0, len(data), RECORD_BYTES))
+            assert b"".join(piece for _, _, piece in records) == data
             await until(lambda: job.tokens == [1])
 
     run(main())
@@ -269,7 +272,8 @@ def read_what_came(far: socket.socket) -> bytes:
     return said
 
 
-def test_after_the_end_no_byte_of_the_memory_is_sent(run: Run) -> None:
+def test_after_the_end_no_byte_of_the_memory_is_sent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "RECORD_BYTES", 1 << 30)
     data = bytearray(b"a") * (16 << 20)
 
     async def main() -> None:
@@ -287,8 +291,8 @@ def test_after_the_end_no_byte_of_the_memory_is_sent(run: Run) -> None:
             await line.ended()
             near.close()
             said += await asyncio.to_thread(lambda: b"".join(iter(lambda: far.recv(1 << 20), b"")))
-        assert 32 < len(said) < len(data)
-        assert set(said[32:]) == {ord("a")}
+        assert BulkStream.HEADER.size < len(said) < len(data)
+        assert set(said[BulkStream.HEADER.size :]) == {ord("a")}
         assert not job.tokens
 
     run(main())
