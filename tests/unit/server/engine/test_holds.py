@@ -87,3 +87,14 @@ async def test_a_fence_falls_with_the_last_of_several_workers(holds: Holds) -> N
     await holds.settled("job")
     holds.give("job", was_fenced=True)
     assert fence.done()
+
+
+async def test_a_confirmed_end_leaves_what_another_worker_holds(holds: Holds) -> None:
+    for _ in range(2):
+        holds.take("job")
+    holds.fence("job")
+    holds.give("job", was_fenced=True)
+    wait = await waiting(holds, "job")
+    assert not wait.done()
+    holds.give("job")
+    await wait

@@ -75,6 +75,18 @@ async def test_each_attempt_is_made_elsewhere_and_the_last_one_alone(
     assert behind == 0, "nothing is sent to that worker before it is replaced"
 
 
+async def test_a_suspect_waits_for_a_worker_in_another_seat(raw: RawBytes, memory: memoryview) -> None:
+    async with pool_of(2, raw, in_flight=1) as engine:
+        poison = engine.submit("poison", fault_task(Fault.EXIT, Point.COMPUTE, CELLS[0]))
+        gate = engine.submit("gate", gate_task(CELLS[1]))
+        await engine.submit("other", write_task(CELLS[2], 7))
+        assert engine.status.restarts == 1, "the other task has run on the replacement"
+        assert (attempts(memory, CELLS[0]), engine.status.queued) == (1, 1)
+        open_gate(memory, CELLS[1])
+        await asyncio.gather(poison, gate)
+    assert attempts(memory, CELLS[0]) == 2
+
+
 async def test_a_wrong_prediction_costs_time_but_no_task(raw: RawBytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "FLOOR_SECONDS", 0.05)
     async with pool_of(2, raw, task_timeout_seconds=0.6) as engine:
@@ -164,6 +176,23 @@ async def test_a_job_ends_though_its_worker_cannot_be_killed(raw: RawBytes, unde
         await engine.submit("other", write_task(CELLS[3], 7))
         undead.let_go()
         await fence
+
+
+async def test_a_confirmed_end_does_not_free_what_another_worker_touches(
+    raw: RawBytes, memory: memoryview, undead: Undead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pool_of(2, raw) as engine:
+        await engine.submit("job", write_task(CELLS[0], 7, seconds=0.3))
+        monkeypatch.setattr(cost, "FLOOR_SECONDS", 0.05)
+        slow = engine.submit("job", write_task(CELLS[0], 8, seconds=1.0))
+        with pytest.raises(WorkerError, match="could not be killed"):
+            await engine.submit("job", fault_task(Fault.HANG, Point.COMPUTE, CELLS[1], times=9))
+        undead.let_go()
+        while engine.status.fenced:
+            await engine.submit("other", write_task(CELLS[2], 7))
+        assert await engine.wait_idle("job", 60.0) is None
+        assert result(memory, CELLS[0]) == 8
+        await slow
 
 
 async def test_the_pool_closes_though_a_worker_cannot_be_killed(raw: RawBytes, undead: Undead) -> None:
