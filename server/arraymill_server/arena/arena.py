@@ -210,21 +210,23 @@ class Arena:
         self._leases[extent.offset] = lease
         return lease
 
-    def fits_when_idle(self, size: int, *, keep: int | None = None, floor: int = 0) -> bool:
+    def fits_when_idle(self, size: int, *, keep: Sequence[int] = (), floor: int = 0) -> bool:
         """Tell whether `size` bytes could be leased if every lease but the residents' had ended.
 
         Args:
             size: Bytes of the workspace.
-            keep: Bytes of a resident extent that is wanted beside it; None: there is none.
-            floor: Lowest offset of that resident extent.
+            keep: Bytes of each resident extent that is wanted beside it.
+            floor: Lowest offset of those.
         """
-        if keep is None:
-            return self.aligned(size) <= self.largest_when_idle
-        extent = self._idle.take(keep, top=True, floor=floor)
-        if extent is None:
-            return False
-        fits = self.aligned(size) <= self.largest_when_idle
-        self._idle.give(extent)
+        taken: list[Extent] = []
+        for wanted in keep:
+            extent = self._idle.take(wanted, top=True, floor=floor)
+            if extent is None:
+                break
+            taken.append(extent)
+        fits = len(taken) == len(keep) and self.aligned(size) <= self.largest_when_idle
+        for extent in taken:
+            self._idle.give(extent)
         return fits
 
     def view(self, offset: int, shape: Sequence[int], strides: Sequence[int] | None, dtype: DTypeLike) -> NDArray[Any]:

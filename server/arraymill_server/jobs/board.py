@@ -149,17 +149,13 @@ class Board:
         """Return how many jobs stand before one that is queued."""
         return self._admission.position_of(f"job {job.id}") or 0
 
-    async def drain(self) -> None:
-        """Return when no job waits or runs."""
-        while self._live:
-            await next(iter(self._live)).over.wait()
-
     async def close(self) -> None:
         """Take no job any more, stop all and wait for their ends."""
         self._is_closed = True
         for job in list(self._live):
             self._stop(job)
-        await self.drain()
+        while self._live:
+            await next(iter(self._live)).over.wait()
 
     # ------------------------------------------------------------------ coming
 

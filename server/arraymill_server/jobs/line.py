@@ -61,8 +61,8 @@ class Keep(Protocol):
     """Resident memory that a job takes together with its workspace."""
 
     @property
-    def size(self) -> int:
-        """Bytes."""
+    def sizes(self) -> tuple[int, ...]:
+        """Bytes of each piece."""
         ...
 
     @property
@@ -112,7 +112,7 @@ class Ticket:
     @property
     def cost(self) -> int:
         """Bytes that it counts in the order of turns."""
-        nbytes = max(max(self.minimum, self.wanted) + (self.keep.size if self.keep else 0), LEAST_COST)
+        nbytes = max(max(self.minimum, self.wanted) + (sum(self.keep.sizes) if self.keep else 0), LEAST_COST)
         return (nbytes << MAX_PRIORITY - self.priority) >> MAX_PRIORITY - DEFAULT_PRIORITY
 
 
@@ -171,10 +171,10 @@ class Line:
 
         Raises:
             TooLargeError: It could not run even if nothing else did.
-            BusyError: The line is full.
+            BusyError: The line is full, or resident arrays leave no room for what it keeps.
         """
         if not self._can_ever_fit(ticket):
-            raise self._too_large(ticket)
+            raise self._refusal(ticket)
         if self.waiting >= self._max_waiting:
             raise self._busy()
         flow = self._flows.setdefault(ticket.flow, _Flow())
@@ -231,7 +231,7 @@ class Line:
     def _settle(self, ticket: Ticket, is_last_chance: bool) -> bool:
         ticket.lease = self._grant(ticket)
         if ticket.lease is None and is_last_chance and not self._can_ever_fit(ticket):
-            ticket.error = self._too_large(ticket)
+            ticket.error = self._refusal(ticket)
         return ticket.lease is not None or ticket.error is not None
 
     def _grant(self, ticket: Ticket) -> Lease | None:
@@ -251,7 +251,7 @@ class Line:
     def _can_ever_fit(self, ticket: Ticket) -> bool:
         if ticket.keep is None:
             return self._arena.fits_when_idle(ticket.minimum)
-        return self._arena.fits_when_idle(ticket.minimum, keep=ticket.keep.size, floor=ticket.keep.floor)
+        return self._arena.fits_when_idle(ticket.minimum, keep=ticket.keep.sizes, floor=ticket.keep.floor)
 
     def _count(self, ticket: Ticket) -> None:
         self.running += 1
@@ -280,9 +280,23 @@ class Line:
             waiting_bytes=self.waiting_bytes,
         )
 
-    def _too_large(self, ticket: Ticket) -> TooLargeError:
-        arena, kept = self._arena, ticket.keep.size if ticket.keep else 0
-        beside = f" and {format_bytes(kept)} for the array that it keeps" if kept else ""
+    def _refusal(self, ticket: Ticket) -> TooLargeError | BusyError:
+        """Return the error of a ticket that does not fit beside the residents."""
+        arena, keep = self._arena, ticket.keep
+        kept = sum(map(arena.aligned, keep.sizes)) if keep else 0
+        if (
+            keep
+            and arena.fits_when_idle(ticket.minimum)
+            and kept <= min(arena.size - keep.floor, arena.size - ticket.minimum)
+        ):
+            return BusyError(
+                f"resident arrays hold {format_bytes(arena.resident)}, and there is no room between them for the "
+                f"{format_bytes(kept)} that the job keeps; delete arrays, or try again when some have expired",
+                retry_after=RETRY_AFTER_SECONDS,
+                needed_bytes=kept,
+                resident_bytes=arena.resident,
+            )
+        beside = f" and {format_bytes(kept)} for what it keeps" if kept else ""
         held = f", of which resident arrays hold {format_bytes(arena.resident)}" if arena.resident else ""
         largest = format_bytes(arena.largest_when_idle)
         return TooLargeError(

@@ -17,7 +17,7 @@ class PendingGroup:
         self._arrays = arrays
 
     def __repr__(self) -> str:
-        return f"<PendingGroup of {len(self._arrays)} arrays, {self.size:,} bytes>"
+        return f"<PendingGroup of {len(self._arrays)} arrays, {sum(self.sizes):,} bytes>"
 
     @classmethod
     def reserve(cls, residents: Residents, results: Iterable[ResultSpec], name: str, ttl: float | None) -> Self:
@@ -37,9 +37,9 @@ class PendingGroup:
         return cls(residents, arrays)
 
     @property
-    def size(self) -> int:
-        """Bytes of all arrays."""
-        return sum(pending.size for pending in self._arrays.values())
+    def sizes(self) -> tuple[int, ...]:
+        """Bytes of each array."""
+        return tuple(pending.size for pending in self._arrays.values())
 
     @property
     def floor(self) -> int:

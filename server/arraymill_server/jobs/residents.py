@@ -61,6 +61,10 @@ class Pending:
     placed: Lease | None = None
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        return (self.size,)
+
+    @property
     def lease(self) -> Lease:
         """The memory, once admission has placed it."""
         assert self.placed is not None, f"array {self.id} has no memory yet: pass it to admission as keep="

@@ -149,9 +149,9 @@ def test_what_fits_when_only_residents_are_left() -> None:
     assert arena.largest_when_idle == 48 * ALIGNMENT
     assert arena.fits_when_idle(48 * ALIGNMENT)
     assert not arena.fits_when_idle(48 * ALIGNMENT + 1)
-    assert arena.fits_when_idle(32 * ALIGNMENT, keep=16 * ALIGNMENT)
-    assert not arena.fits_when_idle(33 * ALIGNMENT, keep=16 * ALIGNMENT)
-    assert not arena.fits_when_idle(1, keep=16 * ALIGNMENT, floor=33 * ALIGNMENT)
+    assert arena.fits_when_idle(32 * ALIGNMENT, keep=[16 * ALIGNMENT])
+    assert not arena.fits_when_idle(33 * ALIGNMENT, keep=[16 * ALIGNMENT])
+    assert not arena.fits_when_idle(1, keep=[16 * ALIGNMENT], floor=33 * ALIGNMENT)
     arena.check()
     for lease in leases:
         lease.release()

@@ -50,6 +50,10 @@ class Kept:
     floor: int = 0
     lease: Lease | None = None
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (self.size,)
+
     def place(self) -> bool:
         self.lease = self.arena.lease(self.size, "array", top=True, floor=self.floor)
         return self.lease is not None
@@ -238,9 +242,7 @@ def test_workspace_and_kept_array_come_together_or_not_at_all(make_line: MakeLin
 
 def test_a_kept_array_that_does_not_fit_beside_the_workspace_is_refused(make_line: MakeLine) -> None:
     arena, line = make_line(16)
-    with pytest.raises(
-        TooLargeError, match="needs 48 KiB and 20 KiB for the array that it keeps of memory in one piece"
-    ):
+    with pytest.raises(TooLargeError, match="needs 48 KiB and 20 KiB for what it keeps of memory in one piece"):
         ask(line, 12, keep=Kept(arena, 5 * PAGE))
     with pytest.raises(TooLargeError):
         ask(line, 1, keep=Kept(arena, 5 * PAGE, floor=12 * PAGE))

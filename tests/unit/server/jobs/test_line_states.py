@@ -56,7 +56,7 @@ class LineMachine(RuleBasedStateMachine):
     def could_ever_fit(self, ticket: Ticket) -> bool:
         if ticket.keep is None:
             return self.arena.fits_when_idle(ticket.minimum)
-        return self.arena.fits_when_idle(ticket.minimum, keep=ticket.keep.size, floor=ticket.keep.floor)
+        return self.arena.fits_when_idle(ticket.minimum, keep=ticket.keep.sizes, floor=ticket.keep.floor)
 
     def give_up_keeping(self, ticket: Ticket) -> None:
         if isinstance(ticket.keep, Pending):
@@ -84,8 +84,7 @@ class LineMachine(RuleBasedStateMachine):
             assert not fits
             self.give_up_keeping(ticket)
         except BusyError:
-            assert fits
-            assert len(self.waiting) == self.MAX_WAITING
+            assert not fits or len(self.waiting) == self.MAX_WAITING
             self.give_up_keeping(ticket)
         else:
             assert fits
@@ -127,7 +126,7 @@ class LineMachine(RuleBasedStateMachine):
     @invariant()
     def residents_stay_in_their_part(self) -> None:
         assert all(lease.offset >= self.arena.size // 2 for lease in self.arena.leases if lease.is_resident)
-        pending = sum(ticket.keep.size for ticket in (*self.running, *self.waiting) if ticket.keep)
+        pending = sum(sum(ticket.keep.sizes) for ticket in (*self.running, *self.waiting) if ticket.keep)
         assert self.registry.used_bytes == pending + sum(array.lease.size for array in self.arrays)
         assert self.registry.used_bytes <= self.registry.budget_bytes
 
