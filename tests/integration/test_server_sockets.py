@@ -88,3 +88,13 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     said = start_in_vain([f"unix:{tmp_path}/none/socket"])
     assert f"cannot listen on unix:{tmp_path}/none/socket: No such file or directory" in said
     assert said.count("\n") == 1
+
+
+def test_nobody_takes_over_a_port_unasked() -> None:
+    with running_server(workers=1, arena="48MiB") as first:
+        port = first.address.rpartition(":")[2]
+        for address in (first.address, f"0.0.0.0:{port}"):
+            assert f"cannot listen on {address}: the address is in use" in start_in_vain([address])
+        with running_server("--listen", first.address, "--take-over", workers=1, arena="48MiB") as second:
+            start_in_vain([first.address])
+            assert answer(second.address) == 3

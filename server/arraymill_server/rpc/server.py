@@ -103,7 +103,8 @@ class RpcServer:
             port = self._server.add_insecure_port(target)
         except RuntimeError as exc:
             raise ConfigError(
-                f"cannot listen on {address}: the address is in use or not of this machine; choose another --listen"
+                f"cannot listen on {address}: the address is in use or not of this machine; choose another --listen, "
+                "or --take-over from an arraymill server that listens there"
             ) from exc
         return address if address.path else replace(address, port=port)
 
