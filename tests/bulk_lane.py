@@ -60,12 +60,11 @@ def wait_for_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = Transfer._answer  # pyright: ignore[reportPrivateUsage]
 
     async def patient_answer(self: Transfer, want: pb.Want, source: ArraySource, call: Any) -> None:
-        linking = self._linking  # pyright: ignore[reportPrivateUsage]
-        if linking is not None:
-            await until(lambda: self._link is not None or linking.done())  # pyright: ignore[reportPrivateUsage]
-        link = self._link  # pyright: ignore[reportPrivateUsage]
-        if link is not None and link.is_open:
-            await self._answer_in_bulk(want, source, link)  # pyright: ignore[reportPrivateUsage]
+        lane = self._lane  # pyright: ignore[reportPrivateUsage]
+        if len(lane.tasks) > 1:  # a connection was offered
+            await until(lambda: lane.is_open or lane.tasks[1].done())
+        if lane.is_open:
+            await lane.answer(want, source)
         else:
             await answer(self, want, source, call)
 

@@ -8,29 +8,27 @@ it is opened meanwhile, and carries the arrays from then on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc.aio
 import numpy as np
 
-from arraymill._bulk import OPEN_SECONDS, BulkLink, BulkRoute
+from arraymill._bulk import BulkRoute
 from arraymill._connection import Connection, RawStream
 from arraymill._graph import Computation
 from arraymill._heap import keep_frames_warm
 from arraymill._info import ArrayInfo, Progress, ProgressCallback, array_info, job_times
+from arraymill._lane import Lane
 from arraymill._layout import AnyArray
 from arraymill._sink import ResultSink
 from arraymill._source import ArraySource
-from arraymill_proto.bulk import Record
-from arraymill_proto.checksums import checksum
 from arraymill_proto.codec import graph_to_pb, parse_response, type_from_pb
 from arraymill_proto.errors import ConnectionFailedError, DTypeError, FrameError, InternalError, ShapeError
 from arraymill_proto.frames import Envelope, FrameView, encode_frame
 from arraymill_proto.graph import ArrayType, Order
-from arraymill_proto.limits import FRAME_BYTES, RECORD_BYTES
+from arraymill_proto.limits import FRAME_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 MAX_WANTS: Final = 1 << 16
@@ -82,14 +80,7 @@ class Transfer:
         self._wants: asyncio.Queue[pb.Want] = asyncio.Queue(MAX_WANTS)
         self._sources: dict[tuple[int, Order], ArraySource] = {}
         self._state = _State()
-        self._link: BulkLink | None = None
-        self._linking: asyncio.Task[None] | None = None
-        self._garbled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Fails when the server sends on the bulk connection what it must not."""
-        self._has_bulk_ended = False
-        self._is_refused = False
-        """True when there was time for a bulk connection, and none could be had."""
-        self._announced = asyncio.Event()
+        self._lane = Lane(options.bulk)
 
     async def run(self) -> tuple[list[AnyArray | np.generic], ArrayInfo | None]:
         """Run the job to its end; cancelling it cancels the job.
@@ -101,74 +92,26 @@ class Transfer:
             ArraymillError: What the server or the connection has to say.
         """
         keep_frames_warm()
-        with self._judged(), self._connection.errors():
+        with self._lane.judged(), self._connection.errors():
             call = self._connection.stream("Run", self._options.timeout)
             reader = asyncio.ensure_future(self._read_all(call))
             writer = asyncio.ensure_future(self._write_all(call))
             try:
-                await asyncio.wait([reader, writer, self._garbled], return_when=asyncio.FIRST_COMPLETED)
-                if self._garbled.done():
-                    self._garbled.result()
+                await asyncio.wait([reader, writer, self._lane.garbled], return_when=asyncio.FIRST_COMPLETED)
+                if self._lane.garbled.done():
+                    self._lane.garbled.result()
                 if not reader.done():
                     _check_writer(writer)
                 await reader
-                await self._rest()
+                if not await self._lane.rest():
+                    raise self._lost()
             finally:
                 try:
-                    await _end(call, reader, writer, self._garbled, *filter(None, [self._linking]))
+                    await _end(call, reader, writer, *self._lane.tasks)
                 finally:
-                    if self._link is not None:
-                        self._link.close()
+                    self._lane.close()
+                    del reader, writer  # their errors hold this frame: a circle would keep the arrays for a while
         return self._results()
-
-    # ------------------------------------------------------------------ the bulk lane
-
-    @contextmanager
-    def _judged(self) -> Generator[None]:
-        """Pause the lane when a job had none, or broke on it, for whatever reason: the next try goes by frames.
-
-        A job that failed otherwise tells nothing: its server may have withdrawn the offer.
-        """
-        route = self._options.bulk
-        try:
-            yield
-        except ConnectionFailedError:
-            if route is not None and self._link is not None:
-                route.pause()
-            raise
-        if route is not None and (self._is_refused or self._has_bulk_ended):
-            route.pause()
-
-    async def _use(self, bulk: pb.Bulk, route: BulkRoute) -> None:
-        """Open the bulk connection that the server offers, and place the results that come by it."""
-        self._link = await route.open(bulk.port, bulk.secret)
-        if self._link is None:
-            self._is_refused = self._state.done is None
-            return
-        if self._has_bulk_ended:  # the server was faster to notice
-            self._link.end()
-        try:
-            await self._link.receive_into(self._sinks)
-        except InternalError as exc:
-            self._garbled.set_exception(exc)
-        finally:
-            self._link.end()
-
-    async def _sinks(self) -> Sequence[ResultSink]:
-        await self._announced.wait()
-        return self._state.sinks
-
-    async def _rest(self) -> None:
-        """Wait for results that are still on the bulk connection when the job has ended."""
-        if self._linking is None or all(sink.is_complete for sink in self._state.sinks):
-            return
-        await asyncio.wait([self._linking], timeout=OPEN_SECONDS if self._link is None else None)
-        if self._garbled.done():
-            self._garbled.result()
-        if not all(sink.is_complete for sink in self._state.sinks):
-            raise ConnectionFailedError(
-                f"the bulk connection to {self._connection.address} broke while results travelled on it; try again"
-            )
 
     # ------------------------------------------------------------------ writing
 
@@ -178,24 +121,16 @@ class Transfer:
         while True:
             want = await self._wants.get()
             source = self._source(want.index, tuple(want.order))
-            if self._link is not None and self._link.is_open:
-                await self._answer_in_bulk(want, source, self._link)
+            if self._lane.is_open:
+                await self._lane.answer(want, source)
             else:
                 await self._answer(want, source, call)
 
     def _opening(self) -> pb.RunRequest:
-        options, bulk = self._options, self._options.bulk is not None
+        options, bulk = self._options, self._lane.is_wanted
         if options.attach:
             return pb.RunRequest(attach=pb.Attach(job_id=options.attach, bulk=bulk))
         return pb.RunRequest(start=pb.Start(graph=graph_to_pb(self._job.graph), keep=options.keep, bulk=bulk))
-
-    async def _answer_in_bulk(self, want: pb.Want, source: ArraySource, link: BulkLink) -> None:
-        """Send what a want asks for; what does not arrive because the connection breaks is wanted again."""
-        try:
-            for offset, data in source.frames(want.offset, want.length, RECORD_BYTES):
-                await link.send(Record(want.want, want.index, offset, len(data), checksum(data)), data)
-        except OSError:
-            link.end()
 
     async def _answer(self, want: pb.Want, source: ArraySource, call: RawStream) -> None:
         """Send what a want asks for; each frame is made while gRPC still writes the one before it."""
@@ -257,20 +192,21 @@ class Transfer:
                 self._want(response.want)
             case "accepted":
                 state.blocks = response.accepted.blocks
-                if response.accepted.HasField("bulk") and self._options.bulk is not None and self._linking is None:
-                    self._linking = asyncio.ensure_future(self._use(response.accepted.bulk, self._options.bulk))
+                if response.accepted.HasField("bulk"):
+                    self._lane.offered(response.accepted.bulk)
                 self._report()
             case "bulk_ended":
                 self._forget_bulk()
             case "header":
                 state.sinks = self._open_sinks(response.header)
-                self._announced.set()
+                self._lane.announced(state.sinks)
             case "progress":
                 state.received_bytes = response.progress.received_bytes
                 state.blocks_done = response.progress.blocks_done
                 self._report()
             case "done":
                 state.done = response.done
+                self._lane.job_done()
                 state.received_bytes = response.done.times.received_bytes
                 state.blocks_done = state.blocks
                 self._report()
@@ -279,9 +215,7 @@ class Transfer:
 
     def _forget_bulk(self) -> None:
         """Send by frames from now on; what is still to be sent will be wanted again."""
-        self._has_bulk_ended = True
-        if self._link is not None:
-            self._link.end()
+        self._lane.ended()
         while not self._wants.empty():
             self._wants.get_nowait()
 
@@ -307,6 +241,11 @@ class Transfer:
             state = self._state
             times = None if state.done is None else job_times(state.done.times)
             self._options.progress(Progress(state.received_bytes, state.blocks_done, state.blocks, times))
+
+    def _lost(self) -> ConnectionFailedError:
+        return ConnectionFailedError(
+            f"the bulk connection to {self._connection.address} broke while results travelled on it; try again"
+        )
 
     def _results(self) -> tuple[list[Any], ArrayInfo | None]:
         done = self._state.done

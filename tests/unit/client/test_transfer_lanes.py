@@ -17,7 +17,7 @@ from unit.client.fake_lane import SECRET, FakeLane, fake_lane
 from unit.client.fake_server import FakeServer, Session, fail, honest
 from wire import record_bytes
 
-from arraymill import AsyncClient, _bulk, _transfer, asarray
+from arraymill import AsyncClient, _bulk, _lane, asarray
 from arraymill_proto.errors import ConnectionFailedError, DTypeError, InternalError
 from arraymill_proto.limits import RECORD_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
@@ -400,7 +400,7 @@ async def test_who_tries_again_does_it_by_frames(server: FakeServer, lane: FakeL
 async def test_a_connection_that_never_stands_and_results_that_never_come(
     server: FakeServer, lane: FakeLane, streaming: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_transfer, "OPEN_SECONDS", 0.1)
+    monkeypatch.setattr(_lane, "OPEN_SECONDS", 0.1)
     lane.greeting = None
 
     async def run(session: Session) -> None:
