@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -299,6 +302,27 @@ async def test_errors_of_the_server(
     with pytest.raises(type(error), match=error.message) as caught:
         await streaming.sum(X)
     assert caught.value.reason is error.reason
+
+
+async def test_a_job_that_failed_holds_no_array(server: FakeServer, streaming: AsyncClient) -> None:
+    """Not even until the next full collection of garbage, which may be far away."""
+
+    async def run(session: Session) -> None:
+        await session.want(0, 0, X.nbytes)
+        await session.receive(X.nbytes)
+        await fail(session.context, AxisError("no such axis"))
+
+    server.run = run
+    x = X.copy()
+    known = weakref.ref(x)
+    gc.disable()
+    try:
+        with suppress(AxisError):
+            await streaming.sum(x)
+        del x
+        assert known() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_server_that_goes_away_midway(server: FakeServer, mill: AsyncClient) -> None:

@@ -1,0 +1,139 @@
+"""The commands of submitted jobs against a real server: `jobs`, `watch`, `cancel`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from servers import RunningServer
+
+import arraymill as am
+from arraymill.cli._command import run
+from arraymill.cli._exit_codes import ExitCode
+
+X = np.arange(1000.0)
+
+
+@pytest.fixture
+def mill(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[am.Client]:
+    """A client; no job of the test is left."""
+    monkeypatch.setenv("ARRAYMILL_SERVER", server.address)
+    with am.Client(server.address) as mill:
+        yield mill
+        for status in mill.jobs():
+            job = mill.job(status.id)
+            if not status.has_ended:
+                job.cancel()
+            job.delete()
+
+
+def ends(code: ExitCode, *arguments: str) -> None:
+    assert run(arguments) == code
+
+
+def starving(mill: am.Client) -> am.Job:
+    """A job that waits for its input: its client has gone."""
+    with am.Client(mill.address) as gone:
+        job = gone.submit(am.asarray(np.ones(20_000_000)).sum(), key="starving")
+    return mill.job(job.id)
+
+
+def test_an_empty_table(mill: am.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    ends(ExitCode.OK, "jobs")
+    assert capsys.readouterr().out == "id  key  priority  age  state\n"
+    ends(ExitCode.OK, "jobs", "--json")
+    assert capsys.readouterr().out == "[]\n"
+
+
+def test_jobs_in_a_table_and_as_json(mill: am.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    done = mill.submit(am.asarray(X).sum(), key="nightly-7", priority=9)
+    failed = mill.submit(am.asarray(np.arange(3)) ** am.asarray(-np.arange(3)))
+    waiting = starving(mill)
+    for job in (done, failed):
+        job.wait()
+    ends(ExitCode.OK, "jobs")
+    header, first, second, third = capsys.readouterr().out.splitlines()
+    assert header.split() == ["id", "key", "priority", "age", "state"]
+    assert first.split()[:3] == [done.id, "nightly-7", "9"]
+    assert first.endswith("succeeded")
+    assert second.split()[:3] == [failed.id, "-", "5"]
+    assert "failed: " in second
+    assert "negative integer powers" in second
+    assert third.split()[:2] == [waiting.id, "starving"]
+    assert "running, 0 of " in third
+
+    ends(ExitCode.OK, "jobs", "--json")
+    one, other, last = json.loads(capsys.readouterr().out)
+    assert (one["id"], one["state"], one["results"][0]["dtype"]) == (done.id, "succeeded", "float64")
+    assert one["times"]["total"] > 0
+    assert other["error"]["reason"] == "COMPUTATION"
+    assert (last["state"], last["input_bytes"], last["times"]) == ("running", 160_000_000, None)
+
+
+def test_the_table_fits_a_terminal(mill: am.Client) -> None:
+    mill.submit(am.asarray(np.arange(3)) ** am.asarray(-np.arange(3)), key="k" * 128).wait()
+    controller, terminal = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "70"}
+    subprocess.run([sys.executable, "-m", "arraymill", "jobs"], stdout=terminal, env=environment, check=True)
+    os.close(terminal)
+    shown = os.read(controller, 65536).decode()
+    os.close(controller)
+    assert all(len(line) <= 70 for line in shown.splitlines())
+    assert "…" in shown
+
+
+def test_watch_tells_every_state(mill: am.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    job = mill.submit(am.asarray(X).sum())
+    job.wait()
+    ends(ExitCode.OK, "watch", job.id)
+    assert capsys.readouterr().out == f"{job.id}: succeeded\n"
+    ends(ExitCode.OK, "watch", job.id, "--quiet")
+    assert capsys.readouterr().out == ""
+    ends(ExitCode.OK, "watch", job.id, "--json")
+    assert json.loads(capsys.readouterr().out)["state"] == "succeeded"
+
+
+def test_the_exit_code_of_watch_tells_how_the_job_ended(mill: am.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = mill.submit(am.asarray(np.arange(3)) ** am.asarray(-np.arange(3)))
+    ends(ExitCode.INPUT, "watch", failed.id)
+    assert "negative integer powers" in capsys.readouterr().err
+    cancelled = starving(mill)
+    cancelled.cancel()
+    ends(ExitCode.FAILED, "watch", cancelled.id)
+    assert capsys.readouterr().err == f"arraymill: job {cancelled.id} was cancelled\n"
+    ends(ExitCode.INPUT, "watch", "nothing")
+    assert capsys.readouterr().err.startswith("arraymill: no submitted job 'nothing'")
+
+
+def test_a_watch_may_end_before_the_job(mill: am.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    job = starving(mill)
+    ends(ExitCode.DEADLINE, "watch", job.id, "--timeout", "0.3")
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"{job.id}: running, 0 of ")
+    assert captured.err == f"arraymill: job {job.id} had not ended after 0.3 s; it goes on\n"
+    assert not job.status().has_ended
+
+
+def test_cancel(mill: am.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    job = starving(mill)
+    ends(ExitCode.OK, "cancel", job.id)
+    assert capsys.readouterr().out == f"{job.id}: cancelled\n"
+    assert job.status().state is am.JobState.CANCELLED
+    ends(ExitCode.INPUT, "cancel", job.id)
+    assert "has ended already" in capsys.readouterr().err
+    ends(ExitCode.INPUT, "cancel", "nothing")
+    assert "no submitted job 'nothing'" in capsys.readouterr().err
+    ends(ExitCode.USAGE, "cancel")
+
+
+def test_cancel_several_as_json(mill: am.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = starving(mill), mill.submit(am.asarray(np.ones(20_000_000)).max())
+    ends(ExitCode.OK, "cancel", first.id, second.id, "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert [(each["id"], each["state"]) for each in told] == [(first.id, "cancelled"), (second.id, "cancelled")]
