@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from pools import WORKER_MEMORY, Undead, pool_of, shared_bytes, worker_pids
+from structlog.testing import capture_logs
 
 from arraymill_proto.errors import WorkerError
 from arraymill_server.arena.attach import RawBytes, attach
@@ -243,10 +244,17 @@ async def test_a_worker_that_has_grown_is_recycled(raw: RawBytes, memory: memory
         assert worker_pids() != [before]
 
 
-async def test_a_successor_that_does_not_live_leaves_the_worker_in_its_seat(raw: RawBytes, memory: memoryview) -> None:
+async def test_a_successor_that_does_not_live_leaves_the_worker_in_its_seat(
+    raw: RawBytes, memory: memoryview, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arraymill_server.engine.supervisor.LAST_DELAY_SECONDS", 3600.0)
     async with pool_of(1, raw, worker_tasks=3) as engine:
         before = worker_pids()
         arm_start(memory, Fault.EXIT, 1)
+        with capture_logs() as logs:
+            while not logs:
+                await engine.submit("job", write_task(CELLS[1], 7))
+        assert [log["cause"] for log in logs] == ["exited with code 3"]
         for _ in range(20):
-            await engine.submit("job", write_task(CELLS[1], 7, seconds=0.005))
+            await engine.submit("job", write_task(CELLS[1], 7))
         assert (worker_pids(), engine.status.recycled) == (before, 0)

@@ -102,7 +102,7 @@ async def test_a_dead_worker_is_replaced(crew: Crew, supervisor: Supervisor) -> 
 
 @pytest.mark.parametrize("fault", Fault)
 async def test_a_worker_that_fails_at_its_start_is_tried_again(crew: Crew, raw: RawBytes, fault: Fault) -> None:
-    supervisor = supervisor_of(crew, raw, 1, start_seconds=0.3)
+    supervisor = supervisor_of(crew, raw, 1, start_seconds=0.8)
     arm_start(attach(raw), fault, START_ATTEMPTS - 1)
     await supervisor.start()
     assert crew.deaths.qsize() == START_ATTEMPTS - 1
@@ -196,7 +196,7 @@ async def test_close_kills_who_does_not_leave(crew: Crew, raw: RawBytes) -> None
     supervisor = supervisor_of(crew, raw, 2)
     await supervisor.start()
     os.kill(supervisor.links[0].pid, signal.SIGSTOP)
-    await supervisor.close(grace_seconds=0.05)
+    await supervisor.close(grace_seconds=0.5)
     causes = {(await crew.deaths.get()).cause for _ in range(2)}
     assert causes == {"exited with code 0", "was ended with the pool"}
 
