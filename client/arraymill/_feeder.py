@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import ExitStack
 from dataclasses import replace
+from traceback import clear_frames
 from typing import Final
 
 from arraymill._caller import Caller
@@ -40,14 +41,13 @@ class Feeder:
     Args:
         caller: The client's calls.
         job_id: The job.
-        job: What it computes; its arrays are read until the end.
+        job: What it computes; its arrays are held until the end, and no longer.
         slot: Closed at the end.
     """
 
     def __init__(self, caller: Caller, job_id: str, job: Computation, slot: ExitStack) -> None:
         self._caller = caller
         self._job_id = job_id
-        self._job = job
         self._slot = slot
         patience = caller.retry.seconds and max(caller.retry.seconds, UPLOAD_SECONDS)
         self._backoff = Backoff(replace(caller.retry, seconds=patience), caller.connection.is_passing)
@@ -55,7 +55,7 @@ class Feeder:
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Fails when the upload does; else it stays open."""
         caller.uploads.add(self)
-        self._task = asyncio.ensure_future(self._feed())
+        self._task = asyncio.ensure_future(self._feed(job))
         self._task.add_done_callback(self._ended)
 
     def __repr__(self) -> str:
@@ -89,13 +89,14 @@ class Feeder:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
+        _drop_locals(error)
         self.failure.set_exception(error)
         self.failure.exception()  # asyncio need not complain when nobody asks
 
-    async def _feed(self) -> None:
+    async def _feed(self, job: Computation) -> None:
         while True:
             try:
-                await self._attach()
+                await self._attach(job)
                 return
             except ArraymillError as exc:
                 pause = await self._pause_after(exc)
@@ -103,11 +104,11 @@ class Feeder:
                 return
             await self._caller.retry.sleep(pause)
 
-    async def _attach(self) -> None:
+    async def _attach(self, job: Computation) -> None:
         """Answer the wants of the job until it has ended or the stream breaks."""
         info = await self._caller.connection.ready()
-        options = self._caller.options(self._job, Options(attach=self._job_id, progress=self._moved), info)
-        await Transfer(self._caller.connection, self._job, options).run()
+        options = self._caller.options(job, Options(attach=self._job_id, progress=self._moved), info)
+        await Transfer(self._caller.connection, job, options).run()
 
     def _moved(self, _: Progress) -> None:
         """Whatever fails from now on is a new row of failures."""
@@ -140,3 +141,10 @@ class Feeder:
         await connection.ready()
         request = pb.GetJobRequest(id=self._job_id)
         return job_status(await connection.call("GetJob", request, pb.Job, INFORMATION_SECONDS))
+
+
+def _drop_locals(error: BaseException | None) -> None:
+    """Let an error that will be kept hold no array."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

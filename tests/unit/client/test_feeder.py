@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -235,3 +238,22 @@ async def test_an_upload_is_a_job_of_the_client(jobs: FakeJobServer, feeding: As
     jobs.execute(jobs.job)
     await job.uploaded()
     assert repr(feeding) == f"<AsyncClient of {jobs.address}: open | 0 running, 0 waiting>"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_after_the_upload_the_job_holds_no_array(jobs: FakeJobServer, feeding: AsyncClient, fails: bool) -> None:
+    """Not even until the next full collection of garbage."""
+    if fails:
+        await refuse(jobs, InternalError("a defect"))
+    x = X.copy()
+    known = weakref.ref(x)
+    job = await feeding.submit(asarray(x).sum())
+    del x
+    gc.disable()
+    try:
+        with suppress(InternalError):
+            await job.uploaded()
+        await asyncio.sleep(0)  # the loop holds what has woken this task
+        assert known() is None
+    finally:
+        gc.enable()
