@@ -116,6 +116,7 @@ def test_checks_what_it_writes(want: int, index: int, offset: int, data: bytes, 
     frame = pb.Frame(want=want, index=index, offset=offset, data=data, checksum=checksum(data))
     assert message == CLASSES[envelope](frame=frame).SerializeToString()
     view = decode(message, envelope)
+    assert view is not None
     assert view == view_of(frame)
     view.verify()
 
