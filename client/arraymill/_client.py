@@ -21,7 +21,7 @@ from arraymill._numpy import canonical
 from arraymill._reductions import Outs, Reductions, Result
 from arraymill._retry import RETRY_SECONDS, Retry
 from arraymill._sink import checked_outs
-from arraymill._submit import Terms, submit
+from arraymill._submit import request_of, submit
 from arraymill._transfer import Options
 from arraymill_proto.errors import ArrayNotFoundError, ParameterError
 from arraymill_proto.limits import FRAME_BYTES
@@ -200,8 +200,8 @@ class AsyncClient(Reductions):
             TooLargeError: The job can never fit.
             BusyError: The server has no place for it, or this client has too many.
         """
-        terms = Terms.checked(key, priority, deadline, ttl)
-        return await submit(self._caller, _computation(expressions, "submit"), terms, timeout)
+        request = request_of(key, priority, deadline, ttl)
+        return await submit(self._caller, _computation(expressions, "submit"), request, timeout)
 
     async def job(self, id: str, *, timeout: float | None = None) -> AsyncJob:
         """Return a submitted job by its id, in another process too.

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
-from dataclasses import replace
 from traceback import clear_frames
 from typing import Final
 
@@ -49,8 +48,8 @@ class Feeder:
         self._caller = caller
         self._job_id = job_id
         self._slot = slot
-        patience = caller.retry.seconds and max(caller.retry.seconds, UPLOAD_SECONDS)
-        self._backoff = Backoff(replace(caller.retry, seconds=patience), caller.connection.is_passing)
+        seconds = caller.retry.seconds and max(caller.retry.seconds, UPLOAD_SECONDS)
+        self._backoff = Backoff(caller.retry, caller.connection.is_passing, seconds=seconds)
         self._outcome: JobStatus | None = None
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Fails when the upload does; else it stays open."""

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from random import random
 from time import monotonic
 from typing import Final, TypeAlias, TypeVar
@@ -63,16 +62,28 @@ def is_passing(error: ArraymillError) -> bool:
     return isinstance(error, ConnectionFailedError | CorruptedError) and status not in _DENIED
 
 
-@dataclass(frozen=True, slots=True)
 class Retry:
-    """How long one client tries again, and with what it measures and waits."""
+    """How long one client tries again, and with what it measures and waits.
 
-    seconds: float = RETRY_SECONDS
-    """After the first failure; 0: nothing is ever tried again."""
-    clock: Callable[[], float] = monotonic
-    random: Callable[[], float] = random
-    """Gives numbers from 0 to 1."""
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    Args:
+        seconds: After the first failure; 0: nothing is ever tried again.
+        clock: Seconds, monotonic.
+        random: Gives numbers from 0 to 1.
+        sleep: Waits for some seconds.
+    """
+
+    def __init__(
+        self,
+        seconds: float = RETRY_SECONDS,
+        *,
+        clock: Callable[[], float] = monotonic,
+        random: Callable[[], float] = random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.seconds = seconds
+        self.clock = clock
+        self.random = random
+        self.sleep = sleep
 
     async def run(self, work: Callable[[int], Awaitable[T]], remaining: Remaining, passes: Passes) -> T:
         """Do something, and again while its failures may pass.
@@ -99,9 +110,17 @@ class Retry:
 class Backoff:
     """The pauses after a row of failures."""
 
-    def __init__(self, retry: Retry, passes: Passes) -> None:
+    def __init__(self, retry: Retry, passes: Passes, *, seconds: float | None = None) -> None:
+        """Begin a row.
+
+        Args:
+            retry: The client's.
+            passes: Which failures may pass.
+            seconds: How long to try again; None: as long as the client.
+        """
         self._retry = retry
         self._passes = passes
+        self._seconds = retry.seconds if seconds is None else seconds
         self._since: float | None = None
         self.failures = 0
 
@@ -116,7 +135,7 @@ class Backoff:
             error: What the last attempt failed with.
             remaining: Seconds that are left for all of it; None: any number.
         """
-        if not self._retry.seconds or not self._passes(error):
+        if not self._seconds or not self._passes(error):
             return None
         now = self._retry.clock()
         self._since = now if self._since is None else self._since
@@ -124,7 +143,7 @@ class Backoff:
         pause = told + self._retry.random() * min(FIRST_PAUSE * 2.0 ** min(self.failures, 30), LONGEST_PAUSE)
         self.failures += 1
         if not isinstance(error, BusyError) or _FULL_DETAIL in error.details:
-            left = self._since + self._retry.seconds - now
+            left = self._since + self._seconds - now
             if left <= 0:
                 return None
             pause = min(pause, left)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Final
 
 from arraymill._caller import Caller
@@ -22,36 +21,37 @@ OWN_KEY: Final = "auto:"
 """What a key begins with that the client has made up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a client may say about a job beside its expressions."""
+def request_of(key: str | None, priority: int | None, deadline: float | None, ttl: float | None) -> pb.SubmitJobRequest:
+    """Return a request that lacks its graph. A job without a key gets one: so it can be submitted again.
 
-    key: str
-    priority: int | None
-    deadline: float | None
-    """Seconds."""
-    ttl: float | None
-    """Seconds."""
+    Args:
+        key: The job's name; None: none.
+        priority: 0 to 9; None: the server's default.
+        deadline: Seconds from now; None: none.
+        ttl: Seconds after the last use of a result; None: the server's default.
 
-    @classmethod
-    def checked(cls, key: str | None, priority: int | None, deadline: float | None, ttl: float | None) -> Terms:
-        """Return terms that make sense. A job without a key gets one: so it can be submitted again after a failure.
-
-        Raises:
-            ParameterError: Some do not.
-        """
-        return cls(
-            key=OWN_KEY + os.urandom(12).hex() if key is None else _checked_key(key),
-            priority=None if priority is None else _checked_priority(priority),
-            deadline=checked_seconds("deadline", deadline),
-            ttl=checked_seconds("ttl", ttl),
-        )
+    Raises:
+        ParameterError: One of them makes no sense.
+    """
+    checked_seconds("deadline", deadline)
+    return pb.SubmitJobRequest(
+        key=OWN_KEY + os.urandom(12).hex() if key is None else _checked_key(key),
+        priority=None if priority is None else _checked_priority(priority),
+        deadline_seconds=0.0 if deadline is None or deadline > LONGEST_SECONDS else deadline,
+        ttl_seconds=checked_seconds("ttl", ttl) or 0.0,
+    )
 
 
-async def submit(caller: Caller, job: Computation, terms: Terms, timeout: float | None) -> AsyncJob:
+async def submit(caller: Caller, job: Computation, request: pb.SubmitJobRequest, timeout: float | None) -> AsyncJob:
     """Submit a job; return when the server has it in its queue.
 
     Inputs that are small enough together go with it; others are fed in the background.
+
+    Args:
+        caller: The client's calls.
+        job: What it computes.
+        request: As of `request_of`.
+        timeout: Seconds.
 
     Raises:
         ArraymillError: What the server or the connection has to say.
@@ -59,13 +59,7 @@ async def submit(caller: Caller, job: Computation, terms: Terms, timeout: float 
     async with within(caller.limit(timeout, JOB_SECONDS)) as remaining:
         info = await caller.ready(remaining)
         is_fed = job.input_bytes > info.unary_bytes
-        request = pb.SubmitJobRequest(
-            graph=graph_to_pb(job.graph if is_fed else job.inlined()),
-            key=terms.key,
-            priority=terms.priority,
-            deadline_seconds=_finite(terms.deadline),
-            ttl_seconds=terms.ttl or 0.0,
-        )
+        request.graph.CopyFrom(graph_to_pb(job.graph if is_fed else job.inlined()))
         with ExitStack() as slot:
             if is_fed:
                 await caller.upload_slots.take()
@@ -73,11 +67,6 @@ async def submit(caller: Caller, job: Computation, terms: Terms, timeout: float 
             status = job_status(await caller.asked("SubmitJob", request, pb.Job, remaining))
             feeder = Feeder(caller, status.id, job, slot.pop_all()) if is_fed and not status.has_ended else None
         return AsyncJob(caller, status, types=job.results, feeder=feeder)
-
-
-def _finite(deadline: float | None) -> float:
-    """Return a deadline as the wire says it: 0 for none."""
-    return 0.0 if deadline is None or deadline > LONGEST_SECONDS else deadline
 
 
 def _checked_key(key: str) -> str:
