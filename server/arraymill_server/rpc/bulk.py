@@ -51,7 +51,7 @@ class BulkJob(Protocol):
         """A range of a result has left the arena."""
         ...
 
-    def moved(self) -> None:
+    def moved(self, nbytes: int) -> None:
         """Bytes have gone either way."""
         ...
 
@@ -162,17 +162,18 @@ class BulkConnection:
         await self._loop.sock_sendall(self._sock, encode_header(record))
         for start in range(0, len(data), FRAME_BYTES):
             await asyncio.sleep(0)  # before: once the last byte has left, the client may end the connection
-            await self._loop.sock_sendall(self._sock, data[start : start + FRAME_BYTES])
-            self._job.moved()
+            piece = data[start : start + FRAME_BYTES]
+            await self._loop.sock_sendall(self._sock, piece)
+            self._job.moved(len(piece))
 
 
-async def fill(sock: socket.socket, target: memoryview, moved: Callable[[], None] = lambda: None) -> None:
+async def fill(sock: socket.socket, target: memoryview, moved: Callable[[int], None] = lambda _: None) -> None:
     """Receive exactly as many bytes as there is room for.
 
     Args:
         sock: Non-blocking.
         target: Where to.
-        moved: Called whenever some more bytes are there.
+        moved: Called whenever some more bytes are there, with their number.
 
     Raises:
         EOFError: The peer has ended the connection before.
@@ -184,5 +185,5 @@ async def fill(sock: socket.socket, target: memoryview, moved: Callable[[], None
         if not count:
             raise EOFError("the connection has ended")
         target = target[count:]
-        moved()
+        moved(count)
         await asyncio.sleep(0)  # where bytes are always waiting nothing else would ever run

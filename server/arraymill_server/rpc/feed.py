@@ -121,9 +121,9 @@ class FedExchange(StreamExchange):
             if self._session is session:
                 self._detach(session)
 
-    def moved(self) -> None:
+    def moved(self, nbytes: int) -> None:
         self._coming_counts = self._going_counts = True
-        super().moved()
+        super().moved(nbytes)
 
     def bulk_failed(self, error: Exception) -> None:
         """The connection ends; the job goes on with frames, or with another client."""

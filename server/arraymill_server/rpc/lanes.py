@@ -198,7 +198,7 @@ class StreamExchange:
         before = self._wants.received_bytes
         token = self._wants.accept(frame)
         if self._wants.received_bytes > before:  # what came before, or is empty, is no move
-            self.moved()
+            self.moved(self._wants.received_bytes - before)
         if token is not None and self._peer is not None:
             self._peer.done(token)
 
@@ -221,16 +221,18 @@ class StreamExchange:
 
     def arrived(self, record: Record) -> None:
         token = self._wants.arrived(record)
+        self._stall.restart()
         if token is not None and self._peer is not None:
             self._peer.done(token)
 
     def sent(self, outgoing: Outgoing, token: int) -> None:
         self.sent_bytes += len(outgoing.data) * len(outgoing.outputs)
+        self._stall.restart()
         if self._peer is not None:
             self._peer.done(token)
 
-    def moved(self) -> None:
-        self._stall.restart()
+    def moved(self, nbytes: int) -> None:
+        self._stall.moved(nbytes)
 
     def bulk_failed(self, error: Exception) -> None:
         if self._peer is not None:
@@ -297,7 +299,7 @@ class StreamExchange:
         self._stall.restart()
         await self._writer.write(message)
         self._is_writing = False
-        self._stall.restart()
+        self._stall.moved(len(message))
 
     def _offer(self) -> pb.Bulk | None:
         if self._listener is None:

@@ -53,7 +53,7 @@ class Job:
     def sent(self, outgoing: Outgoing, token: int) -> None:
         self.tokens.append(token)
 
-    def moved(self) -> None:
+    def moved(self, nbytes: int) -> None:
         self.moves += 1
 
     def bulk_failed(self, error: Exception) -> None:

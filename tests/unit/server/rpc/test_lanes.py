@@ -239,6 +239,10 @@ class _Silent(bulk.BulkConnection):
         self.has_sent = False
         self._results: list[tuple[Outgoing, int]] = []
 
+    @property
+    def is_sending(self) -> bool:
+        return bool(self._results)
+
     def send(self, outgoing: Outgoing, token: int) -> None:
         self._results.append((outgoing, token))
 
