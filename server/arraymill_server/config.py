@@ -124,7 +124,12 @@ def _parse_count(text: str | int) -> int:
 
 
 def _parse_port(text: str | int) -> int:
-    return OFF if text == "off" else _parse_count(text)
+    if text == "off":
+        return OFF
+    port = _parse_count(text)
+    if port < 0:
+        raise ConfigError(f"{text!r} is not a port; write a number up to 65535, 0 for any free one, or off")
+    return port
 
 
 def _format_port(port: int) -> str:

@@ -202,7 +202,7 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize("job", [upload, outer, both_ways], ids=lambda job: job.__name__)
+@pytest.mark.parametrize("job", [upload, outer], ids=lambda job: job.__name__)
 async def test_a_server_that_is_killed(job: Job, monkeypatch: pytest.MonkeyPatch, traffic: Traffic) -> None:
     options = ("--log-level", "error", "--bulk-port", str(free_port()))
     with running_server(*options, workers=1, arena="64MiB") as server:
