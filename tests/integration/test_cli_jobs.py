@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,3 +138,38 @@ def test_cancel_several_as_json(mill: am.Client, capsys: pytest.CaptureFixture[s
     ends(ExitCode.OK, "cancel", first.id, second.id, "--json")
     told = json.loads(capsys.readouterr().out)
     assert [(each["id"], each["state"]) for each in told] == [(first.id, "cancelled"), (second.id, "cancelled")]
+
+
+# ------------------------------------------------------------------ from files to files
+
+
+def test_submit_and_fetch(mill: am.Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.random.default_rng(1).random((300, 900))
+    np.save(tmp_path / "x.npy", x)
+    arguments = ("compute", "x.sum(axis=0)", f"x={tmp_path / 'x.npy'}", "--submit", "--key", "nightly")
+    ends(ExitCode.OK, *arguments)
+    id = capsys.readouterr().out.strip()
+    ends(ExitCode.OK, *arguments, "--json")
+    assert json.loads(capsys.readouterr().out) == {"id": id}
+    ends(ExitCode.OK, "watch", id, "-o", str(tmp_path / "out.npy"))
+    assert capsys.readouterr().out == f"{id}: succeeded\n"
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), x.sum(axis=0))
+    assert (mill.job(id).status().input_bytes, mill.job(id).key) == (x.nbytes, "nightly")
+
+
+def test_a_file_is_made_of_one_result(mill: am.Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = mill.submit(am.asarray(X).sum(), am.asarray(X).max())
+    ends(ExitCode.INPUT, "watch", job.id, "-o", str(tmp_path / "out.npy"))
+    assert "has 2 results: fetch each by its id" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [(("--submit", "-o", "out.npy"), "-o is not for --submit"), (("--key", "k"), "--key is for --submit")],
+)
+def test_options_that_do_not_fit(
+    mill: am.Client, options: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ends(ExitCode.USAGE, "compute", "1 + x", "x=1", *options)
+    assert text in capsys.readouterr().err

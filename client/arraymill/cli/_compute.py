@@ -14,7 +14,7 @@ from arraymill._expression import apply
 from arraymill._numpy import canonical
 from arraymill.cli._errors import InputError
 from arraymill.cli._expression import Expression
-from arraymill.cli._job import Operand, Work, run_work
+from arraymill.cli._job import Operand, Work, run_work, submit_work
 from arraymill.cli._options import OUTPUT, PARAMS, Settings, connected
 from arraymill_proto.catalogue import ARRAY_PARAMS, OPERATIONS, Kind, Signature, signature_of
 
@@ -83,24 +83,43 @@ def _operation(name: str, operands: list[str], params: Mapping[str, Any], output
 @click.command()
 @click.argument("expression")
 @click.argument("arrays", nargs=-1, metavar="NAME=FILE...")
+@click.option("--submit", is_flag=True, help="Submit it as a job, print the job's id, and send the files.")
+@click.option("--key", help="With --submit: a name that makes it one job however often it is submitted.")
 @_output
 @connected
-def compute(settings: Settings, expression: str, arrays: tuple[str, ...], output: Path | None) -> None:
+def compute(
+    settings: Settings,
+    expression: str,
+    arrays: tuple[str, ...],
+    *,
+    submit: bool,
+    key: str | None,
+    output: Path | None,
+) -> None:
     """Compute an expression of arrays in one fused pass, or as few as it takes.
 
     \b
     arraymill compute 'sqrt(a*a + b*b).mean(axis=0)' a=A.npy b=B.npz:name -o OUT.npy
     arraymill compute '(x - x.mean()) / x.std()' x=@resident -o OUT.npy
+    arraymill compute 'x.sum()' x=X.npy --submit --key nightly-7    (then: arraymill watch ID -o OUT.npy)
 
     Python's operators, NumPy's functions and methods, slices of the given arrays, and the constants pi, e, inf and nan.
     FILE is an .npy file, FILE.npz:NAME a member of an .npz file, @NAME an array on the server, or a number.
     """
+    if submit and output is not None:
+        raise click.UsageError("-o is not for --submit: give it to arraymill watch ID")
+    if key is not None and not submit:
+        raise click.UsageError("--key is for --submit")
     sources = dict(map(_assignment, arrays))
     parsed = Expression(expression)
     unknown = sorted(parsed.unknown(frozenset(sources)))
     if unknown:
         raise InputError(f"the expression names {unknown[0]}: give {unknown[0]}=FILE.npy")
-    run_work(settings, Work("compute", sources, parsed.bind, output))
+    work = Work("compute", sources, parsed.bind, output)
+    if submit:
+        submit_work(settings, work, key)
+    else:
+        run_work(settings, work)
 
 
 def _assignment(text: str) -> tuple[str, str]:

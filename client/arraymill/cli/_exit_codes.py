@@ -48,11 +48,11 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.INPUT: "a file, an expression, an array, a job or a parameter is wrong",
     ExitCode.CONNECTION: "no server answers, the connection was lost, or versions do not match",
     ExitCode.CAPACITY: "the server is busy, or the job can never fit it",
-    ExitCode.DEADLINE: "the timeout passed; the server has stopped the job",
+    ExitCode.DEADLINE: "the timeout passed; the server has stopped the job, unless it was submitted",
     ExitCode.MISSING: "a package of an extra is not installed",
-    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); the job is cancelled",
+    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); the job is cancelled, unless it was submitted",
     ExitCode.BROKEN_PIPE: "the reader of the output has gone",
-    ExitCode.TERMINATED: "terminated (SIGTERM); the job is cancelled",
+    ExitCode.TERMINATED: "terminated (SIGTERM); the job is cancelled, unless it was submitted",
 }
 """What the help says of each code."""
 

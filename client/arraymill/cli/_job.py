@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,13 @@ from typing import Any, Final, TypeAlias
 
 import click
 
-from arraymill import Array, AsyncClient, Progress, asarray
+from arraymill import Array, AsyncClient, AsyncJob, Progress, asarray
 from arraymill._layout import AnyArray
 from arraymill.cli._errors import InputError
 from arraymill.cli._input import InputFile, open_array
 from arraymill.cli._options import Settings, read_number
 from arraymill.cli._output import OutputFile
-from arraymill.cli._progress import progress_bar
+from arraymill.cli._progress import Report, progress_bar
 from arraymill.cli._session import converse
 from arraymill.cli._show import bytes_text, shape_text, show_json, show_value
 from arraymill_proto.graph import ArrayType
@@ -24,6 +25,9 @@ MAX_SHOWN_BYTES: Final = 256 << 20
 """Largest result that is printed rather than written: beyond, nobody reads it, and it has to fit the memory."""
 
 Operand: TypeAlias = Array | int | float | complex
+Opened: TypeAlias = "Mapping[str, InputFile | Operand | None]"
+"""What the operands are, by their names; None for an array on the server."""
+
 Build: TypeAlias = Callable[[Mapping[str, Operand]], Array]
 
 
@@ -66,20 +70,63 @@ def _open(source: str) -> InputFile | Operand | None:
     return open_array(source) if number is None else number
 
 
-async def _compute(
-    mill: AsyncClient, settings: Settings, work: Work, opened: Mapping[str, InputFile | Operand | None]
-) -> Any:
-    files = [entry for entry in opened.values() if isinstance(entry, InputFile)]
+def submit_work(settings: Settings, work: Work, key: str | None) -> None:
+    """Submit, print the job's id, and send the files.
+
+    Raises:
+        InputError: A file or the expression is wrong.
+        ArraymillError: What the server or the connection has to say.
+    """
+    opened = {name: _open(source) for name, source in work.sources.items()}
+    converse(settings, lambda mill: _submit(mill, settings, work, opened, key))
+
+
+async def _submit(mill: AsyncClient, settings: Settings, work: Work, opened: Opened, key: str | None) -> None:
+    job = await mill.submit(await _expression(mill, work, opened), key=key, timeout=settings.timeout)
+    if settings.as_json:
+        show_json({"id": job.id})
+    else:
+        click.echo(job.id)
+    files = _files(opened)
+    with progress_bar("submit", total_bytes=_total(files), quiet=settings.quiet) as show:
+        watching = asyncio.ensure_future(_show(job, show, files))
+        try:
+            await job.uploaded(timeout=settings.timeout)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _show(job: AsyncJob, show: Report, files: list[InputFile]) -> None:
+    async for status in job.watch():
+        for file in files:
+            file.release()
+        show(Progress(status.received_bytes, status.blocks_done, status.blocks, status.times))
+
+
+async def _expression(mill: AsyncClient, work: Work, opened: Opened) -> Array:
     operands: dict[str, Operand] = {}
     for name, entry in opened.items():
         if isinstance(entry, InputFile):
             operands[name] = asarray(entry.array)
         else:
             operands[name] = await mill.array(work.sources[name][1:]) if entry is None else entry
-    expression = work.build(operands)
-    total = sum(file.array.nbytes for file in files)
+    return work.build(operands)
+
+
+def _files(opened: Opened) -> list[InputFile]:
+    return [entry for entry in opened.values() if isinstance(entry, InputFile)]
+
+
+def _total(files: list[InputFile]) -> int:
+    return sum(file.array.nbytes for file in files)
+
+
+async def _compute(mill: AsyncClient, settings: Settings, work: Work, opened: Opened) -> Any:
+    files = _files(opened)
+    expression = await _expression(mill, work, opened)
     releases = [file.release for file in files]
-    with progress_bar(work.title, total_bytes=total, quiet=settings.quiet) as show:
+    with progress_bar(work.title, total_bytes=_total(files), quiet=settings.quiet) as show:
 
         def report(progress: Progress) -> None:
             for release in releases:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final, cast
 
 import click
 
-from arraymill import AsyncClient, JobState, JobStatus, Progress
+from arraymill import AsyncClient, AsyncJob, JobState, JobStatus, Progress
 from arraymill._job import progress_text
 from arraymill._job_info import failure_of
 from arraymill._submit import OWN_KEY
 from arraymill.cli._arrays import array_document
-from arraymill.cli._options import Settings, connected
+from arraymill.cli._errors import InputError
+from arraymill.cli._options import OUTPUT, Settings, connected
+from arraymill.cli._output import OutputFile
 from arraymill.cli._progress import Report, progress_bar
 from arraymill.cli._session import converse
 from arraymill.cli._show import seconds_text, show_json, show_table
@@ -59,19 +62,17 @@ _PLAIN: Final = (
 
 @click.command()
 @click.argument("id")
+@click.option("-o", "--output", type=OUTPUT, help="Write its result to this .npy file.")
 @connected
-def watch(settings: Settings, id: str) -> None:
+def watch(settings: Settings, id: str, output: Path | None) -> None:
     """Watch a submitted job until it has ended; the exit code tells how.
 
     Prints a line for every new state, with --json a document for every change.
     """
-    status = converse(settings, lambda mill: _watch(mill, settings, id))
-    error = failure_of(status)
-    if error is not None:
-        raise error
+    converse(settings, lambda mill: _watch(mill, settings, id, output))
 
 
-async def _watch(mill: AsyncClient, settings: Settings, id: str) -> JobStatus:
+async def _watch(mill: AsyncClient, settings: Settings, id: str, output: Path | None) -> None:
     job = await mill.job(id, timeout=settings.timeout)
     status = await job.status(timeout=settings.timeout)
     shown: JobState | None = None
@@ -83,7 +84,18 @@ async def _watch(mill: AsyncClient, settings: Settings, id: str) -> JobStatus:
             elif status.state is not shown and not settings.quiet:
                 click.echo(f"{id}: {progress_text(status)}")
             shown = status.state
-    return status
+        error = failure_of(status)
+        if error is not None:
+            raise error
+        if output is not None:
+            await _write(job, status, output)
+
+
+async def _write(job: AsyncJob, status: JobStatus, output: Path) -> None:
+    if len(status.results) != 1:
+        raise InputError(f"job {job.id} has {len(status.results)} results: fetch each by its id (arraymill get)")
+    with OutputFile(output, status.results[0].type) as out:
+        await job.result(out=out)
 
 
 def _report(status: JobStatus, report: Report) -> None:
