@@ -193,6 +193,19 @@ async def test_many_jobs_whose_connections_are_cut(mill: am.AsyncClient, link: L
     assert link.passed > 40_000_000
 
 
+@pytest.mark.parametrize("after", [None, 5_000_000])
+async def test_submitted_jobs_are_fed_by_the_lane(
+    mill: am.AsyncClient, link: Link, traffic: Traffic, after: int | None
+) -> None:
+    link.cut_after = after
+    job = await mill.submit(am.asarray(X).sum())
+    np.testing.assert_allclose(await job.result(), TOTAL)
+    assert link.passed > (after or X.nbytes)
+    assert traffic.sent_in_bulk > 0
+    assert (traffic.sent_in_frames > 0) == (after is not None)
+    await job.delete()
+
+
 # ------------------------------------------------------------------ sides that go
 
 

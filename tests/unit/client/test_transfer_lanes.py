@@ -18,7 +18,7 @@ from unit.client.fake_server import FakeServer, Session, fail, honest
 from wire import record_bytes
 
 from arraymill import AsyncClient, _bulk, _lane, asarray
-from arraymill_proto.errors import ConnectionFailedError, DTypeError, InternalError
+from arraymill_proto.errors import ConnectionFailedError, CorruptedError, DTypeError, InternalError
 from arraymill_proto.limits import RECORD_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -442,6 +442,22 @@ async def test_a_server_that_misbehaves(
 
     server.run = run
     with pytest.raises(InternalError, match=text):
+        await streaming.sum(X)
+    await run_well(server, streaming)
+
+
+@pytest.mark.parametrize("nbytes", [8, 4], ids=["contiguous", "an element in two"])
+async def test_results_that_changed_on_their_way(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient, nbytes: int
+) -> None:
+    async def run(session: Session) -> None:
+        client = await lane.welcome(session)
+        await session.header([np.array(1.0)])
+        await client.say(record_bytes(0, 0, 0, bytes(nbytes), checksum=1))
+        await asyncio.Event().wait()
+
+    server.run = run
+    with pytest.raises(CorruptedError, match="arrived other than they were sent"):
         await streaming.sum(X)
     await run_well(server, streaming)
 
