@@ -163,9 +163,13 @@ class Transfer:
     # ------------------------------------------------------------------ reading
 
     async def _read_all(self, call: RawStream) -> None:
-        while isinstance(message := await call.read(), bytes):
-            self._receive(message)
-            del message  # up to 1 MiB, which would otherwise stay until the next message
+        try:
+            while isinstance(message := await call.read(), bytes):
+                self._receive(message)
+                del message  # up to 1 MiB, which would otherwise stay until the next message
+        except grpc.aio.AioRpcError:
+            if self._state.done is None:  # else a frame that nobody needs any more could not be sent
+                raise
         if self._state.done is None:
             raise InternalError(f"the server at {self._connection.address} ended the job without a result")
 

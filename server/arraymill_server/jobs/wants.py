@@ -154,15 +154,18 @@ class Wants:
         return want.token
 
     def reopen(self) -> list[tuple[int, Wanted]]:
-        """Forget what came of the open wants: bytes were lost, and nobody knows which.
+        """Forget what came of the open wants, and open them anew: bytes were lost, and nobody knows which.
+
+        What is still on its way under the old numbers is dropped: else a client would be told that its job is done
+        while it still sends what came twice, and gRPC's Python takes that for a broken connection.
 
         Returns:
-            The wants to ask for again, with their numbers.
+            The wants to ask for again, with their new numbers.
         """
-        for want in self._open.values():
+        forgotten, self._open = self._open, {}
+        for want in forgotten.values():
             self.received_bytes -= want.received.nbytes - want.arriving
-            want.received, want.arriving = _Ranges(), 0
-        return [(number, want.wanted) for number, want in self._open.items()]
+        return [(self.open(want.wanted, want.target, want.token), want.wanted) for want in forgotten.values()]
 
     def oldest(self) -> str | None:
         """Describe the want that waits longest, None when none is open."""

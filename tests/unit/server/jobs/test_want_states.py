@@ -31,10 +31,17 @@ class Known:
 
     wanted: Wanted
     target: bytearray
+    token: int
     came: set[int] = field(default_factory=set[int])
     """Bytes of the input that are there."""
     arriving: list[Record] = field(default_factory=list[Record])
     is_done: bool = False
+    is_void: bool = False
+    """It was opened anew, under another number."""
+
+    @property
+    def is_open(self) -> bool:
+        return not (self.is_done or self.is_void)
 
     @property
     def range(self) -> range:
@@ -62,10 +69,9 @@ class WantsMachine(RuleBasedStateMachine):
         number = data.draw(st.integers(0, len(INPUTS) - 1))
         offset = data.draw(st.integers(0, len(INPUTS[number]) - 1))
         nbytes = data.draw(st.integers(1, len(INPUTS[number]) - offset))
-        known = Known(Wanted(number, offset, nbytes, ()), bytearray(nbytes))
+        known = Known(Wanted(number, offset, nbytes, ()), bytearray(nbytes), 100 + len(self.known))
         self.known.append(known)
-        token = 100 + len(self.known)
-        assert self.wants.open(known.wanted, memoryview(known.target), token) == len(self.known)
+        assert self.wants.open(known.wanted, memoryview(known.target), known.token) == len(self.known)
 
     # ------------------------------------------------------------------ what the client sends
 
@@ -84,7 +90,7 @@ class WantsMachine(RuleBasedStateMachine):
         """True: the range is new; False: nobody needs it; None: it is an error."""
         known = self.known[record.want - 1]
         covers = set(range(record.offset, record.end))
-        if known.is_done:
+        if not known.is_open:
             return False
         if record.offset < known.range.start or record.end > known.range.stop:
             return None
@@ -145,7 +151,7 @@ class WantsMachine(RuleBasedStateMachine):
         if is_new or self.expected(record):
             known.came |= set(range(record.offset, record.end))
             known.is_done = not known.arriving and known.came == set(known.range)
-            assert token == (100 + record.want if known.is_done else None)
+            assert token == (known.token if known.is_done else None)
         else:
             assert token is None
 
@@ -155,28 +161,30 @@ class WantsMachine(RuleBasedStateMachine):
     def reopen(self) -> None:
         """The bulk connection, or the stream, has ended: nothing that is arriving ever will."""
         self.places.clear()
-        again = [(number, known.wanted) for number, known in self.numbered() if not known.is_done]
-        assert self.wants.reopen() == again
-        for _, known in self.numbered():
-            if not known.is_done:
-                known.came.clear()
-                known.arriving.clear()
+        lost = [known for known in self.known if known.is_open]
+        first = len(self.known) + 1
+        for known in lost:
+            known.is_void = True
+            self.known.append(Known(known.wanted, known.target, known.token))
+        assert self.wants.reopen() == [(first + place, known.wanted) for place, known in enumerate(lost)]
 
     def numbered(self) -> list[tuple[int, Known]]:
         return list(enumerate(self.known, 1))
 
     def owed(self) -> list[int]:
-        return [number for number, known in self.numbered() if not known.is_done]
+        return [number for number, known in self.numbered() if known.is_open]
 
     # ------------------------------------------------------------------ what always holds
 
     @invariant()
     def every_byte_counts_once(self) -> None:
-        assert self.wants.received_bytes == sum(len(known.came) for known in self.known)
+        assert self.wants.received_bytes == sum(len(known.came) for known in self.known if not known.is_void)
 
     @invariant()
     def what_is_there_is_right(self) -> None:
         for known in self.known:
+            if known.is_void:
+                continue
             data = INPUTS[known.wanted.number]
             assert all(known.target[place - known.wanted.offset] == data[place] for place in known.came)
             assert all(byte in (0, data[place]) for place, byte in zip(known.range, known.target, strict=True))
