@@ -128,6 +128,17 @@ async def test_an_out_that_is_an_input_as_well(server: FakeServer, streaming: As
     assert not x.any()
 
 
+async def test_a_job_that_is_done_stays_done(server: FakeServer, streaming: AsyncClient) -> None:
+    """Whatever becomes of its stream then."""
+
+    async def run(session: Session) -> None:
+        await session.answer([np.array(5.0)])
+        await fail(session.context, AxisError("too late"))
+
+    server.run = run
+    assert await streaming.sum(X) == 5
+
+
 async def test_hundreds_of_jobs_at_once(streaming: AsyncClient) -> None:
     arrays = [np.full(1000, number, np.int64) for number in range(300)]
     totals = await asyncio.gather(*(streaming.sum(x) for x in arrays))
