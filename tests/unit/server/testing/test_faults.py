@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 
 import pytest
 
-from arraymill_server.engine.worker import resident_bytes
 from arraymill_server.plan.program import BlockTask, ProgramRef
 from arraymill_server.testing.faults import (
     CELL_BYTES,
@@ -34,10 +34,13 @@ def test_a_write_task_writes_its_cell_only(memory: memoryview) -> None:
 
 def test_a_leak_task_keeps_what_it_takes(memory: memoryview) -> None:
     runner = DoubleRunner(memory)
-    before = resident_bytes()
-    for _ in range(2):
-        runner.run(leak_task(0, 16 << 20))
-    assert resident_bytes() - before > 24 << 20
+    tracemalloc.start()
+    try:
+        for _ in range(2):
+            runner.run(leak_task(0, 16 << 20))
+        assert tracemalloc.get_traced_memory()[0] >= 32 << 20
+    finally:
+        tracemalloc.stop()
     assert result(memory, 0) == DONE
 
 
