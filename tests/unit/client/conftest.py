@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 from unit.client.fake_jobs import FakeJobServer, fake_job_server
+from unit.client.fake_lane import FakeLane, fake_lane
 from unit.client.fake_server import FakeServer, fake_server
 
-from arraymill import AsyncClient, _retry
+from arraymill import AsyncClient, _bulk, _retry
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,6 +41,15 @@ async def streaming(server: FakeServer) -> AsyncIterator[AsyncClient]:
     server.info.unary_bytes = 0
     async with AsyncClient(server.address, retry_for=0) as mill:
         yield mill
+
+
+@pytest_asyncio.fixture
+async def lane(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeLane]:
+    """The bulk lane of the fake server, for arrays of any size."""
+    monkeypatch.setattr(_bulk, "LEAST_BYTES", 0)
+    async with fake_lane(monkeypatch) as lane:
+        server.info.bulk_port = lane.port
+        yield lane
 
 
 @pytest_asyncio.fixture

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from patience import SECONDS
-from unit.client.fake_server import Session, Values
+from unit.client.fake_server import FakeServer, Session, Values, honest
 from wire import BulkStream, record_bytes, word_sum
 
+from arraymill import AsyncClient
 from arraymill._bulk import BulkLink, BulkRoute
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -132,3 +133,10 @@ async def fake_lane(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FakeLane]
         yield lane
     finally:
         lane.close()
+
+
+async def run_well(server: FakeServer, mill: AsyncClient) -> None:
+    """Run a good job by frames: the client and its connection are unharmed."""
+    server.run = honest
+    x = np.arange(1000.0)
+    assert await mill.sum(x) == x.sum()
