@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
+from weakref import WeakSet
 
 from arraymill._bulk import BulkRoute
 from arraymill._connection import Answer, Connection, Message
@@ -28,6 +30,8 @@ from arraymill_proto.errors import ArraymillError, BusyError, ConnectionFailedEr
 from arraymill_proto.limits import FRAME_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
+T = TypeVar("T")
+
 SMALL_BYTES: Final = 64 << 10
 """Up to here, inputs and results go in one message each. It saves a round trip and the set-up of a stream, some 0.5 ms;
 beyond, protobuf's extra copies begin to cost as much."""
@@ -38,6 +42,12 @@ server takes 2,048 calls from all clients. Small jobs are counted apart: they ne
 for submitted jobs, which may wait long for their turn on the server."""
 
 
+class Place(Protocol):
+    """Something that has its calls made on one connection until that server shuts down."""
+
+    connection: Connection
+
+
 class Upload(Protocol):
     """Something that sends in the background until it is ended."""
 
@@ -46,6 +56,10 @@ class Upload(Protocol):
 
 class Caller:
     """The calls of one client.
+
+    A server that shuts down goes on with what it has, and refuses all else: new work goes to a new connection, where
+    another server may answer, while calls about a job stay on the connection on which it was submitted. A connection
+    that nobody uses any more is closed with the object.
 
     Args:
         connection: To its server; closed with this.
@@ -59,6 +73,8 @@ class Caller:
         self, connection: Connection, *, timeout: float | None, retry: Retry, frame_bytes: int, bulk: BulkRoute
     ) -> None:
         self.connection = connection
+        """For new work."""
+        self._connections = WeakSet([connection])
         self.retry = retry
         self.uploads: set[Upload] = set()
         """Ended with the client."""
@@ -76,8 +92,8 @@ class Caller:
         return f"<Caller of {self.connection.address}: {state} | {running} running, {waiting} waiting>"
 
     async def close(self) -> None:
-        """Close the connection and end the uploads; what is under way fails with ConnectionFailedError."""
-        await self.connection.close()
+        """Close all connections and end the uploads; what is under way fails with ConnectionFailedError."""
+        await asyncio.gather(*(connection.close() for connection in list(self._connections)))
         await asyncio.gather(*(upload.end() for upload in list(self.uploads)))
 
     def limit(self, timeout: float | None, seconds: float) -> float:
@@ -90,16 +106,72 @@ class Caller:
         own = self._timeout if own is None else own
         return seconds if own is None else own
 
+    # ------------------------------------------------------------------ attempts
+
+    def passes(self, error: ArraymillError) -> bool:
+        """Tell whether a call that failed may succeed later."""
+        return self.connection.is_passing(error)
+
+    @contextmanager
+    def on(self, place: Place) -> Generator[Connection]:
+        """Use the connection of a place, for the last time when its server shuts down."""
+        connection = place.connection
+        try:
+            yield connection
+        except ConnectionFailedError as exc:
+            if exc.reason is Reason.SHUTTING_DOWN and not connection.is_closed:
+                if connection is self.connection:
+                    self.connection = connection.renewed()
+                    self._connections.add(self.connection)
+                place.connection = self.connection
+            raise
+
+    async def tried(
+        self,
+        work: Callable[[Connection, int], Awaitable[T]],
+        remaining: Remaining,
+        *,
+        place: Place | None = None,
+        passes: Passes | None = None,
+    ) -> T:
+        """Do something on a connection that stands, and again while its failures may pass.
+
+        Args:
+            work: Gets the connection, and the number of attempts before.
+            remaining: Of the whole.
+            place: Whose connection; None: that for new work.
+            passes: Which failures may pass; None: as `passes` says.
+        """
+
+        async def attempt(failures: int) -> T:
+            with self.on(place or self) as connection:
+                await connection.ready()
+                return await work(connection, failures)
+
+        return await self.retry.run(attempt, remaining, passes or self.passes)
+
+    async def ready(self, remaining: Remaining, place: Place | None = None) -> pb.ServerInfo:
+        """Connect, unless the connection stands, and return what the server said of itself."""
+        return await self.tried(lambda connection, _: connection.ready(), remaining, place=place)
+
     # ------------------------------------------------------------------ questions
 
-    async def ask(self, method: str, request: Message, answer: type[Answer], timeout: float | None = None) -> Answer:
+    async def ask(
+        self,
+        method: str,
+        request: Message,
+        answer: type[Answer],
+        timeout: float | None = None,
+        *,
+        place: Place | None = None,
+    ) -> Answer:
         """Make a unary call that may be made twice.
 
         Raises:
             ArraymillError: What the server or the connection has to say.
         """
         async with within(self.limit(timeout, INFORMATION_SECONDS)) as remaining:
-            return await self.asked(method, request, answer, remaining)
+            return await self.asked(method, request, answer, remaining, place=place)
 
     async def asked(
         self,
@@ -108,6 +180,7 @@ class Caller:
         answer: type[Answer],
         remaining: Remaining,
         *,
+        place: Place | None = None,
         longest: float = LONGEST_SECONDS,
     ) -> Answer:
         """Make a unary call that may be made twice, within a time that somebody else measures.
@@ -115,19 +188,17 @@ class Caller:
         A server that lets one attempt wait for more than `longest` seconds is taken for lost.
         """
 
-        async def attempt(_: int) -> Answer:
-            await self.connection.ready()
+        async def attempt(connection: Connection, _: int) -> Answer:
             left = remaining()
+            seconds = longest if left is None else min(left, longest)
             try:
-                return await self.connection.call(
-                    method, request, answer, longest if left is None else min(left, longest)
-                )
+                return await connection.call(method, request, answer, seconds)
             except DeadlineError as exc:
                 if left is not None and left <= longest:
                     raise
-                raise ConnectionFailedError(f"{self.connection.address} did not answer within {longest:g} s") from exc
+                raise ConnectionFailedError(f"{connection.address} did not answer within {longest:g} s") from exc
 
-        return await self.retry.run(attempt, remaining, self.connection.is_passing)
+        return await self.tried(attempt, remaining, place=place)
 
     async def ask_once(
         self,
@@ -137,6 +208,7 @@ class Caller:
         timeout: float | None,
         *,
         done: type[ArraymillError],
+        place: Place | None = None,
     ) -> Answer | None:
         """Make a unary call of which the second is refused.
 
@@ -146,6 +218,7 @@ class Caller:
             answer: What comes.
             timeout: Seconds.
             done: What the server says when the call has been made before.
+            place: Whose connection to use.
 
         Returns:
             None when an earlier attempt, whose answer was lost, has done it.
@@ -154,25 +227,22 @@ class Caller:
             ArraymillError: What the server or the connection has to say.
         """
 
-        async def attempt(failures: int) -> Answer | None:
-            await self.connection.ready()
+        async def attempt(connection: Connection, failures: int) -> Answer | None:
             try:
-                return await self.connection.call(method, request, answer, remaining())
+                return await connection.call(method, request, answer, remaining())
             except done:
                 if failures:
                     return None
                 raise
 
         async with within(self.limit(timeout, INFORMATION_SECONDS)) as remaining:
-            return await self.retry.run(attempt, remaining, self.connection.is_passing)
-
-    async def ready(self, remaining: Remaining) -> pb.ServerInfo:
-        """Connect, unless the connection stands, and return what the server said of itself."""
-        return await self.retry.run(lambda _: self.connection.ready(), remaining, self.connection.is_passing)
+            return await self.tried(attempt, remaining, place=place)
 
     # ------------------------------------------------------------------ jobs
 
-    async def run(self, job: Computation, options: Options) -> tuple[Sequence[Any], ArrayInfo | None]:
+    async def run(
+        self, job: Computation, options: Options, place: Place | None = None
+    ) -> tuple[Sequence[Any], ArrayInfo | None]:
         """Run a job in the way that suits its size; waiting for its turn counts as its time.
 
         A job is a function of its inputs and changes nothing, so it may be run again. Not so when its value is kept:
@@ -186,17 +256,17 @@ class Caller:
             ArraymillError: What the server or the connection has to say.
         """
         async with within(self.limit(options.timeout, job_seconds(job.input_bytes + job.result_bytes))) as remaining:
-            info = await self.ready(remaining)
 
-            async def attempt(failures: int) -> tuple[Sequence[Any], ArrayInfo | None]:
-                now = await self.connection.ready() if failures else info
-                options_now = self.options(job, replace(options, timeout=remaining()), now)
-                if _is_small(job, options, now):
-                    return await compute_inline(self.connection, job, options_now), None
-                return await Transfer(self.connection, job, options_now).run()
+            async def attempt(connection: Connection, _: int) -> tuple[Sequence[Any], ArrayInfo | None]:
+                info = await connection.ready()
+                options_now = self.options(job, replace(options, timeout=remaining()), info)
+                if _is_small(job, options, info):
+                    return await compute_inline(connection, job, options_now), None
+                return await Transfer(connection, job, options_now).run()
 
+            info = await self.ready(remaining, place)
             async with (self._messages if _is_small(job, options, info) else self._streams).taken():
-                return await self.retry.run(attempt, remaining, self._repeatable(job, options))
+                return await self.tried(attempt, remaining, place=place, passes=self._repeatable(job, options))
 
     def options(self, job: Computation, options: Options, info: pb.ServerInfo) -> Options:
         """Return options with what suits a job and the server."""
@@ -207,8 +277,8 @@ class Caller:
     def _repeatable(self, job: Computation, options: Options) -> Passes:
         """Return after which failures a job may be run again."""
         if options.keep is not None:
-            return lambda error: _is_refusal(error) and self.connection.is_passing(error)
-        return lambda error: self.connection.is_passing(error) and not may_be_same_file(job.inputs, options.outs)
+            return lambda error: _is_refusal(error) and self.passes(error)
+        return lambda error: self.passes(error) and not may_be_same_file(job.inputs, options.outs)
 
 
 def _is_small(job: Computation, options: Options, info: pb.ServerInfo) -> bool:

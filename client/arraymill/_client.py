@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, Final, Self
 
@@ -22,6 +23,7 @@ from arraymill._reductions import Outs, Reductions, Result
 from arraymill._retry import RETRY_SECONDS, Retry
 from arraymill._sink import checked_outs
 from arraymill._submit import request_of, submit
+from arraymill._ticket import Ticket
 from arraymill._transfer import Options
 from arraymill_proto.errors import ArrayNotFoundError, ParameterError
 from arraymill_proto.limits import FRAME_BYTES
@@ -81,13 +83,13 @@ class AsyncClient(Reductions):
         seconds = checked_seconds("connect_timeout", connect_timeout) or CONNECT_SECONDS
         if retry_for != 0:
             checked_seconds("retry_for", retry_for)
-        self._connection = Connection(resolve(address), connect_timeout=min(seconds, LONGEST_SECONDS))
+        resolved, name = resolve(address), os.urandom(12).hex()
         self._caller = Caller(
-            self._connection,
+            Connection(resolved, connect_timeout=min(seconds, LONGEST_SECONDS), client=name),
             timeout=timeout,
             retry=Retry(retry_for),
             frame_bytes=frame_bytes,
-            bulk=BulkRoute(self._connection.address, is_wanted=bulk),
+            bulk=BulkRoute(resolved, is_wanted=bulk),
         )
 
     def __repr__(self) -> str:
@@ -96,7 +98,7 @@ class AsyncClient(Reductions):
     @property
     def address(self) -> str:
         """Where the server is."""
-        return self._connection.address
+        return self._caller.connection.address
 
     async def __aenter__(self) -> Self:
         return self
@@ -209,8 +211,9 @@ class AsyncClient(Reductions):
         Raises:
             JobNotFoundError: There is none.
         """
-        message = await self._caller.ask("GetJob", pb.GetJobRequest(id=id), pb.Job, timeout)
-        return AsyncJob(self._caller, job_status(message))
+        ticket = Ticket(self._caller, id)
+        message = await self._caller.ask("GetJob", pb.GetJobRequest(id=id), pb.Job, timeout, place=ticket)
+        return AsyncJob(self._caller, ticket, job_status(message))
 
     async def jobs(self, *, timeout: float | None = None) -> tuple[JobStatus, ...]:
         """List the submitted jobs of all clients, oldest first; those that ended long ago are forgotten."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Final, Protocol, Self, TypeAlias, TypeVar
 
 import grpc
@@ -24,6 +25,7 @@ from arraymill_proto.errors import (
     InternalError,
     UnknownOperationError,
 )
+from arraymill_proto.identity import CLIENT_KEY
 from arraymill_proto.limits import MESSAGE_BYTES, OLDEST_PROTOCOL, PROTOCOL
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -79,21 +81,38 @@ class Connection:
     of the server may have taken its place.
     """
 
-    def __init__(self, address: str, *, connect_timeout: float) -> None:
+    def __init__(
+        self, address: str, *, connect_timeout: float, client: str = "", server_version: str | None = None
+    ) -> None:
         """Prepare; nothing is opened yet.
 
         Args:
             address: In the form of `_address.resolve`.
             connect_timeout: Seconds in which the server must have answered the first question.
+            client: A name under which the server counts all connections of a client; empty: each counts apart.
+            server_version: Of the server that another connection to this address has reached.
         """
         self.address = address
         self.is_closed = False
-        self.server_version: str | None = None
+        self.server_version = server_version
         """Of the server that answered last; None before the first has."""
+        self.server_began: tuple[float, float] | None = None
+        """When it was started, at the earliest and at the latest, on this process' monotonic clock."""
         self._connect_timeout = connect_timeout
+        self._client = client
+        self._metadata = ((CLIENT_KEY, client),) if client else ()
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._check: Shared[pb.ServerInfo] | None = None
+
+    def renewed(self) -> Connection:
+        """Return another connection to the same address: another server may answer there."""
+        return Connection(
+            self.address,
+            connect_timeout=self._connect_timeout,
+            client=self._client,
+            server_version=self.server_version,
+        )
 
     async def ready(self) -> pb.ServerInfo:
         """Connect and check the protocol, unless that was done and the connection stands.
@@ -122,18 +141,18 @@ class Connection:
         """
         with self.errors(method):
             stub: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._open().unary_unary(_SERVICE + method)
-            message = await stub(request.SerializeToString(), timeout=timeout)
+            message = await stub(request.SerializeToString(), timeout=timeout, metadata=self._metadata)
         return self.parsed(method, message, answer)
 
     def events(self, method: str, request: Message, timeout: float | None) -> RawEvents:
         """Open a stream of the server's; read and parse it under `errors`."""
         stub: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._open().unary_stream(_SERVICE + method)
-        return stub(request.SerializeToString(), timeout=timeout)
+        return stub(request.SerializeToString(), timeout=timeout, metadata=self._metadata)
 
     def stream(self, method: str, timeout: float | None) -> RawStream:
         """Open a bidirectional stream of raw messages; use it under `errors`."""
         stub: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._open().stream_stream(_SERVICE + method)
-        return stub(timeout=timeout)
+        return stub(timeout=timeout, metadata=self._metadata)
 
     def parsed(self, method: str, message: bytes, answer: type[Answer]) -> Answer:
         """Read an answer.
@@ -206,12 +225,14 @@ class Connection:
         return ConnectionFailedError(f"the client of {self.address} is closed")
 
     async def _ask(self) -> pb.ServerInfo:
+        begin = monotonic()
         try:
             info = await self.call("GetServerInfo", pb.GetServerInfoRequest(), pb.ServerInfo, self._connect_timeout)
         except DeadlineError as exc:
             raise ConnectionFailedError(f"{self.address} did not answer within {self._connect_timeout:g} s") from exc
         _check_protocol(info, self.address)
         self.server_version = info.version
+        self.server_began = begin - info.uptime_seconds, monotonic() - info.uptime_seconds
         return info
 
     def _with_versions(

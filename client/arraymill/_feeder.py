@@ -9,6 +9,7 @@
               it has ended, or is stopping             nothing more to bring; its end is told by its status
               it goes on, and the failure may pass     attach again after a pause: what had not arrived is wanted again
               it goes on without us                    another client feeds it now: leave it to that one
+              it went with its server                  submit it again to the one that is there now, and attach
               anything else                            the upload has failed
 """
 
@@ -25,8 +26,9 @@ from arraymill._info import Progress
 from arraymill._job_info import JobStatus, failure_of, job_status
 from arraymill._limits import INFORMATION_SECONDS
 from arraymill._retry import Backoff
+from arraymill._ticket import Ticket
 from arraymill._transfer import Options, Transfer
-from arraymill_proto.errors import ArraymillError, ConnectionFailedError, JobEndedError
+from arraymill_proto.errors import ArraymillError, ConnectionFailedError, JobEndedError, JobNotFoundError
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 UPLOAD_SECONDS: Final = 300.0
@@ -39,17 +41,17 @@ class Feeder:
 
     Args:
         caller: The client's calls.
-        job_id: The job.
+        ticket: Of the job; spent at the end.
         job: What it computes; its arrays are held until the end, and no longer.
         slot: Closed at the end.
     """
 
-    def __init__(self, caller: Caller, job_id: str, job: Computation, slot: ExitStack) -> None:
+    def __init__(self, caller: Caller, ticket: Ticket, job: Computation, slot: ExitStack) -> None:
         self._caller = caller
-        self._job_id = job_id
+        self._ticket = ticket
         self._slot = slot
         seconds = caller.retry.seconds and max(caller.retry.seconds, UPLOAD_SECONDS)
-        self._backoff = Backoff(caller.retry, caller.connection.is_passing, seconds=seconds)
+        self._backoff = Backoff(caller.retry, caller.passes, seconds=seconds)
         self._outcome: JobStatus | None = None
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Fails when the upload does; else it stays open."""
@@ -59,7 +61,7 @@ class Feeder:
 
     def __repr__(self) -> str:
         state = "failed" if self.failure.done() else "done" if self._task.done() else "feeding"
-        return f"<Feeder of job {self._job_id}: {state}>"
+        return f"<Feeder of job {self._ticket.id}: {state}>"
 
     async def wait(self) -> None:
         """Wait until the job needs nothing more from here.
@@ -82,8 +84,9 @@ class Feeder:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._caller.uploads.discard(self)
         self._slot.close()
+        self._ticket.spend()
         if task.cancelled():
-            self._fail(ConnectionFailedError(f"the client was closed before job {self._job_id} had its input"))
+            self._fail(ConnectionFailedError(f"the client was closed before job {self._ticket.id} had its input"))
         elif (error := task.exception()) is not None:
             self._fail(error)
 
@@ -105,9 +108,10 @@ class Feeder:
 
     async def _attach(self, job: Computation) -> None:
         """Answer the wants of the job until it has ended or the stream breaks."""
-        info = await self._caller.connection.ready()
-        options = self._caller.options(job, Options(attach=self._job_id, progress=self._moved), info)
-        await Transfer(self._caller.connection, job, options).run()
+        with self._caller.on(self._ticket) as connection:
+            info = await connection.ready()
+            options = self._caller.options(job, Options(attach=self._ticket.id, progress=self._moved), info)
+            await Transfer(connection, job, options).run()
 
     def _moved(self, _: Progress) -> None:
         """Whatever fails from now on is a new row of failures."""
@@ -119,10 +123,14 @@ class Feeder:
         Raises:
             ArraymillError: The upload has failed.
         """
+        id = self._ticket.id
         try:
-            status = await self._look()
+            status = await self._look(id)
+        except JobNotFoundError as exc:
+            await self._ticket.renew(exc, id, lambda: None)
+            return 0.0
         except ArraymillError as exc:
-            if not self._caller.connection.is_passing(exc):
+            if not self._caller.passes(exc):
                 raise
         else:
             if status.has_ended or failure_of(status) is not None:
@@ -135,11 +143,10 @@ class Feeder:
             raise error
         return pause
 
-    async def _look(self) -> JobStatus:
-        connection = self._caller.connection
-        await connection.ready()
-        request = pb.GetJobRequest(id=self._job_id)
-        return job_status(await connection.call("GetJob", request, pb.Job, INFORMATION_SECONDS))
+    async def _look(self, id: str) -> JobStatus:
+        with self._caller.on(self._ticket) as connection:
+            await connection.ready()
+            return job_status(await connection.call("GetJob", pb.GetJobRequest(id=id), pb.Job, INFORMATION_SECONDS))
 
 
 def _drop_locals(error: BaseException | None) -> None:

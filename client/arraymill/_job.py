@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from math import inf
 from typing import Any, Final
 
 from arraymill._array import Handle
@@ -15,6 +16,7 @@ from arraymill._job_info import JobState, JobStatus, expired, failure_of, job_st
 from arraymill._limits import INFORMATION_SECONDS, JOB_SECONDS, Remaining, within
 from arraymill._reductions import Outs, Result
 from arraymill._sink import checked_outs
+from arraymill._ticket import Ticket
 from arraymill._transfer import Options
 from arraymill._watch import watch_job
 from arraymill_proto.errors import ArrayNotFoundError, DeadlineError, JobEndedError, JobNotFoundError
@@ -24,6 +26,10 @@ from arraymill_proto.v1 import arraymill_pb2 as pb
 
 EARLY_PAUSE: Final = 0.5
 """Seconds before a server is asked again that has answered before the job ended, or the wait was over."""
+
+
+LEAST_SECONDS: Final = 1e-3
+"""What remains for the results of a job that ended just in time."""
 
 
 class AsyncJob:
@@ -36,31 +42,45 @@ class AsyncJob:
 
     Every method takes `timeout`, in seconds; None is the client's, else 30 s for questions and an hour for waits.
 
+    When the server is replaced by another, its jobs are gone. `wait`, `result`, `handles` and `watch` then submit the
+    job again, under its key, where this client has submitted it and still has its inputs; `id` changes.
+
     Attributes:
-        id: The server's id of the job.
         key: The name that it was submitted under; submitting the same expression again under it gives the same job.
     """
 
     def __init__(
-        self, caller: Caller, status: JobStatus, *, types: Sequence[ArrayType] = (), feeder: Feeder | None = None
+        self,
+        caller: Caller,
+        ticket: Ticket,
+        status: JobStatus,
+        *,
+        types: Sequence[ArrayType] = (),
+        feeder: Feeder | None = None,
     ) -> None:
         """Used by the client.
 
         Args:
             caller: Its calls.
+            ticket: The id.
             status: What the server said last.
             types: Of the results, where they are known before they are there.
             feeder: Sends the inputs.
         """
         self._caller = caller
+        self._ticket = ticket
         self._last = status
         self._types = types
         self._feeder = feeder
-        self.id = status.id
         self.key = status.key
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}: {progress_text(self._last)}>"
+
+    @property
+    def id(self) -> str:
+        """The server's id of the job."""
+        return self._ticket.id
 
     async def status(self, *, timeout: float | None = None) -> JobStatus:
         """Ask how far the job is.
@@ -68,7 +88,9 @@ class AsyncJob:
         Raises:
             JobNotFoundError: It was deleted, or the server has forgotten it or was started anew.
         """
-        return self._seen(await self._caller.ask("GetJob", pb.GetJobRequest(id=self.id), pb.Job, timeout))
+        return self._seen(
+            await self._caller.ask("GetJob", pb.GetJobRequest(id=self.id), pb.Job, timeout, place=self._ticket)
+        )
 
     async def watch(self, *, timeout: float | None = None) -> AsyncGenerator[JobStatus, None]:
         """Tell how far the job is: at once, at every change (at most some times in a second), and at its end.
@@ -79,10 +101,10 @@ class AsyncJob:
             timeout: Seconds for all of it; None: the client's, else as long as the job lives.
 
         Raises:
-            JobNotFoundError: It was deleted, or the server has forgotten it or was started anew.
+            JobNotFoundError: It was deleted, or the server has forgotten it.
             DeadlineError: The time is over; the job goes on.
         """
-        async for status in watch_job(self._caller, self.id, self._caller.limit(timeout, float("inf"))):
+        async for status in watch_job(self._caller, self._ticket, self._caller.limit(timeout, inf)):
             self._last = status
             yield status
 
@@ -90,7 +112,7 @@ class AsyncJob:
         """Wait until the job has ended, well or not.
 
         Raises:
-            JobNotFoundError: It was deleted, or the server has forgotten it or was started anew.
+            JobNotFoundError: It was deleted, or the server has forgotten it.
             DeadlineError: The time is over; the job goes on.
         """
         seconds = self._caller.limit(timeout, JOB_SECONDS)
@@ -118,21 +140,21 @@ class AsyncJob:
             DeadlineError: The time is over and the job goes on; or the job's own deadline has passed.
             ResultExpiredError: It had succeeded, but its results are gone.
             JobCancelledError: It was cancelled.
-            JobNotFoundError: It was deleted, or the server has forgotten it or was started anew.
+            JobNotFoundError: It was deleted, or the server has forgotten it.
             ArraymillError: What the job failed with.
         """
         if self._types:
             checked_outs(out, self._types)
-        loop = asyncio.get_running_loop()
-        seconds, begin = self._caller.limit(timeout, float("inf")), loop.time()
-        handles = await self.handles(timeout=timeout)
-        job = build([expression_of(handle) for handle in handles])
-        left = None if seconds == float("inf") else max(seconds - (loop.time() - begin), 1e-3)
-        try:
-            values, _ = await self._caller.run(job, Options(timeout=left, outs=checked_outs(out, job.results)))
-        except ArrayNotFoundError as exc:
-            raise expired(self.id) from exc
-        return values[0] if len(values) == 1 else tuple(values)
+        loop, seconds = asyncio.get_running_loop(), self._caller.limit(timeout, inf)
+        end, left = loop.time() + seconds, timeout
+        while True:
+            id, handles = self.id, await self.handles(timeout=left)
+            left = None if seconds == inf else max(end - loop.time(), LEAST_SECONDS)
+            try:
+                return await self._fetch(handles, out, left)
+            except ArrayNotFoundError:
+                async with within(left) as remaining:
+                    await self._ticket.renew(expired(id), id, remaining)
 
     async def handles(self, *, timeout: float | None = None) -> tuple[Handle, ...]:
         """Wait for the job, and return its results as Arrays: for further expressions, without a transfer.
@@ -167,7 +189,9 @@ class AsyncJob:
             JobNotFoundError: It was deleted, or the server has forgotten it or was started anew.
         """
         request = pb.CancelJobRequest(id=self.id)
-        message = await self._caller.ask_once("CancelJob", request, pb.Job, timeout, done=JobEndedError)
+        message = await self._caller.ask_once(
+            "CancelJob", request, pb.Job, timeout, done=JobEndedError, place=self._ticket
+        )
         if message is not None:
             return self._seen(message)
         status = await self.status(timeout=timeout)
@@ -183,23 +207,37 @@ class AsyncJob:
             JobNotFoundError: It was deleted, or the server has forgotten it or was started anew.
         """
         request = pb.DeleteJobRequest(id=self.id)
-        await self._caller.ask_once("DeleteJob", request, pb.DeleteJobResponse, timeout, done=JobNotFoundError)
+        await self._caller.ask_once(
+            "DeleteJob", request, pb.DeleteJobResponse, timeout, done=JobNotFoundError, place=self._ticket
+        )
 
     def _seen(self, message: pb.Job) -> JobStatus:
         self._last = job_status(message)
         return self._last
 
+    async def _fetch(self, handles: Sequence[Handle], out: Outs, timeout: float | None) -> Result:
+        job = build([expression_of(handle) for handle in handles])
+        options = Options(timeout=timeout, outs=checked_outs(out, job.results))
+        values, _ = await self._caller.run(job, options, self._ticket)
+        return values[0] if len(values) == 1 else tuple(values)
+
     async def _end(self, remaining: Remaining) -> JobStatus:
         """Wait until the job has ended; one call waits no longer than the server lets it."""
         loop = asyncio.get_running_loop()
         while True:
-            info, left = await self._caller.ready(remaining), remaining()
+            info, left, id = await self._caller.ready(remaining, self._ticket), remaining(), self.id
             longest = info.max_wait_seconds or MAX_WAIT_SECONDS
             wait, begin = longest if left is None else min(left, longest), loop.time()
-            request = pb.GetJobRequest(id=self.id, wait_seconds=wait)
-            status = self._seen(
-                await self._caller.asked("GetJob", request, pb.Job, remaining, longest=wait + INFORMATION_SECONDS)
-            )
+            request = pb.GetJobRequest(id=id, wait_seconds=wait)
+            patience = wait + INFORMATION_SECONDS
+            try:
+                message = await self._caller.asked(
+                    "GetJob", request, pb.Job, remaining, place=self._ticket, longest=patience
+                )
+            except JobNotFoundError as exc:
+                await self._ticket.renew(exc, id, remaining)
+                continue
+            status = self._seen(message)
             if status.has_ended:
                 return status
             if loop.time() - begin < wait / 2:

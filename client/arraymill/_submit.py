@@ -10,8 +10,8 @@ from arraymill._caller import Caller
 from arraymill._feeder import Feeder
 from arraymill._graph import Computation
 from arraymill._job import AsyncJob
-from arraymill._job_info import job_status
 from arraymill._limits import JOB_SECONDS, LONGEST_SECONDS, checked_seconds, within
+from arraymill._ticket import Ticket
 from arraymill_proto.codec import graph_to_pb
 from arraymill_proto.errors import ParameterError
 from arraymill_proto.limits import MAX_KEY_CHARS, MAX_PRIORITY, shorten
@@ -64,9 +64,13 @@ async def submit(caller: Caller, job: Computation, request: pb.SubmitJobRequest,
             if is_fed:
                 await caller.upload_slots.take()
                 slot.callback(caller.upload_slots.leave)
-            status = job_status(await caller.asked("SubmitJob", request, pb.Job, remaining))
-            feeder = Feeder(caller, status.id, job, slot.pop_all()) if is_fed and not status.has_ended else None
-        return AsyncJob(caller, status, types=job.results, feeder=feeder)
+            ticket = Ticket(caller, request=request)
+            status = await ticket.send(request, remaining)
+            if is_fed and status.has_ended:
+                ticket.spend()  # whoever fed it has its inputs
+                is_fed = False
+            feeder = Feeder(caller, ticket, job, slot.pop_all()) if is_fed else None
+        return AsyncJob(caller, ticket, status, types=job.results, feeder=feeder)
 
 
 def _checked_key(key: str) -> str:

@@ -10,18 +10,19 @@ from arraymill._connection import RawEvents
 from arraymill._job_info import JobStatus, job_status
 from arraymill._limits import Remaining, within
 from arraymill._retry import Backoff
-from arraymill_proto.errors import ArraymillError, ConnectionFailedError, DeadlineError
+from arraymill._ticket import Ticket
+from arraymill_proto.errors import ArraymillError, ConnectionFailedError, DeadlineError, JobNotFoundError
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 _METHOD = "WatchJob"
 
 
-async def watch_job(caller: Caller, id: str, seconds: float) -> AsyncGenerator[JobStatus, None]:
+async def watch_job(caller: Caller, ticket: Ticket, seconds: float) -> AsyncGenerator[JobStatus, None]:
     """Give every status that the server tells, the last when the job has ended.
 
     Args:
         caller: The client's calls.
-        id: The job.
+        ticket: Of the job.
         seconds: For all of it.
 
     Raises:
@@ -30,16 +31,18 @@ async def watch_job(caller: Caller, id: str, seconds: float) -> AsyncGenerator[J
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    backoff = Backoff(caller.retry, caller.connection.is_passing)
-    events = _Events(caller, id)
+    backoff = Backoff(caller.retry, caller.passes)
+    events = _Events(caller, ticket)
     try:
         while True:
             # Each step has a limit of its own: one step may be taken in another task than the next.
             try:
                 async with within(max(end - loop.time(), 0.0)) as remaining:
-                    status = await _next(caller, events, backoff, remaining)
+                    status = await _next(caller, ticket, events, backoff, remaining)
             except DeadlineError as exc:
-                raise DeadlineError(f"job {id} had not ended after {seconds:g} s; it goes on", job=id) from exc
+                raise DeadlineError(
+                    f"job {ticket.id} had not ended after {seconds:g} s; it goes on", job=ticket.id
+                ) from exc
             yield status
             if status.has_ended:
                 return
@@ -47,10 +50,14 @@ async def watch_job(caller: Caller, id: str, seconds: float) -> AsyncGenerator[J
         events.end()
 
 
-async def _next(caller: Caller, events: _Events, backoff: Backoff, remaining: Remaining) -> JobStatus:
+async def _next(caller: Caller, ticket: Ticket, events: _Events, backoff: Backoff, remaining: Remaining) -> JobStatus:
     while True:
+        id = ticket.id
         try:
-            status = await events.next()
+            status = await events.next(id)
+        except JobNotFoundError as exc:
+            events.end()
+            await ticket.renew(exc, id, remaining)
         except ArraymillError as exc:
             events.end()
             pause = backoff.pause(exc, remaining())
@@ -65,25 +72,26 @@ async def _next(caller: Caller, events: _Events, backoff: Backoff, remaining: Re
 class _Events:
     """One WatchJob stream after the other."""
 
-    def __init__(self, caller: Caller, id: str) -> None:
-        self._connection = caller.connection
-        self._id = id
+    def __init__(self, caller: Caller, ticket: Ticket) -> None:
+        self._caller = caller
+        self._ticket = ticket
         self._stream: RawEvents | None = None
 
-    async def next(self) -> JobStatus:
+    async def next(self, id: str) -> JobStatus:
         """Return what the server tells next, on a new stream if there is none.
 
         Raises:
             ArraymillError: The stream has ended.
         """
-        await self._connection.ready()
-        with self._connection.errors(_METHOD):
-            if self._stream is None:
-                self._stream = self._connection.events(_METHOD, pb.WatchJobRequest(id=self._id), None)
-            message = await self._stream.read()
-        if not isinstance(message, bytes):
-            raise ConnectionFailedError(f"the server at {self._connection.address} stopped telling of job {self._id}")
-        return job_status(self._connection.parsed(_METHOD, message, pb.Job))
+        with self._caller.on(self._ticket) as connection:
+            await connection.ready()
+            with connection.errors(_METHOD):
+                if self._stream is None:
+                    self._stream = connection.events(_METHOD, pb.WatchJobRequest(id=id), None)
+                message = await self._stream.read()
+            if not isinstance(message, bytes):
+                raise ConnectionFailedError(f"the server at {connection.address} stopped telling of job {id}")
+            return job_status(connection.parsed(_METHOD, message, pb.Job))
 
     def end(self) -> None:
         """Cancel the stream; the next status comes on a new one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -248,19 +249,40 @@ async def test_calls_survive_cuts(link: Link, size: int) -> None:
 
 
 async def test_clients_outlive_a_server_that_is_replaced() -> None:
+    """Its jobs are gone with it: they are submitted again to the next one."""
     with running_server("--log-level", "error") as first:
         async with am.AsyncClient(first.address) as mill:
             calls = [asyncio.ensure_future(mill.compute(np.exp(am.asarray(X)) * number)) for number in range(10)]
-            job = await mill.submit(am.asarray(X).sum(), key="before")
+            job = await mill.submit(am.asarray(SMALL).sum(), key="before")
+            assert await job.result() == SMALL.sum()
             first.process.kill()
             first.process.wait(SECONDS)
+            waiting = asyncio.ensure_future(job.result())
             with running_server("--listen", first.address, "--log-level", "error"):
                 for number, value in enumerate(await asyncio.gather(*calls)):
                     np.testing.assert_allclose(value, np.exp(X) * number)
+                assert await waiting == SMALL.sum()
+                assert [status.key for status in await mill.jobs()] == ["before"]
+                await job.delete()
                 with pytest.raises(am.JobNotFoundError, match=job.id):
                     await job.result()
-                again = await mill.submit(am.asarray(X).sum(), key="before")
-                np.testing.assert_allclose(await again.result(), X.sum())
+
+
+async def test_new_work_goes_to_the_next_server_while_the_old_one_ends_its_jobs() -> None:
+    with running_server("--drain", "30", "--log-level", "error") as first:
+        async with am.AsyncClient(first.address, retry_for=10) as mill:
+            async with link_to(first.address) as slow, am.AsyncClient(slow.address) as other:
+                slow.delay = 0.01
+                job = await other.submit(am.asarray(np.tile(X, 4)).sum())
+                with running_server("--listen", first.address, "--take-over", "--log-level", "error"):
+                    await mill.info()
+                    first.process.send_signal(signal.SIGTERM)
+                    jobs = [await mill.submit(am.asarray(x).sum()) for x in (SMALL, X)]
+                    values = [await each.result() for each in jobs]
+                    np.testing.assert_allclose([*values, await mill.sum(X)], [SMALL.sum(), X.sum(), X.sum()])
+                    assert first.process.poll() is None, "else nothing was shown"
+                    np.testing.assert_allclose(await job.result(timeout=SECONDS), X.sum() * 4)
+            assert await asyncio.to_thread(first.process.wait, SECONDS) == 0
 
 
 # ------------------------------------------------------------------ other ends

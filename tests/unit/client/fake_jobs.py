@@ -91,12 +91,21 @@ class FakeJobServer(FakeServer):
         super().__init__()
         self.info.max_wait_seconds = 60
         self.jobs: dict[str, FakeJob] = {}
+        self._made = 0
         self.is_held = False
         self.cuts: list[int] = []
         self.watch_cuts: list[int] = []
         self.watch_raw = b""
         self.waits: list[float] = []
         self.waiting = asyncio.Event()
+
+    async def replace(self) -> None:
+        """Let another server take the place of this one: it has no jobs and no arrays."""
+        await self.stop()
+        self.jobs.clear()
+        self.arrays.clear()
+        self._made += 1000
+        await self.start()
 
     def handlers(self) -> dict[str, Any]:
         unary = {
@@ -132,7 +141,8 @@ class FakeJobServer(FakeServer):
                 if job.request.graph != request.graph:
                     raise JobKeyError(f"the key {request.key!r} is that of job {job.message.id}")
                 return job.message
-        id = f"job{len(self.jobs)}"
+        id = f"job{self._made}"
+        self._made += 1
         job = self.jobs[id] = FakeJob(pb.Job(id=id, key=request.key, state=pb.JOB_QUEUED), request)
         nodes = [node for node in job.graph.nodes if isinstance(node, Input)]
         job.message.input_bytes = sum(_nbytes(node) for node in nodes if node.inline is None)

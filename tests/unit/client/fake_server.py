@@ -6,26 +6,36 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn, Self, TypeAlias
+from time import monotonic
+from typing import Any, Self, TypeAlias
 
 import grpc
 import grpc.aio
 import numpy as np
-from google.protobuf import any_pb2, duration_pb2
-from google.rpc import error_details_pb2, status_pb2
 from numpy.typing import NDArray
 from unit.client.evaluate import evaluate
+from unit.client.failures import Context, fail, status_bytes
 
 from arraymill_proto.codec import dtype_to_pb, graph_from_pb, type_to_pb
-from arraymill_proto.errors import DOMAIN, STATUS, ArraymillError, ArrayNotFoundError, BusyError
-from arraymill_proto.graph import ArrayType, Graph, Input
+from arraymill_proto.errors import (
+    ArraymillError,
+    ArrayNotFoundError,
+    ConnectionFailedError,
+    Reason,
+)
+from arraymill_proto.graph import ArrayType, Graph, Input, Resident
+from arraymill_proto.identity import CLIENT_KEY
 from arraymill_proto.limits import FRAME_BYTES, MESSAGE_BYTES, UNARY_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Values: TypeAlias = "list[NDArray[Any]]"
 
+__all__ = ["Context", "FakeServer", "Session", "fail", "fake_server", "honest", "inline_array", "status_bytes"]
+
 SERVICE = "arraymill.v1.Arraymill"
+
+NEW_WORK = ("Compute", "SubmitJob")
+"""What a server refuses that shuts down, beside Run."""
 
 
 class Session:
@@ -135,6 +145,10 @@ class FakeServer:
         calls: How often each method was called.
         deadlines: Seconds that the last call of each method was given.
         arrays: The resident arrays, by id.
+        peers: The connections that have come, in their order.
+        clients: The names that they gave.
+        reading: Connections that have fetched what a job left behind.
+        leaving: Connections to which this server is one that shuts down.
         hangs: For `run` to set when it has reached the point of the test.
         cancelled: Set when a Run stream was cancelled.
     """
@@ -153,6 +167,11 @@ class FakeServer:
         self.deadlines: dict[str, float | None] = {}
         self.arrays: dict[str, NDArray[Any]] = {}
         self.sessions: list[Session] = []
+        self.peers: list[str] = []
+        self.clients = set[object]()
+        self.leaving: set[str] = set()
+        self.reading: set[str] = set()
+        self._began = 0.0
         self.hangs = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.port = 0
@@ -163,6 +182,7 @@ class FakeServer:
         return f"127.0.0.1:{self.port}"
 
     async def start(self) -> Self:
+        self._began = monotonic()
         options = [("grpc.max_receive_message_length", MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
         self._server = grpc.aio.server(options=options)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self.handlers()),))
@@ -192,6 +212,9 @@ class FakeServer:
             await server.stop(None)
 
     def values(self, graph: Graph, inputs: Values) -> Values:
+        for node in graph.nodes:
+            if isinstance(node, Resident) and node.id not in self.arrays:
+                raise ArrayNotFoundError(f"no resident array {node.id!r}")
         native = [x.astype(x.dtype.newbyteorder("=")) for x in inputs]
         return [np.asarray(value) for value in evaluate(graph, tuple(native), self.arrays)]
 
@@ -199,6 +222,14 @@ class FakeServer:
         id = name or f"id{len(self.arrays)}"
         self.arrays[id] = value
         return self._described(id)
+
+    async def meet(self, context: Context, is_new_work: bool) -> None:
+        """Note whose call it is, and refuse new work to those for whom this server shuts down."""
+        if context.peer() not in self.peers:
+            self.peers.append(context.peer())
+        self.clients |= {value for key, value in context.invocation_metadata() or () if key == CLIENT_KEY}
+        if is_new_work and context.peer() in self.leaving:
+            await fail(context, ConnectionFailedError("the server is shutting down", reason=Reason.SHUTTING_DOWN))
 
     async def feed(self, session: Session, attach: pb.Attach) -> None:
         """What a Run stream does after Attach."""
@@ -212,6 +243,10 @@ class FakeServer:
         async def handler(request: bytes, context: Context) -> bytes:
             self.calls[name] += 1
             self.deadlines[name] = context.time_remaining()
+            is_read = _is_read(name, request)
+            if is_read:
+                self.reading.add(context.peer())
+            await self.meet(context, is_new_work=name in NEW_WORK and not is_read)
             if self.refusals[name]:
                 await fail(context, self.refusals[name].pop(0))
             if name in self.failures:
@@ -235,6 +270,7 @@ class FakeServer:
     async def _run(self, _: Any, context: Context) -> None:
         self.calls["Run"] += 1
         self.deadlines["Run"] = context.time_remaining()
+        await self.meet(context, is_new_work=True)
         session = Session(self, context)
         self.sessions.append(session)
         try:
@@ -248,6 +284,7 @@ class FakeServer:
             raise
 
     def _info(self, _: bytes) -> pb.ServerInfo:
+        self.info.uptime_seconds = monotonic() - self._began
         return self.info
 
     def _compute(self, request: bytes) -> pb.ComputeResponse:
@@ -282,6 +319,12 @@ class FakeServer:
         return pb.ArrayInfo(id=id, name=f"name of {id}", type=type, bytes=value.nbytes, ttl_seconds=60.0)
 
 
+def _is_read(name: str, request: bytes) -> bool:
+    """Tell whether a job only reads resident arrays."""
+    nodes = pb.ComputeRequest.FromString(request).graph.nodes if name == "Compute" else ()
+    return bool(nodes) and all(node.HasField("resident") for node in nodes)
+
+
 def inline_array(node: Input) -> NDArray[Any]:
     assert node.inline is not None
     axes = node.order or tuple(range(len(node.shape)))
@@ -297,27 +340,3 @@ async def fake_server() -> AsyncGenerator[FakeServer]:
         yield server
     finally:
         await server.stop()
-
-
-async def fail(context: Context, error: ArraymillError) -> NoReturn:
-    """End a call as a server does, with google.rpc.ErrorInfo."""
-    retry_seconds = error.retry_after if isinstance(error, BusyError) else None
-    metadata = (("grpc-status-details-bin", status_bytes(error, retry_seconds=retry_seconds)),)
-    await context.abort(grpc.StatusCode[STATUS[error.reason]], error.message, trailing_metadata=metadata)
-    raise AssertionError("abort returns")
-
-
-def status_bytes(error: ArraymillError, domain: str = DOMAIN, retry_seconds: float | None = None) -> bytes:
-    """A serialized google.rpc.Status that explains an error."""
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=domain, metadata=error.details)
-    details: list[error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo] = [info]
-    if retry_seconds is not None:
-        delay = duration_pb2.Duration()
-        delay.FromMilliseconds(int(retry_seconds * 1000))
-        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    packed = [any_pb2.Any() for _ in details]
-    for target, detail in zip(packed, details, strict=True):
-        target.Pack(detail)
-    code: int = grpc.StatusCode[STATUS[error.reason]].value[0]
-    serialized: bytes = status_pb2.Status(code=code, message=error.message, details=packed).SerializeToString()
-    return serialized

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from unit.client.fake_server import FakeServer, Session, fail, honest
 
 from arraymill import AsyncClient, Progress, asarray
 from arraymill._caller import SMALL_BYTES
+from arraymill._connection import Connection
 from arraymill._limits import INFORMATION_SECONDS, JOB_SECONDS
 from arraymill_proto.errors import (
     ArraymillError,
@@ -261,3 +263,49 @@ async def test_an_operation_that_only_the_client_knows(server: FakeServer, mill:
     assert "is arraymill 9.9, this is arraymill " in str(caught.value)
     assert caught.value.details["operation"] == "sum"
     assert caught.value.details["server_version"] == "9.9"
+
+
+# ------------------------------------------------------------------ servers that shut down
+
+
+async def test_all_connections_of_a_client_bear_one_name(server: FakeServer) -> None:
+    async with AsyncClient(server.address) as one, AsyncClient(server.address) as other:
+        await one.sum(X)
+        server.leaving = set(server.peers)
+        await asyncio.gather(one.sum(X), one.put(X))
+        assert len(server.clients) == 1
+        await other.info()
+    assert len(server.clients) == 2
+    assert len(server.peers) == 3
+
+
+async def test_new_work_goes_to_another_connection_and_running_work_stays(
+    server: FakeServer, streaming: AsyncClient
+) -> None:
+    leaves, go_on = asyncio.Event(), asyncio.Event()
+
+    async def run(session: Session) -> None:
+        if server.calls["Run"] == 1:
+            await session.accept()
+            server.leaving = set(server.peers)
+            leaves.set()
+            await go_on.wait()
+        await honest(session)
+
+    server.run = run
+    running = asyncio.create_task(streaming.sum(X))
+    await leaves.wait()
+    values = await asyncio.gather(*(streaming.sum(X + number) for number in range(20)))
+    assert values == [(X + number).sum() for number in range(20)]
+    go_on.set()
+    assert await running == X.sum()
+    assert server.calls["Run"] <= 41, "each was refused once at most"
+    assert len(server.peers) == 2
+
+
+async def test_a_client_of_many_restarts_keeps_one_connection(server: FakeServer, mill: AsyncClient) -> None:
+    for _ in range(5):
+        server.leaving = set(server.peers)
+        assert await mill.sum(X) == X.sum()
+    gc.collect()
+    assert len([each for each in gc.get_objects() if isinstance(each, Connection)]) == 1

@@ -142,16 +142,29 @@ async def test_a_job_that_fails_tells_who_uploads(jobs: FakeJobServer, feeding: 
             await call()
 
 
-async def test_a_job_that_is_forgotten(jobs: FakeJobServer, feeding: AsyncClient) -> None:
-    """As by a server that was started anew."""
+async def test_a_job_that_was_deleted(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    jobs.cuts = [PIECES]
     job = await running(jobs, feeding)
-    await jobs.stop()
     jobs.jobs.clear()
-    await jobs.start()
-    with pytest.raises(JobNotFoundError, match="job0"):
-        await job.uploaded(timeout=20)
     with pytest.raises(JobNotFoundError, match="job0"):
         await job.result(timeout=20)
+
+
+async def test_a_job_that_is_gone_with_its_server_is_fed_anew(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    jobs.cuts = [3]
+    jobs.is_held = True
+    job = await feeding.submit(asarray(X).sum(), key="k")
+    while jobs.job.feeds < 2 or not jobs.job.has_its_input:
+        await jobs.job.changed.wait()
+    jobs.is_held = False
+    waiting = asyncio.create_task(job.result(timeout=20))
+    await jobs.replace()
+    await job.uploaded(timeout=20)
+    assert await waiting == X.sum()
+    assert (jobs.job.request.key, jobs.job.executed, job.id) == ("k", 1, jobs.job.message.id)
+    await jobs.replace()
+    with pytest.raises(JobNotFoundError):
+        await job.result()  # after an upload its arrays are the program's again
 
 
 async def refuse(jobs: FakeJobServer, error: ArraymillError) -> None:

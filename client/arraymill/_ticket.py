@@ -1,0 +1,75 @@
+"""The id of a submitted job, the connection to the server that has it, and what it takes to submit it again.
+
+Jobs live in their server's memory. When another server has taken its place, a client that still has what the job
+computes submits it there under its key: a job is a function of its inputs, so nobody notices but by the time it takes
+and by the new id. Whether it is another server is told by when it was started, as its clients can bound it from what it
+says of its age. A job that was deleted, or forgotten by the server that had it, stays gone.
+"""
+
+from __future__ import annotations
+
+from arraymill._caller import Caller
+from arraymill._job_info import JobStatus, job_status
+from arraymill._limits import Remaining
+from arraymill_proto.errors import ArraymillError
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+
+class Ticket:
+    """A submitted job. A `Place`.
+
+    Args:
+        caller: The client's calls.
+        id: The job's; empty before it was submitted.
+        request: What submits it; None: it cannot be submitted again from here.
+    """
+
+    def __init__(self, caller: Caller, id: str = "", request: pb.SubmitJobRequest | None = None) -> None:
+        self._caller = caller
+        self._request = request
+        self.connection = caller.connection
+        """To the server that has the job, until that shuts down."""
+        self._server_began: tuple[float, float] | None = None
+        self.id = id
+
+    def __repr__(self) -> str:
+        return f"<Ticket of job {self.id}: {'for once' if self._request is None else 'for good'}>"
+
+    async def send(self, request: pb.SubmitJobRequest, remaining: Remaining) -> JobStatus:
+        """Submit the job.
+
+        Raises:
+            ArraymillError: What the server or the connection has to say.
+        """
+        self.connection = self._caller.connection
+        message = await self._caller.asked("SubmitJob", request, pb.Job, remaining, place=self)
+        self._server_began = self.connection.server_began
+        self.id = message.id
+        return job_status(message)
+
+    async def renew(self, error: ArraymillError, id: str, remaining: Remaining) -> None:
+        """Submit the job again where the server that had it is gone.
+
+        Args:
+            error: What the server that is there now says of the job, or of its results.
+            id: The job's at that time.
+            remaining: Of the call that wants it.
+
+        Raises:
+            ArraymillError: That error, where this cannot help; or what the server or the connection has to say.
+        """
+        if id != self.id:
+            return  # somebody else has done it meanwhile
+        is_gone = _are_apart(self._server_began, self.connection.server_began)
+        if self._request is None or not self._caller.retry.seconds or not is_gone:
+            raise error
+        await self.send(self._request, remaining)
+
+    def spend(self) -> None:
+        """Submit the job never again: its inputs are not here any more."""
+        self._request = None
+
+
+def _are_apart(one: tuple[float, float] | None, other: tuple[float, float] | None) -> bool:
+    """Tell whether two ranges of time have no moment in common."""
+    return one is not None and other is not None and (one[1] < other[0] or other[1] < one[0])

@@ -1,0 +1,106 @@
+"""Submitted jobs whose server is replaced, or shuts down."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from unit.client.fake_jobs import FakeJobServer
+
+from arraymill import AsyncClient, JobState, asarray
+from arraymill_proto.errors import JobNotFoundError, ResultExpiredError
+
+X = np.arange(1000.0).reshape(10, 100)
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+
+
+async def test_a_job_that_is_gone_with_its_server_is_submitted_again(jobs: FakeJobServer, worker: AsyncClient) -> None:
+    job = await worker.submit(asarray(X).sum(), key="nightly", priority=7)
+    await jobs.replace()
+    assert await job.result() == X.sum()
+    assert (jobs.job.message.id, jobs.job.message.key, jobs.job.message.priority) == (job.id, "nightly", 7)
+    assert job.id != "job0"
+    assert (await job.status()).state is JobState.SUCCEEDED
+
+
+async def test_results_that_are_gone_with_their_server_are_computed_again(
+    jobs: FakeJobServer, worker: AsyncClient
+) -> None:
+    job = await worker.submit(asarray(X).sum(), asarray(X).max(axis=0))
+    (total, _) = await job.handles()
+    await jobs.replace()
+    total, rows = await job.result()
+    assert total == X.sum()
+    assert np.array_equal(rows, X.max(axis=0))
+
+
+async def test_waiting_and_watching_go_on_with_the_next_server(jobs: FakeJobServer, worker: AsyncClient) -> None:
+    jobs.is_held = True
+    job = await worker.submit(asarray(X).sum())
+    waits = [asyncio.create_task(job.result()) for _ in range(3)]
+    events = job.watch()
+    assert (await anext(events)).state is JobState.QUEUED
+    await jobs.waiting.wait()
+    jobs.is_held = False
+    await jobs.replace()
+    assert await asyncio.gather(*waits) == [X.sum()] * 3
+    assert [status.state async for status in events] == [JobState.SUCCEEDED]
+    assert jobs.job.executed == 1
+
+
+async def test_a_job_that_was_deleted_stays_gone(jobs: FakeJobServer, worker: AsyncClient) -> None:
+    job = await worker.submit(asarray(X).sum())
+    jobs.jobs.clear()
+    for call in (job.result, job.wait, job.handles, job.status):
+        with pytest.raises(JobNotFoundError, match="job0"):
+            await call()
+    with pytest.raises(JobNotFoundError, match="job0"):
+        await anext(job.watch())
+    assert not jobs.jobs
+
+
+async def test_results_that_were_deleted_stay_gone(jobs: FakeJobServer, worker: AsyncClient) -> None:
+    job = await worker.submit(asarray(X).sum())
+    jobs.job.message.results[0].id = "nothing"
+    with pytest.raises(ResultExpiredError):
+        await job.result()
+
+
+async def test_who_has_not_submitted_it_cannot_do_so_again(jobs: FakeJobServer, worker: AsyncClient) -> None:
+    job = await worker.job((await worker.submit(asarray(X).sum())).id)
+    await jobs.replace()
+    with pytest.raises(JobNotFoundError):
+        await job.result()
+
+
+async def test_a_client_that_tries_nothing_again_does_not_do_so_either(jobs: FakeJobServer) -> None:
+    async with AsyncClient(jobs.address, retry_for=0) as mill:
+        job = await mill.submit(asarray(X).sum())
+        await jobs.replace()
+        async with AsyncClient(jobs.address) as other:
+            await other.info()
+        with pytest.raises((JobNotFoundError, ConnectionError)):
+            await job.result()
+        with pytest.raises(JobNotFoundError):
+            await job.result()
+
+
+async def test_a_job_is_asked_for_where_it_was_submitted(jobs: FakeJobServer, worker: AsyncClient) -> None:
+    """While its server shuts down, results are still there, and new work goes elsewhere."""
+    jobs.is_held = True
+    job = await worker.submit(asarray(X).sum(), asarray(X) * 2)
+    waiting = asyncio.create_task(job.result())
+    await jobs.waiting.wait()
+    jobs.leaving = set(jobs.peers)
+    assert await worker.sum(X) == X.sum()
+    (old, new) = jobs.peers
+    jobs.execute(jobs.job)
+    total, double = await waiting
+    assert total == X.sum()
+    assert np.array_equal(double, X * 2)
+    assert jobs.reading == {old}
+    await job.delete()
+    await worker.info()
+    assert new != old
