@@ -1,0 +1,137 @@
+"""Row of the table: hours of everyday life, with a misfortune now and then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import Final
+
+import numpy as np
+from chaos.figures import Figures, milliseconds, slope
+from chaos.ledger import Outcome
+from chaos.load import Load, latencies
+from chaos.oracle import LARGEST_BYTES
+from chaos.trial import Plan, Trial, trial
+
+import arraymill as am
+from arraymill_server.testing.orders import DEADLY, HANGING, Blow, Point, mark
+from arraymill_server.testing.proxy import Proxy
+
+SAMPLES: Final = 120
+"""Looks at the server in all."""
+
+SETTLING: Final = 0.2
+"""Part of the time in which caches fill and pools grow to their sizes; it does not count."""
+
+MEMORY_GROWTH: Final = 0.03
+"""Part of its size by which memory may grow over the rest of the time: the noise of malloc."""
+
+WORTH_JUDGING_SECONDS: Final = 240.0
+"""Slopes of less time are noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the server has at a moment."""
+
+    at: float
+    memory: int
+    """Bytes of the whole family, shared pages once."""
+    descriptors: int
+    threads: int
+
+
+async def soak(
+    seed: int,
+    *,
+    minutes: float = 30.0,
+    pause: float = 60.0,
+    clients: int = 4,
+    largest: int = LARGEST_BYTES,
+    is_strict: bool = True,
+) -> Figures:
+    """A steady load with a fault every so many seconds."""
+    seconds = 60 * minutes
+    plan = Plan(seed=seed, limit=180 + 1.5 * seconds, retry_for=300.0, is_strict=is_strict)
+    async with trial(plan) as run:
+        proxy = await run.proxy()
+        load = Load(seed, largest=largest, in_flight=2, timeout=300)
+        over, told = asyncio.Event(), dict[str, int]()
+        working = [
+            asyncio.ensure_future(
+                load.run_steadily(partial(run.client, address), clients, run.ledger, over, first=first)
+            )
+            for first, address in ((0, run.site.address), (1 << 32, run.address()))
+        ]
+        troubling = asyncio.ensure_future(_trouble(run, proxy, pause, told))
+        samples = await _sample(run, seconds)
+        troubling.cancel()
+        over.set()
+        await asyncio.gather(*working)
+        run.figures["faults"] = ", ".join(f"{count} {name}" for name, count in sorted(told.items()))
+        run.figures["calls"] = f"{len(run.ledger.calls)}, failed {len(run.ledger.of(Outcome.FAILED))}"
+        run.figures["time of a call"] = milliseconds(latencies(run.ledger.calls), 50, 99)
+        _judge(run, samples)
+    return run.figures
+
+
+async def _sample(run: Trial, seconds: float) -> list[Sample]:
+    """Look at the server now and then."""
+    begin, samples = monotonic(), list[Sample]()
+    while monotonic() < begin + seconds:
+        await asyncio.sleep(seconds / SAMPLES)
+        memory = await asyncio.to_thread(run.site.memory_bytes)
+        process = run.site.process
+        samples.append(Sample(monotonic() - begin, memory, process.num_fds(), process.num_threads()))
+    return samples
+
+
+async def _trouble(run: Trial, proxy: Proxy, pause: float, told: dict[str, int]) -> None:
+    """Let one thing after the other go wrong."""
+    names = ["death", "hang", "cut", "reset", "poison", "held"]
+    while True:
+        await asyncio.sleep(pause)
+        name = run.random.choice(names)
+        told[name] = told.get(name, 0) + 1
+        match name:
+            case "death":
+                run.book.order(run.random.choice(DEADLY), run.random.choice(list(Point)))
+            case "hang":
+                run.book.order(run.random.choice(HANGING), Point.COMPUTE)
+            case "cut":
+                proxy.cut()
+            case "reset":
+                proxy.reset()
+            case "held":
+                proxy.hold()
+                asyncio.get_running_loop().call_later(2.0, proxy.release)
+            case _:
+                await _poison(run)
+
+
+async def _poison(run: Trial) -> None:
+    async with run.client() as mill:
+        with run.ledger.call("poison", timeout=60, expects=am.WorkerError) as call:
+            await mill.compute((am.asarray(np.ones(1 << 16)) + mark(Blow.ABORT)).sum(), timeout=60)
+            call.check(is_right=False)
+
+
+def _judge(run: Trial, samples: Sequence[Sample]) -> None:
+    """Tell the slopes, and hold the server to them where there was time enough."""
+    kept = samples[int(SETTLING * len(samples)) :]
+    span = kept[-1].at - kept[0].at
+    growth = {
+        name: span * slope([(sample.at, getattr(sample, name)) for sample in kept])
+        for name in ("memory", "descriptors", "threads")
+    }
+    run.figures["memory"] = f"{kept[-1].memory >> 20} MiB, {growth['memory'] / (1 << 20) * 3600 / span:+.1f} MiB/h"
+    run.figures["descriptors"] = f"{kept[-1].descriptors}, {growth['descriptors'] * 3600 / span:+.2f}/h"
+    run.figures["threads"] = f"{kept[-1].threads}, {growth['threads'] * 3600 / span:+.2f}/h"
+    if span < WORTH_JUDGING_SECONDS:
+        return
+    if growth["memory"] > MEMORY_GROWTH * kept[0].memory:
+        run.complaints.append(f"memory grew by {growth['memory'] / (1 << 20):.1f} MiB")
+    run.complaints += [f"{name} grew by {growth[name]:.1f}" for name in ("descriptors", "threads") if growth[name] >= 1]

@@ -1,0 +1,200 @@
+"""Rows of the table: what happens to workers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import count
+from time import monotonic
+from typing import Final
+
+import numpy as np
+from chaos.figures import Figures, milliseconds
+from chaos.ledger import Outcome
+from chaos.load import Load
+from chaos.machine import little_memory
+from chaos.oracle import LARGEST_BYTES
+from chaos.site import grown, until
+from chaos.trial import Plan, Trial, trial
+
+import arraymill as am
+from arraymill_server.testing.orders import DEADLY, HANGING, Blow, Note, Point, mark
+
+GROUP_BYTES: Final = 768 << 20
+"""Memory of the control group: the server with its arena takes some 300 MiB of it."""
+
+NUMBERS: Final = re.compile(r"\d[\d,]{5,} bytes")
+
+TAKEN_SECONDS: Final = 0.5
+"""Time in which a worker under load comes to every place."""
+
+PACE_SECONDS: Final = (0.01, 0.05)
+"""Least and greatest pause after a blow."""
+
+OVERRUN_SECONDS: Final = 0.5
+"""What a call may take beyond its deadline while workers hang."""
+
+BUSY: Final = (Point.RECEIVE, Point.COMPUTE, Point.REPLY)
+
+
+async def worker_deaths(
+    seed: int,
+    *,
+    deaths: int = 500,
+    jobs: int = 300,
+    clients: int = 8,
+    largest: int = LARGEST_BYTES,
+    is_strict: bool = True,
+) -> Figures:
+    """Workers die in every way and everywhere; and one job kills whoever touches it."""
+    async with trial(Plan(seed=seed, limit=60 + 2 * deaths, is_strict=is_strict)) as run:
+        load = Load(seed, largest=largest, in_flight=-(-jobs // clients), timeout=300)
+        numbers = count()
+        quiet = await _batch(run, load, numbers, jobs, clients)
+        striking = asyncio.ensure_future(_strike(run, deaths - deaths // 4, DEADLY, BUSY))
+        poisonous = asyncio.ensure_future(_poison(run))
+        loud = [await _batch(run, load, numbers, jobs, clients)]
+        while not striking.done():
+            loud.append(await _batch(run, load, numbers, jobs, clients))
+        await asyncio.gather(striking, poisonous)
+        await _strike(run, deaths // 4, DEADLY, (Point.IDLE,))
+        await asyncio.sleep(TAKEN_SECONDS)
+        _tell_deaths(run, [note for note in run.book.strikes() if note.blow in DEADLY])
+        run.figures["throughput"] = f"{sum(loud) / len(loud) / quiet:.2f} of quiet"
+    return run.figures
+
+
+async def worker_hangs(
+    seed: int,
+    *,
+    hangs: int = 60,
+    jobs: int = 300,
+    clients: int = 8,
+    largest: int = LARGEST_BYTES,
+    timeout: float = 8.0,
+    is_strict: bool = True,
+) -> Figures:
+    """Workers stop, or compute for ever, or ignore SIGTERM as well: deadlines hold all the same."""
+    async with trial(Plan(seed=seed, limit=60 + 20 * hangs, is_strict=is_strict)) as run:
+        load = Load(seed, largest=largest, in_flight=-(-jobs // clients), timeout=timeout, expects=am.DeadlineError)
+        numbers = count()
+        striking = asyncio.ensure_future(_strike(run, hangs, HANGING, BUSY))
+        while not striking.done():
+            await _batch(run, load, numbers, jobs, clients)
+        await striking
+        late = run.ledger.of(Outcome.EXPECTED)
+        run.figures["hangs"] = str(len(run.book.strikes()))
+        run.figures["calls"] = f"{len(run.ledger.calls)}, {len(late)} ended by their deadline"
+        overrun = max((call.seconds - call.timeout for call in late), default=0.0)
+        run.figures["overrun"] = f"at most {overrun:.3f} s"
+        if overrun > OVERRUN_SECONDS:
+            run.too_slow(f"a call ended {overrun:.3f} s after its deadline")
+    return run.figures
+
+
+async def worker_memory(
+    seed: int,
+    *,
+    greedy: int = 30,
+    jobs: int = 300,
+    clients: int = 8,
+    largest: int = LARGEST_BYTES,
+    is_strict: bool = True,
+) -> Figures:
+    """Workers take memory without end, against their own limit: RLIMIT_DATA."""
+    return await _exhaust(
+        Plan(seed=seed, limit=600, options=("--worker-memory", "256MiB"), is_strict=is_strict),
+        greedy,
+        jobs,
+        clients,
+        largest,
+    )
+
+
+async def machine_memory(
+    seed: int,
+    *,
+    greedy: int = 10,
+    jobs: int = 300,
+    clients: int = 8,
+    largest: int = LARGEST_BYTES,
+    is_strict: bool = True,
+) -> Figures:
+    """Likewise, against the limit of a control group, which the kernel enforces.
+
+    Raises:
+        NotHereError: No such group can be made here.
+    """
+    with little_memory(GROUP_BYTES) as prefix:
+        options = ("--worker-memory", "4GiB")
+        plan = Plan(seed=seed, limit=600, options=options, arena="64MiB", prefix=prefix, is_strict=is_strict)
+        return await _exhaust(plan, greedy, jobs, clients, largest)
+
+
+async def _exhaust(plan: Plan, greedy: int, jobs: int, clients: int, largest: int) -> Figures:
+    x = np.ones(1 << 18)
+    async with trial(plan) as run:
+        pid = run.site.process.pid
+        load = Load(plan.seed, largest=largest, in_flight=-(-jobs // clients), timeout=300)
+        others = asyncio.ensure_future(run.run_clients(load, range(jobs), clients))
+        async with run.client() as mill:
+            for _ in range(greedy):
+                with run.ledger.call("greedy", timeout=60, expects=am.TooLargeError) as call:
+                    await mill.compute((am.asarray(x) + mark(Blow.EXHAUST)).sum(), timeout=60)
+                    call.check(is_right=False)
+        await others
+        told = run.ledger.of(Outcome.EXPECTED)
+        if run.site.process.pid != pid:
+            run.complaints.append("the server was killed")
+        run.complaints += [f"no numbers in: {call.text}" for call in told if not NUMBERS.search(call.text)]
+        run.figures["greedy jobs"] = f"{len(told)} refused: {told[0].text if told else ''}"
+        run.figures["jobs"] = f"{len(run.ledger.calls) - greedy}, lost {len(run.ledger.of(Outcome.FAILED))}"
+        run.figures["server killed"] = "0"
+    return run.figures
+
+
+async def _batch(run: Trial, load: Load, numbers: count[int], jobs: int, clients: int) -> float:
+    """Run some jobs; return the bytes per second."""
+    begin, first = monotonic(), len(run.ledger.calls)
+    await run.run_clients(load, [next(numbers) for _ in range(jobs)], clients)
+    return sum(call.nbytes for call in run.ledger.calls[first:]) / (monotonic() - begin)
+
+
+async def _strike(run: Trial, times: int, blows: Sequence[Blow], points: Sequence[Point]) -> None:
+    """Order blows one after the other, each when the one before has struck."""
+    for _ in range(times):
+        has_struck = grown(lambda: len(run.book.strikes()))
+        while True:
+            run.book.order(run.random.choice(blows), run.random.choice(points))
+            if await until(has_struck, TAKEN_SECONDS):
+                break
+            run.book.withdraw()
+        await asyncio.sleep(run.random.uniform(*PACE_SECONDS))
+
+
+async def _poison(run: Trial) -> None:
+    """Run a job that kills every worker that tries it; it must fail, and nothing else."""
+    x = np.ones(1 << 18)
+    async with run.client() as mill:
+        with run.ledger.call("poison", timeout=60, expects=am.WorkerError) as call:
+            await mill.compute((am.asarray(x) + mark(Blow.SEGV)).sum(), timeout=60)
+            call.check(is_right=False)
+
+
+def _tell_deaths(run: Trial, strikes: Sequence[Note]) -> None:
+    """Compare the workers' notes with the server's log."""
+    noticed: dict[object, float] = {
+        event["pid"]: datetime.fromisoformat(str(event["timestamp"])).timestamp()
+        for event in run.site.events("worker_died")
+    }
+    ready = iter([note.at for note in run.book.notes() if note.blow is None][run.plan.workers :])
+    detected = [noticed[note.pid] - note.wall for note in strikes if note.pid in noticed]
+    recovered = [at - note.at for note, at in zip(strikes, ready, strict=False)]
+    wrong = run.ledger.of(Outcome.WRONG)
+    lost = run.ledger.of(Outcome.FAILED)
+    run.figures["deaths"] = f"{len(strikes)}"
+    run.figures["jobs"] = f"{len(run.ledger.calls)}, lost {len(lost)}, wrong {len(wrong)}"
+    run.figures["detected"] = milliseconds(detected, 50, 99)
+    run.figures["replaced"] = milliseconds(recovered, 50, 99)
