@@ -206,7 +206,7 @@ async def test_a_server_without_work_stops_at_once_whoever_watches() -> None:
             assert await ends(server) == 0
             assert monotonic() - begin < SECONDS
             for call in silent:
-                await is_told(call)
+                assert (await end_of(call)).code is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_the_client_of_a_job_that_runs_gets_its_answer() -> None:

@@ -14,6 +14,7 @@ import click
 import uvloop
 
 from arraymill_server import log
+from arraymill_server.app.descriptors import allow_descriptors
 from arraymill_server.app.exit_codes import MEANINGS, ExitCode
 from arraymill_server.app.malloc import keep_freed_memory
 from arraymill_server.app.server import serve
@@ -71,6 +72,7 @@ def command(config_file: Path | None, exit_on_stdin_eof: bool, **given: Any) -> 
         sys.exit(ExitCode.CONFIG)
     log.configure(config.log_level, config.log_format)
     keep_freed_memory()
+    allow_descriptors()
     _leave(uvloop.run(serve(config, exit_on_stdin_eof=exit_on_stdin_eof)))
 
 

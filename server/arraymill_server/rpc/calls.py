@@ -3,20 +3,21 @@
 Calls that run jobs and calls that wait for something have places of their own, so that neither keeps the other out;
 what is answered at once has none and is never refused. A client may hold as many places as are still free. So one that
 asks for more than there are gets half, two get a third each, and whoever comes next always finds one; no limit per
-client needs to be chosen.
+client needs to be chosen. The same holds for the bytes of their messages, which lie in the server's own memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, Protocol
 
 from arraymill_proto.errors import BusyError, ConnectionFailedError, Reason
 from arraymill_proto.identity import CLIENT_KEY, is_client_name
+from arraymill_server.config import MIB, format_bytes
 from arraymill_server.log import get_logger
 
 RETRY_SECONDS: Final = 1.0
@@ -25,8 +26,18 @@ RETRY_SECONDS: Final = 1.0
 MAX_WAITS: Final = 4096
 """Calls that wait, for their client or for a job, which may be open: some 20 KB each."""
 
+MESSAGES_BYTES: Final = 64 * MIB
+"""What the messages of calls that run jobs may have together: each has up to 2 MiB, and lies in the server's memory,
+not in the arena. Jobs of this library bring at most 64 KiB in a message: there is room for a thousand of them."""
+
+SUBMITTED_BYTES: Final = 256 * MIB
+"""The same for submitted jobs, which may wait for long, and bring up to 1 MiB."""
+
 NOTE_SECONDS: Final = 10.0
 """Least time between two lines of the log about refused calls: thousands may be refused in a second."""
+
+MAX_SUBMITTED: Final = 100_000
+"""Submitted jobs that may wait or run: the waiting line is shorter (--max-waiting-jobs)."""
 
 READ_BYTES: Final = 64 << 10
 """Largest message that may ask for resident arrays while the server shuts down; larger ones are refused unread."""
@@ -56,6 +67,18 @@ def _host(peer: str) -> str:
     return "unix" if peer.startswith("unix") else peer.rpartition(":")[0]
 
 
+@dataclass(slots=True)
+class _Share:
+    """What one client holds, or all of them do."""
+
+    calls: int = 0
+    nbytes: int = 0
+
+    def add(self, calls: int, nbytes: int) -> None:
+        self.calls += calls
+        self.nbytes += nbytes
+
+
 class Places:
     """Places for calls, shared by all clients.
 
@@ -63,65 +86,101 @@ class Places:
         limit: How many there are.
         purpose: What the calls do, for the message.
         option: What sets the limit, likewise; empty: nothing.
+        budget_bytes: What their messages may have together.
     """
 
-    def __init__(self, limit: int, purpose: str, option: str = "") -> None:
+    def __init__(self, limit: int, purpose: str, option: str = "", *, budget_bytes: int = MESSAGES_BYTES) -> None:
         self._limit = limit
         self._purpose = purpose
         self._option = f" ({option} {limit})" if option else ""
-        self._refused = 0
-        self._next_note = 0.0
-        self._per_client: Counter[str] = Counter()
+        self._budget = budget_bytes
+        self._all = _Share()
+        self._clients: dict[str, _Share] = {}
         self._free = asyncio.Event()
         self._free.set()
-        self.held = 0
+        self._refused = 0
+        self._next_note = 0.0
 
     def __repr__(self) -> str:
         return f"<Places of calls that {self._purpose}: {self.held} of {self._limit} held>"
 
-    def check(self, client: str) -> None:
-        """Check that there is a place for a client.
+    @property
+    def held(self) -> int:
+        """Calls that have a place."""
+        return self._all.calls
+
+    def check(self, client: str, nbytes: int = 0) -> None:
+        """Check that there is a place for a call.
+
+        Args:
+            client: Whose.
+            nbytes: Of its message.
 
         Raises:
             BusyError: There is none.
         """
-        own = self._per_client[client]
-        if own > self._limit - self.held or self.held >= self._limit:
-            self._note_refusal()
+        own = self._clients.get(client, _NOTHING)
+        if self.held >= self._limit or own.calls > self._limit - self.held:
             raise self._busy(own)
+        if nbytes and own.nbytes > self._budget - self._all.nbytes - nbytes:
+            raise self._too_many_bytes(own, nbytes)
 
     @contextmanager
-    def taken(self, client: str, *, is_bounded: bool = True) -> Generator[None]:
+    def taken(self, client: str, nbytes: int = 0, *, is_bounded: bool = True) -> Generator[None]:
         """Hold a place.
 
         Args:
             client: Whose.
+            nbytes: Of its message.
             is_bounded: False for a call that is counted but never refused.
 
         Raises:
-            BusyError: On entering: there is none.
+            BusyError: On entering: there is no place.
         """
         if is_bounded:
-            self.check(client)
-        self.held += 1
-        self._per_client[client] += 1
+            self.check(client, nbytes)
+        own = self._clients.setdefault(client, _Share())
+        own.add(1, nbytes)
+        self._all.add(1, nbytes)
         self._free.clear()
         try:
             yield
         finally:
-            self._give_back(client)
+            own.add(-1, -nbytes)
+            self._all.add(-1, -nbytes)
+            if not own.calls:
+                del self._clients[client]
+            if not self.held:
+                self._free.set()
 
     async def wait_free(self) -> None:
         """Return when nobody holds a place."""
         await self._free.wait()
 
-    def _give_back(self, client: str) -> None:
-        self.held -= 1
-        self._per_client[client] -= 1
-        if not self._per_client[client]:
-            del self._per_client[client]
-        if not self.held:
-            self._free.set()
+    def _busy(self, own: _Share) -> BusyError:
+        self._note_refusal()
+        return BusyError(
+            f"{self.held:,} of {self._limit:,} calls that {self._purpose} are open{self._option}, {own.calls:,} of "
+            f"them this client's, which may have as many as are free; try again in {RETRY_SECONDS:g} s",
+            retry_after=RETRY_SECONDS,
+            calls=self.held,
+            client_calls=own.calls,
+            limit=self._limit,
+        )
+
+    def _too_many_bytes(self, own: _Share, nbytes: int) -> BusyError:
+        self._note_refusal()
+        held, budget = self._all.nbytes, self._budget
+        return BusyError(
+            f"a message of {format_bytes(nbytes)}, but those of calls that {self._purpose} hold {format_bytes(held)} "
+            f"of {format_bytes(budget)}, {format_bytes(own.nbytes)} of them this client's, which may have as much as "
+            f"is free; try again in {RETRY_SECONDS:g} s, or stream the arrays on Run",
+            retry_after=RETRY_SECONDS,
+            message_bytes=nbytes,
+            messages_bytes=held,
+            client_bytes=own.nbytes,
+            limit_bytes=budget,
+        )
 
     def _note_refusal(self) -> None:
         self._refused += 1
@@ -129,15 +188,8 @@ class Places:
             _log.warning("calls refused", purpose=self._purpose, count=self._refused, limit=self._limit)
             self._refused, self._next_note = 0, monotonic() + NOTE_SECONDS
 
-    def _busy(self, own: int) -> BusyError:
-        return BusyError(
-            f"{self.held:,} of {self._limit:,} calls that {self._purpose} are open{self._option}, {own:,} of them this "
-            f"client's, which may have as many as are free; try again in {RETRY_SECONDS:g} s",
-            retry_after=RETRY_SECONDS,
-            calls=self.held,
-            client_calls=own,
-            limit=self._limit,
-        )
+
+_NOTHING: Final = _Share()
 
 
 class Calls:
@@ -150,6 +202,8 @@ class Calls:
     def __init__(self, limit: int) -> None:
         self.jobs = Places(limit, "run jobs", "--max-streams")
         self.waits = Places(MAX_WAITS, "wait")
+        self.submitted = Places(MAX_SUBMITTED, "have submitted jobs", budget_bytes=SUBMITTED_BYTES)
+        """Not calls any more: what they have brought."""
         self.is_closed = False
         """True when no new work is taken."""
         self.is_ended = False
@@ -200,14 +254,15 @@ class Calls:
         """
         if self.is_closed and nbytes > READ_BYTES:
             raise shutting_down()
-        self.jobs.check(client)
+        self.jobs.check(client, nbytes)
 
     @contextmanager
-    def job(self, client: str, *, is_read: bool) -> Generator[None]:
+    def job(self, client: str, nbytes: int, *, is_read: bool) -> Generator[None]:
         """Hold the place of a job.
 
         Args:
             client: Whose.
+            nbytes: Of its message.
             is_read: True when it only reads resident arrays.
 
         Raises:
@@ -217,7 +272,7 @@ class Calls:
         if not is_read:
             self.check_open()
         try:
-            with self.jobs.taken(client):
+            with self.jobs.taken(client, nbytes):
                 yield
         finally:
             if is_read:

@@ -71,6 +71,8 @@ class FedExchange(StreamExchange):
         self._coming_counts = self._going_counts = True
         """Whether a client that comes, or goes, has moved. Once between two bytes: who does nothing else is silent."""
         self.on_start: Callable[[], None] | None = None
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when the job has ended."""
 
     def __repr__(self) -> str:
         return f"<FedExchange {'fed' if self._session else 'waits for a client'}: {self._wants!r}>"
@@ -92,6 +94,10 @@ class FedExchange(StreamExchange):
     def progress(self, blocks_done: int) -> None:
         self._blocks_done = blocks_done
         super().progress(blocks_done)
+
+    def end(self) -> None:
+        super().end()
+        self.on_end()
 
     # ------------------------------------------------------------------ clients
 

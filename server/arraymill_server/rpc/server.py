@@ -64,7 +64,10 @@ class RpcServer:
         self._server = grpc.aio.server(options=(*_OPTIONS, ("grpc.so_reuseport", int(take_over))))
         self._calls = calls
         self._health = Health(("", SERVICE), calls)
-        self._server.add_generic_rpc_handlers((_handlers(servicer, submitted, calls),))
+        handlers = _handlers(servicer, submitted, calls)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        # Where gRPC can, it has a queue for each method then: who asks for a job's state does not wait behind jobs.
+        self._server.add_registered_method_handlers(SERVICE, handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, HEALTH, reflection.SERVICE_NAME), self._server)
         self._drafts = drafts
@@ -109,7 +112,9 @@ class RpcServer:
         return address if address.path else replace(address, port=port)
 
 
-def _handlers(servicer: Servicer, submitted: SubmittedServicer, calls: Calls) -> grpc.GenericRpcHandler:
+def _handlers(
+    servicer: Servicer, submitted: SubmittedServicer, calls: Calls
+) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """The service's methods.
 
     All take raw bytes: Run, so that `frames` reads them without a copy; the others, so that what cannot be read is
@@ -121,23 +126,20 @@ def _handlers(servicer: Servicer, submitted: SubmittedServicer, calls: Calls) ->
             unary(method, request, calls, *checks), response_serializer=response.SerializeToString
         )
 
-    return grpc.method_handlers_generic_handler(
-        SERVICE,
-        {
-            "Compute": once(servicer.compute, pb.ComputeRequest, pb.ComputeResponse, servicer.check_job),
-            "Run": grpc.stream_stream_rpc_method_handler(guard(servicer.run, calls)),
-            "SubmitJob": once(submitted.submit_job, pb.SubmitJobRequest, pb.Job, servicer.check_new),
-            "GetJob": once(submitted.get_job, pb.GetJobRequest, pb.Job),
-            "WatchJob": grpc.unary_stream_rpc_method_handler(
-                answers(submitted.watch_job, pb.WatchJobRequest, calls),
-                response_serializer=pb.Job.SerializeToString,
-            ),
-            "ListJobs": once(submitted.list_jobs, pb.ListJobsRequest, pb.ListJobsResponse),
-            "CancelJob": once(submitted.cancel_job, pb.CancelJobRequest, pb.Job),
-            "DeleteJob": once(submitted.delete_job, pb.DeleteJobRequest, pb.DeleteJobResponse),
-            "ListArrays": once(servicer.list_arrays, pb.ListArraysRequest, pb.ListArraysResponse),
-            "DescribeArray": once(servicer.describe_array, pb.DescribeArrayRequest, pb.ArrayInfo),
-            "DeleteArray": once(servicer.delete_array, pb.DeleteArrayRequest, pb.DeleteArrayResponse),
-            "GetServerInfo": once(servicer.get_server_info, pb.GetServerInfoRequest, pb.ServerInfo),
-        },
-    )
+    return {
+        "Compute": once(servicer.compute, pb.ComputeRequest, pb.ComputeResponse, servicer.check_job),
+        "Run": grpc.stream_stream_rpc_method_handler(guard(servicer.run, calls)),
+        "SubmitJob": once(submitted.submit_job, pb.SubmitJobRequest, pb.Job, servicer.check_new),
+        "GetJob": once(submitted.get_job, pb.GetJobRequest, pb.Job),
+        "WatchJob": grpc.unary_stream_rpc_method_handler(
+            answers(submitted.watch_job, pb.WatchJobRequest, calls),
+            response_serializer=pb.Job.SerializeToString,
+        ),
+        "ListJobs": once(submitted.list_jobs, pb.ListJobsRequest, pb.ListJobsResponse),
+        "CancelJob": once(submitted.cancel_job, pb.CancelJobRequest, pb.Job),
+        "DeleteJob": once(submitted.delete_job, pb.DeleteJobRequest, pb.DeleteJobResponse),
+        "ListArrays": once(servicer.list_arrays, pb.ListArraysRequest, pb.ListArraysResponse),
+        "DescribeArray": once(servicer.describe_array, pb.DescribeArrayRequest, pb.ArrayInfo),
+        "DeleteArray": once(servicer.delete_array, pb.DeleteArrayRequest, pb.DeleteArrayResponse),
+        "GetServerInfo": once(servicer.get_server_info, pb.GetServerInfoRequest, pb.ServerInfo),
+    }

@@ -34,6 +34,7 @@ from arraymill_server.rpc.record import recorded
 from arraymill_server.rpc.stall import patience
 from arraymill_server.rpc.streams import Context, receive, stop
 from arraymill_server.rpc.submitted import SubmittedServicer
+from arraymill_server.rpc.turns import Turns
 
 Answer = TypeVar("Answer")
 
@@ -74,6 +75,7 @@ class Servicer:
         self._stall_seconds = stall_seconds
         self._bulk = bulk
         self._submitted = submitted
+        self._turns = Turns()
         self._begin = monotonic()
         self._info = messages.server_info(version("arraymill"), bulk.port if bulk else 0)
 
@@ -88,8 +90,8 @@ class Servicer:
         Raises:
             ArraymillError: It is too large, or there is no place for it.
         """
-        self._calls.check(client_of(context), nbytes)
         _check_size(nbytes)
+        self._calls.check(client_of(context), nbytes)
 
     def check_new(self, nbytes: int, context: Context) -> None:
         """Refuse a job that is to be submitted before its message is unfolded, if that can be.
@@ -105,10 +107,12 @@ class Servicer:
         with recorded(context.peer()) as record:
             graph = graph_from_pb(request.graph)
             client = client_of(context)
-            with self._calls.job(client, is_read=_is_read(graph)):
-                exchange = record.exchange = InlineExchange(graph)
-                report = await self._jobs.run(Request(graph, client, result_limit=UNARY_BYTES), exchange)
-                return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
+            nbytes = request.ByteSize()
+            with self._calls.job(client, nbytes, is_read=_is_read(graph)):
+                async with self._turns.taken(client, nbytes):
+                    exchange = record.exchange = InlineExchange(graph)
+                    report = await self._jobs.run(Request(graph, client, result_limit=UNARY_BYTES), exchange)
+                    return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
 
     async def run(self, _: object, context: Context) -> None:
         """Run a job whose arrays are streamed, or feed a submitted one."""
@@ -123,12 +127,14 @@ class Servicer:
                 with self._calls.jobs.taken(client, is_bounded=False):  # its job was accepted
                     await self._submitted.feed(first.attach.job_id, context, bulk)
                 return
+            nbytes = first.ByteSize()
             request = _request_of(first.start, client)
             first.Clear()  # a job that waits holds its inline bytes once
             is_read = _is_read(request.graph) and request.keep is None
-            with self._calls.job(client, is_read=is_read):
-                exchange = record.exchange = StreamExchange(request.graph, context, self._stall_seconds, bulk)
-                await self._stream(request, exchange, context)
+            with self._calls.job(client, nbytes, is_read=is_read):
+                async with self._turns.taken(client, nbytes):
+                    exchange = record.exchange = StreamExchange(request.graph, context, self._stall_seconds, bulk)
+                    await self._stream(request, exchange, context)
 
     async def _stream(self, request: Request, exchange: StreamExchange, context: Context) -> None:
         """Run a job beside the two halves of its stream; whichever fails, or a client that stalls, ends all.

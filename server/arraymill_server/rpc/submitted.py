@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack
 from typing import Any, Final, Literal, TypeAlias
 
 from arraymill_proto.codec import graph_from_pb
 from arraymill_proto.errors import JobEndedError, ParameterError
+from arraymill_proto.graph import Graph
 from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_WAIT_SECONDS
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.jobs.board import Board
@@ -61,8 +63,21 @@ class SubmittedServicer:
             request.deadline_seconds,
             request.ttl_seconds,
         )
-        job = await self._board.submit(graph, submission, lambda: FedExchange(graph, self._stall_seconds))
+        nbytes = request.ByteSize()
+        job = await self._board.submit(graph, submission, lambda: self._exchange(graph, submission.client, nbytes))
         return self._described(job)
+
+    def _exchange(self, graph: Graph, client: str, nbytes: int) -> FedExchange:
+        """Make the exchange of a new job, which holds what its message has brought until it ends.
+
+        Raises:
+            BusyError: There is no room for the message.
+        """
+        with ExitStack() as place:
+            place.enter_context(self._calls.submitted.taken(client, nbytes))
+            exchange = FedExchange(graph, self._stall_seconds)
+            exchange.on_end = place.pop_all().close
+        return exchange
 
     async def get_job(self, request: pb.GetJobRequest, context: Context) -> pb.Job:
         """Describe a job now, or at its end."""

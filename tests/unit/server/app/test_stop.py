@@ -38,8 +38,10 @@ def run(work: str, *, drain: float = 3600.0, stdin: bool = False, signals: int =
         assert process.stdout.readline() == "ready\n"
         for _ in range(signals):
             process.send_signal(signal.SIGTERM)
-        told, _ = process.communicate(timeout=30)
-    return process.returncode, told.strip()
+        assert process.stdin is not None
+        process.stdin.close()
+        told = process.stdout.read()
+        return process.wait(30), told.strip()
 
 
 def test_a_signal_asks() -> None:

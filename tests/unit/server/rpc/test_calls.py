@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from arraymill_proto.errors import BusyError, ConnectionFailedError, Reason
 from arraymill_proto.identity import CLIENT_KEY, MAX_CLIENT_CHARS, is_client_name
+from arraymill_server.config import MIB
 from arraymill_server.rpc.calls import READ_BYTES, Calls, Places, client_of
 
 
@@ -80,6 +81,28 @@ def test_whoever_asks_for_everything_leaves_half() -> None:
     assert repr(places) == "<Places of calls that run jobs: 0 of 100 held>"
 
 
+def test_the_same_holds_for_the_bytes_of_messages() -> None:
+    places = Places(100, "run jobs", budget_bytes=64 * MIB)
+    with ExitStack() as stack:
+        for _ in range(32):
+            stack.enter_context(places.taken("first", MIB))
+        with pytest.raises(BusyError) as caught:
+            places.check("first", MIB)
+        places.check("first")
+        for _ in range(16):
+            stack.enter_context(places.taken("second", MIB))
+        with pytest.raises(BusyError):
+            places.check("second", MIB)
+        places.check("third", 16 * MIB)
+        with pytest.raises(BusyError):
+            places.check("third", 16 * MIB + 1)
+    assert str(caught.value) == (
+        "a message of 1 MiB, but those of calls that run jobs hold 32 MiB of 64 MiB, 32 MiB of them this client's, "
+        "which may have as much as is free; try again in 1 s, or stream the arrays on Run"
+    )
+    assert caught.value.details["limit_bytes"] == str(64 * MIB)
+
+
 @given(st.integers(1, 50), st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=300))
 def test_whoever_has_nothing_gets_a_place_while_there_is_one(limit: int, moves: list[tuple[int, bool]]) -> None:
     places = Places(limit, "wait")
@@ -119,7 +142,7 @@ def is_shutting_down(error: ConnectionFailedError) -> bool:
 
 async def test_closed_calls_take_what_only_reads() -> None:
     calls = Calls(2)
-    calls.check("a", 1 << 30)
+    calls.check("a", READ_BYTES + 1)
     calls.check_open()
     calls.close()
     calls.check("a", READ_BYTES)
@@ -127,11 +150,11 @@ async def test_closed_calls_take_what_only_reads() -> None:
         calls.check("a", READ_BYTES + 1)
     with pytest.raises(ConnectionFailedError) as new:
         calls.check_open()
-    with pytest.raises(ConnectionFailedError) as job, calls.job("a", is_read=False):
+    with pytest.raises(ConnectionFailedError) as job, calls.job("a", 0, is_read=False):
         pytest.fail("new work is taken")
     assert all(is_shutting_down(caught.value) for caught in (large, new, job))
     before = calls.last_read
-    with calls.job("a", is_read=True):
+    with calls.job("a", 0, is_read=True):
         assert calls.last_read == before
         assert repr(calls) == "<Calls: 0 open, 1 run jobs, 0 wait>"
     assert calls.last_read > before
