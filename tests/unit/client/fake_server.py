@@ -147,6 +147,7 @@ class FakeServer:
         arrays: The resident arrays, by id.
         peers: The connections that have come, in their order.
         clients: The names that they gave.
+        left: Connections to which it is one that answers nothing any more.
         reading: Connections that have fetched what a job left behind.
         leaving: Connections to which this server is one that shuts down.
         hangs: For `run` to set when it has reached the point of the test.
@@ -170,6 +171,7 @@ class FakeServer:
         self.peers: list[str] = []
         self.clients = set[object]()
         self.leaving: set[str] = set()
+        self.left: set[str] = set()
         self.reading: set[str] = set()
         self._began = 0.0
         self.hangs = asyncio.Event()
@@ -228,7 +230,7 @@ class FakeServer:
         if context.peer() not in self.peers:
             self.peers.append(context.peer())
         self.clients |= {value for key, value in context.invocation_metadata() or () if key == CLIENT_KEY}
-        if is_new_work and context.peer() in self.leaving:
+        if context.peer() in self.left or (is_new_work and context.peer() in self.leaving):
             await fail(context, ConnectionFailedError("the server is shutting down", reason=Reason.SHUTTING_DOWN))
 
     async def feed(self, session: Session, attach: pb.Attach) -> None:

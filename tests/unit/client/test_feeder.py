@@ -7,6 +7,8 @@ import gc
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from unit.client.fake_jobs import PIECE, FakeJobServer
 from unit.client.fake_server import Session, fail
 
 from arraymill import AsyncClient, AsyncJob, JobState, asarray
+from arraymill._feeder import UPLOAD_SECONDS
+from arraymill._retry import Retry
 from arraymill_proto.errors import (
     ArraymillError,
     ConnectionFailedError,
@@ -89,6 +93,17 @@ async def test_an_upload_goes_on_where_it_was_cut(jobs: FakeJobServer, feeding: 
     assert sent(jobs) == list(range(0, X.nbytes, PIECE)), "nothing that has arrived is sent again"
     assert jobs.job.feeds == len(cuts) + 1
     assert jobs.job.executed == 1
+
+
+async def test_cuts_far_apart_are_no_row_of_failures(jobs: FakeJobServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: each time the server has answered."""
+    times = count(0.0, 0.7 * UPLOAD_SECONDS)
+    monkeypatch.setattr("arraymill._client.Retry", partial(Retry, clock=lambda: next(times)))
+    jobs.info.unary_bytes, jobs.cuts = 0, [1] * (PIECES - 1)
+    async with AsyncClient(jobs.address) as mill:
+        job = await mill.submit(asarray(X).sum())
+        await job.uploaded()
+        assert await job.result() == X.sum()
 
 
 async def test_a_server_that_goes_away_and_comes_back(jobs: FakeJobServer, feeding: AsyncClient) -> None:

@@ -50,6 +50,27 @@ async def test_waiting_and_watching_go_on_with_the_next_server(jobs: FakeJobServ
     assert jobs.job.executed == 1
 
 
+async def test_watching_alone_submits_it_again(jobs: FakeJobServer, worker: AsyncClient) -> None:
+    jobs.is_held = True
+    job = await worker.submit(asarray(X).sum(), key="k")
+    events = job.watch()
+    assert (await anext(events)).state is JobState.QUEUED
+    jobs.is_held = False
+    await jobs.replace()
+    assert [status.state async for status in events] == [JobState.SUCCEEDED]
+    assert (jobs.job.message.id, jobs.job.message.key) == (job.id, "k")
+
+
+async def test_a_job_moves_when_its_connection_takes_no_call_any_more(jobs: FakeJobServer, worker: AsyncClient) -> None:
+    job = await worker.submit(asarray(X).sum())
+    jobs.left = set(jobs.peers)
+    for _ in range(2):
+        assert (await job.status()).state is JobState.SUCCEEDED
+    assert await job.result() == X.sum()
+    assert [status.state async for status in job.watch()] == [JobState.SUCCEEDED]
+    assert len(jobs.peers) == 2
+
+
 async def test_a_job_that_was_deleted_stays_gone(jobs: FakeJobServer, worker: AsyncClient) -> None:
     job = await worker.submit(asarray(X).sum())
     jobs.jobs.clear()
