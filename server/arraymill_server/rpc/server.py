@@ -33,6 +33,8 @@ _OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
+    # gRPC waits 60 s for the answer to a ping of its own, and asks nothing meanwhile: a dead peer is noticed late.
+    ("grpc.http2.ping_timeout_ms", 25_000),
 )
 
 Method: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
