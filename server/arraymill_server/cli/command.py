@@ -8,7 +8,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 import uvloop
@@ -21,6 +21,10 @@ from arraymill_server.app.server import serve
 from arraymill_server.config import ConfigError, ServerConfig, Setting, settings
 
 ENVIRONMENT = "ARRAYMILL_"
+
+SWITCH_SECONDS: Final = 0.001
+"""What the event loop waits for the interpreter while a thread plans a large graph; it waits some times for each call.
+By default 5 ms: other calls then took 20 to 57 ms (p99), with 1 ms 12 to 16 ms, and 140 ms when there was no thread."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,6 +76,7 @@ def command(config_file: Path | None, exit_on_stdin_eof: bool, **given: Any) -> 
         sys.exit(ExitCode.CONFIG)
     log.configure(config.log_level, config.log_format)
     keep_freed_memory()
+    sys.setswitchinterval(SWITCH_SECONDS)
     allow_descriptors()
     _leave(uvloop.run(serve(config, exit_on_stdin_eof=exit_on_stdin_eof)))
 

@@ -70,7 +70,8 @@ class Board:
         storage: Storage | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._jobs = jobs
+        self.jobs = jobs
+        """What runs them."""
         self._admission = admission
         self._declare = declare
         self._max_per_client = max_per_client
@@ -199,7 +200,7 @@ class Board:
         deadline = asyncio.timeout(terms.deadline_seconds or None)
         try:
             async with deadline:
-                job.report = await self._jobs.run(request, feed)
+                job.report = await self.jobs.run(request, feed)
             self.ledger.note(job, Event.SUCCEED)
         except asyncio.CancelledError:
             self._cancelled(job, feed)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -12,10 +13,11 @@ from arraymill_proto.catalogue import Operand
 from arraymill_proto.errors import ParameterError, Reason, TooLargeError
 from arraymill_proto.graph import ArrayType, Graph, Resident
 from arraymill_proto.limits import DEFAULT_PRIORITY
-from arraymill_proto.validate import infer_graph
+from arraymill_proto.validate import ResidentTypes, infer_graph
 from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.base import Engine, Fence
 from arraymill_server.jobs.admission import Admission
+from arraymill_server.jobs.aside import LARGE_NODES, Aside
 from arraymill_server.jobs.exchange import Exchange, Started
 from arraymill_server.jobs.pending import PendingGroup
 from arraymill_server.jobs.residents import ResidentArray, Residents
@@ -71,6 +73,17 @@ class Report:
     """The results that were kept, one per output."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Foreseen:
+    """What was found out about a graph before its job comes."""
+
+    graph: Graph
+    """It lives as long: nothing else can have its identity."""
+    keep: bool
+    views: Mapping[int, ResidentView]
+    plan: JobPlan
+
+
 @dataclass(slots=True)
 class _Prepared:
     """A job that is valid and planned, with what it holds before it has memory."""
@@ -111,6 +124,10 @@ class Jobs:
         self._slots = slots
         self._block_elements = block_elements
         self._hands = Hands(engine, Interpreter(arena.memory), arena.memory)
+        self._foreseen: dict[int, _Foreseen] = {}
+        """By the identity of the graph."""
+        self.aside = Aside()
+        """Thinks about large graphs."""
 
     def __repr__(self) -> str:
         return f"<Jobs {self.running} running, {self.waiting} waiting>"
@@ -122,6 +139,28 @@ class Jobs:
     @property
     def waiting(self) -> int:
         return self._admission.waiting
+
+    @asynccontextmanager
+    async def foreseen(self, graph: Graph, *, keep: bool) -> AsyncGenerator[None]:
+        """Plan a large graph before its job comes, so that the job itself does not hold the event loop.
+
+        The plan counts for jobs that begin within the block, if the arrays that they read still lie where they did.
+
+        Args:
+            graph: The very graph of the job.
+            keep: Whether the job keeps its values.
+
+        Raises:
+            ArraymillError: What is wrong with the graph.
+        """
+        if len(graph.nodes) < LARGE_NODES:
+            yield
+            return
+        self._foreseen[id(graph)] = await self._foresee(graph, keep=keep)
+        try:
+            yield
+        finally:
+            del self._foreseen[id(graph)]
 
     async def run(self, request: Request, exchange: Exchange) -> Report:
         """Run a job to its end and say how it went.
@@ -173,17 +212,15 @@ class Jobs:
         arrays: dict[Resident, ResidentArray] = {}
 
         def type_of(node: Resident) -> ArrayType:
-            arrays[node] = self._residents.pin(node.id)
-            pins.append(arrays[node])
+            if node not in arrays:
+                arrays[node] = self._residents.pin(node.id)
+                pins.append(arrays[node])
             return arrays[node].type
 
-        operands = infer_graph(graph, type_of)
-        views = {
-            index: view_of(arrays[node], node.slices)
-            for index, node in enumerate(graph.nodes)
-            if isinstance(node, Resident)
-        }
-        plan = self._plan_within(graph, operands, views, keep=keep is not None)
+        plan = self._foreseen_plan(graph, type_of, arrays, keep=keep is not None)
+        if plan is None:
+            operands = infer_graph(graph, type_of)
+            plan = self._plan_within(graph, operands, _views(graph, arrays), keep=keep is not None)
         _check_results(plan, request.result_limit)
         report = Report(request.job_id, request.times, blocks=plan.blocks, passes=len(plan.passes))
         pending = None
@@ -191,16 +228,44 @@ class Jobs:
             pending = PendingGroup.reserve(self._residents, plan.outputs, keep.name, keep.ttl_seconds)
         return _Prepared(report, plan, pins, pending)
 
+    def _foreseen_plan(
+        self, graph: Graph, pin: ResidentTypes, arrays: Mapping[Resident, ResidentArray], *, keep: bool
+    ) -> JobPlan | None:
+        """Return the plan that was made before, if the arrays are what they were then; they are pinned either way."""
+        foreseen = self._foreseen.get(id(graph))
+        if foreseen is None:
+            return None
+        for node in _residents_of(graph):
+            pin(node)
+        is_true = (foreseen.keep, foreseen.views) == (keep, _views(graph, arrays))
+        return foreseen.plan if is_true else None
+
     def _plan_within(
         self, graph: Graph, operands: tuple[Operand, ...], views: Mapping[int, ResidentView], *, keep: bool
     ) -> JobPlan:
         """Plan; hold inputs for a second reading if that can ever fit, else ask for them again."""
-        limits = PlanLimits(hold_bytes=self._arena.size // 2, block_elements=self._block_elements)
-        plan = plan_job(graph, operands, views, limits, keep=keep)
-        if plan.held and not self._arena.fits_when_idle(JobLayout(plan, 1).nbytes):
-            limits = PlanLimits(hold_bytes=0, block_elements=self._block_elements)
-            plan = plan_job(graph, operands, views, limits, keep=keep)
+        plan = plan_job(graph, operands, views, self._limits(hold=True), keep=keep)
+        if self._holds_too_much(plan):
+            plan = plan_job(graph, operands, views, self._limits(hold=False), keep=keep)
         return plan
+
+    async def _foresee(self, graph: Graph, *, keep: bool) -> _Foreseen:
+        """Do what `_plan` does, without holding anything: arrays are looked at on the loop, the rest is values."""
+        nodes = len(graph.nodes)
+        arrays = {node: self._residents.get(node.id) for node in _residents_of(graph)}
+        types = {node: array.type for node, array in arrays.items()}
+        operands = await self.aside.run(nodes, infer_graph, graph, types.__getitem__)
+        views = _views(graph, arrays)
+        plan = await self.aside.run(nodes, plan_job, graph, operands, views, self._limits(hold=True), keep=keep)
+        if self._holds_too_much(plan):
+            plan = await self.aside.run(nodes, plan_job, graph, operands, views, self._limits(hold=False), keep=keep)
+        return _Foreseen(graph, keep, views, plan)
+
+    def _limits(self, *, hold: bool) -> PlanLimits:
+        return PlanLimits(hold_bytes=self._arena.size // 2 if hold else 0, block_elements=self._block_elements)
+
+    def _holds_too_much(self, plan: JobPlan) -> bool:
+        return bool(plan.held) and not self._arena.fits_when_idle(JobLayout(plan, 1).nbytes)
 
     # ------------------------------------------------------------------ run
 
@@ -227,6 +292,19 @@ class Jobs:
                     prepared.fence = run.fence
                     turn.hold(run.fence)
         report.received_bytes, report.sent_bytes = exchange.received_bytes, exchange.sent_bytes
+
+
+def _residents_of(graph: Graph) -> list[Resident]:
+    return [node for node in graph.nodes if isinstance(node, Resident)]
+
+
+def _views(graph: Graph, arrays: Mapping[Resident, ResidentArray]) -> dict[int, ResidentView]:
+    """Return where the resident arrays of a graph lie, by node."""
+    return {
+        index: view_of(arrays[node], node.slices)
+        for index, node in enumerate(graph.nodes)
+        if isinstance(node, Resident)
+    }
 
 
 def _check_results(plan: JobPlan, limit: int | None) -> None:

@@ -105,11 +105,11 @@ class Servicer:
     async def compute(self, request: pb.ComputeRequest, context: Context) -> pb.ComputeResponse:
         """Run a small job in one round trip."""
         with recorded(context.peer()) as record:
-            graph = graph_from_pb(request.graph)
+            graph = await self._jobs.aside.run(len(request.graph.nodes), graph_from_pb, request.graph)
             client = client_of(context)
             nbytes = request.ByteSize()
             with self._calls.job(client, nbytes, is_read=_is_read(graph)):
-                async with self._turns.taken(client, nbytes):
+                async with self._jobs.foreseen(graph, keep=False), self._turns.taken(client, nbytes):
                     exchange = record.exchange = InlineExchange(graph)
                     report = await self._jobs.run(Request(graph, client, result_limit=UNARY_BYTES), exchange)
                     return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
@@ -128,11 +128,13 @@ class Servicer:
                     await self._submitted.feed(first.attach.job_id, context, bulk)
                 return
             nbytes = first.ByteSize()
-            request = _request_of(first.start, client)
+            graph = await self._jobs.aside.run(len(first.start.graph.nodes), graph_from_pb, first.start.graph)
+            request = _request_of(first.start, graph, client)
             first.Clear()  # a job that waits holds its inline bytes once
             is_read = _is_read(request.graph) and request.keep is None
             with self._calls.job(client, nbytes, is_read=is_read):
-                async with self._turns.taken(client, nbytes):
+                keeps = request.keep is not None
+                async with self._jobs.foreseen(graph, keep=keeps), self._turns.taken(client, nbytes):
                     exchange = record.exchange = StreamExchange(request.graph, context, self._stall_seconds, bulk)
                     await self._stream(request, exchange, context)
 
@@ -244,10 +246,9 @@ def _is_read(graph: Graph) -> bool:
     return all(isinstance(node, Resident) for node in graph.nodes)
 
 
-def _request_of(start: pb.Start, client: str) -> Request:
+def _request_of(start: pb.Start, graph: Graph, client: str) -> Request:
     """Return the job that Start describes."""
     keep = Keep(start.keep.name, start.keep.ttl_seconds or None) if start.HasField("keep") else None
-    graph = graph_from_pb(start.graph)
     if keep is not None and len(graph.outputs) != 1:
         raise ParameterError(f"keep takes a job of one output; this one has {len(graph.outputs)}")
     return Request(graph, client, keep)

@@ -54,7 +54,7 @@ class SubmittedServicer:
 
     async def submit_job(self, request: pb.SubmitJobRequest, context: Context) -> pb.Job:
         """Put a job into the queue, or join the one that has its key."""
-        graph = graph_from_pb(request.graph)
+        graph = await self._board.jobs.aside.run(len(request.graph.nodes), graph_from_pb, request.graph)
         submission = Submission(
             client_of(context),
             hashlib.sha256(request.graph.SerializeToString(deterministic=True)).digest(),
@@ -64,7 +64,8 @@ class SubmittedServicer:
             request.ttl_seconds,
         )
         nbytes = request.ByteSize()
-        job = await self._board.submit(graph, submission, lambda: self._exchange(graph, submission.client, nbytes))
+        async with self._board.jobs.foreseen(graph, keep=True):
+            job = await self._board.submit(graph, submission, lambda: self._exchange(graph, submission.client, nbytes))
         return self._described(job)
 
     def _exchange(self, graph: Graph, client: str, nbytes: int) -> FedExchange:
