@@ -14,7 +14,7 @@ TEST_WORKERS = 2
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PINNED = $(INSTALL) --require-hashes --only-binary :all:
 
-.PHONY: setup demo test check bench container lock
+.PHONY: setup demo test check bench chaos container lock
 
 setup: $(VENV)/.setup
 
@@ -51,6 +51,10 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.setup
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# The table of faults with its figures: an hour and a half for all rows; make chaos ARGS="--short", ARGS="deaths links --seed 7"
+chaos: setup
+	cd tests && ../$(BIN)/python -m chaos $(ARGS)
 
 # Builds the image and runs it: needs a Docker engine that answers (.ci/run starts one).
 container: setup

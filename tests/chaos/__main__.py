@@ -59,7 +59,7 @@ async def _figures(row: Row, seed: int, arguments: dict[str, Any]) -> Figures:
 
 
 def _arguments(name: str, row: Row, options: argparse.Namespace) -> dict[str, Any]:
-    arguments = dict(row.short, is_strict=False) if options.short else {}
+    arguments: dict[str, Any] = {"is_short": options.short}
     if name == "soak" and options.minutes is not None:
         arguments["minutes"] = options.minutes
     return arguments

@@ -1,4 +1,4 @@
-"""What only root can do to a machine: a control group with little memory, a /dev/shm of its own, another clock."""
+"""Machines for servers: this one, and odd ones that take root: little memory, a small /dev/shm, another clock."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import sleep
 from typing import Final
+
+GROUP_BYTES: Final = 768 << 20
+"""Memory of the control group: a server with its arena takes some 300 MiB of it."""
+
+SHARED_BYTES: Final = 96 << 20
+"""Of the /dev/shm: an arena of 64 MiB and a little more."""
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _REMOVE_SECONDS: Final = 2.0
@@ -20,8 +27,63 @@ class NotHereError(Exception):
     """This machine does not let us; the message says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where a server runs."""
+
+    prefix: tuple[str, ...] = ()
+    """Command in front of the server's."""
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    """In addition to ours."""
+    clock: Clock | None = None
+    """The server's wall clock, if it can jump."""
+    not_tried: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What cannot be had here, and why."""
+
+
 @contextmanager
-def little_memory(nbytes: int) -> Generator[Sequence[str]]:
+def plain_machine() -> Generator[Machine]:
+    """This machine as it is."""
+    yield Machine()
+
+
+@contextmanager
+def small_machine() -> Generator[Machine]:
+    """A machine with GROUP_BYTES of memory.
+
+    Raises:
+        NotHereError: We may not.
+    """
+    with _little_memory(GROUP_BYTES) as prefix:
+        yield Machine(prefix)
+
+
+@contextmanager
+def odd_machine() -> Generator[Machine]:
+    """A machine with SHARED_BYTES in its /dev/shm, and a wall clock that can jump: as far as they can be had.
+
+    Raises:
+        NotHereError: Neither can.
+    """
+    with ExitStack() as stack:
+        prefix: tuple[str, ...] = ()
+        clock: Clock | None = None
+        not_tried: dict[str, str] = {}
+        try:
+            prefix = stack.enter_context(_own_shared_memory(SHARED_BYTES))
+        except NotHereError as exc:
+            not_tried["/dev/shm"] = f"not tried: {exc}"
+        try:
+            clock = stack.enter_context(Clock.made())
+        except NotHereError as exc:
+            not_tried["clock"] = f"not tried: {exc}"
+        if len(not_tried) == 2:
+            raise NotHereError("; ".join(not_tried.values()))
+        yield Machine(prefix, {} if clock is None else clock.environment, clock, not_tried)
+
+
+@contextmanager
+def _little_memory(nbytes: int) -> Generator[tuple[str, ...]]:
     """Make a control group with so much memory.
 
     Returns:
@@ -39,13 +101,13 @@ def little_memory(nbytes: int) -> Generator[Sequence[str]]:
             group.rmdir()
         raise NotHereError(f"no control group for memory can be made: {exc.strerror}") from exc
     try:
-        yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
+        yield "sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"
     finally:
         _remove(group)
 
 
 @contextmanager
-def own_shared_memory(nbytes: int) -> Generator[Sequence[str]]:
+def _own_shared_memory(nbytes: int) -> Generator[tuple[str, ...]]:
     """Prepare a /dev/shm of so many bytes that only one command sees.
 
     Returns:
@@ -55,7 +117,7 @@ def own_shared_memory(nbytes: int) -> Generator[Sequence[str]]:
         NotHereError: We may not.
     """
     script = f'mount -t tmpfs -o size={nbytes} tmpfs /dev/shm && exec "$@"'
-    prefix = ["unshare", "--mount", "sh", "-c", script, "sh"]
+    prefix = "unshare", "--mount", "sh", "-c", script, "sh"
     if (
         shutil.which("unshare") is None
         or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode
@@ -66,7 +128,7 @@ def own_shared_memory(nbytes: int) -> Generator[Sequence[str]]:
 
 def fill_shared_memory(pid: int) -> int:
     """Fill the /dev/shm that a process sees; return the bytes that were free."""
-    path = Path(f"/proc/{pid}/root/dev/shm/full")
+    path = Path("/proc", str(pid), "root", "dev", "shm", "full")
     written = 0
     with path.open("wb", buffering=0) as file, suppress(OSError):
         while True:

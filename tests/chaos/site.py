@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -16,6 +16,7 @@ from typing import Final
 
 import psutil
 from chaos.invariants import Belongings
+from chaos.machine import Machine
 
 import arraymill as am
 from arraymill_server.testing.crash_points import CrashPoint
@@ -36,8 +37,7 @@ class Site:
         options: Of the server's command.
         workers: Worker processes.
         arena: Shared memory.
-        environment: In addition to this process's.
-        prefix: Command in front of the server's, such as `unshare`.
+        machine: Where it runs.
     """
 
     def __init__(
@@ -46,13 +46,11 @@ class Site:
         *options: str,
         workers: int = 2,
         arena: str = "128MiB",
-        environment: Mapping[str, str] | None = None,
-        prefix: Sequence[str] = (),
+        machine: Machine,
     ) -> None:
         self.folder = folder
         self._options = ("--workers", str(workers), "--arena", arena, "--log-format", "json", *options)
-        self._environment = dict(environment or {})
-        self._prefix = prefix
+        self._machine = machine
         self._process: subprocess.Popen[str] | None = None
         self._temporary = folder / "tmp"
         self._temporary.mkdir()
@@ -111,7 +109,7 @@ class Site:
             return await asyncio.to_thread(old.wait, STOP_SECONDS)
 
     def _launch(self, crash: CrashPoint | None) -> subprocess.Popen[str]:
-        command = [*self._prefix, sys.executable, "-m", "arraymill_server.testing", *self._options]
+        command = [*self._machine.prefix, sys.executable, "-m", "arraymill_server.testing", *self._options]
         command += ["--listen", f"{HOST}:{self.port}", "--bulk-port", str(self.bulk_port), "--exit-on-stdin-eof"]
         doubles = {"ARRAYMILL_TESTING": str(self.folder), "TMPDIR": str(self._temporary)}
         if crash is not None:
@@ -123,7 +121,7 @@ class Site:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **self._environment, **doubles},
+                env={**os.environ, **self._machine.environment, **doubles},
             )
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:

@@ -12,7 +12,7 @@ import asyncio
 import gc
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from chaos.figures import Figures, percentile
 from chaos.invariants import LATE_SECONDS, Belongings, InvariantError, of_calls, of_stories
 from chaos.ledger import Ledger
 from chaos.load import CONNECT_SECONDS, Bystander, Load
+from chaos.machine import Machine
 from chaos.site import HOST, Site
 
 import arraymill as am
@@ -61,10 +62,7 @@ class Plan:
     """Of the server's command."""
     workers: int = 2
     arena: str = "128MiB"
-    environment: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Of the server, in addition to ours."""
-    prefix: Sequence[str] = ()
-    """Command in front of the server's."""
+    machine: Machine = field(default_factory=Machine)
     retry_for: float = 30.0
     """Seconds for which clients try again what failed; the default is theirs."""
     is_strict: bool = True
@@ -75,8 +73,9 @@ class Plan:
 class Trial:
     """A server, its ledgers, and what to hold it to: see `trial`."""
 
-    def __init__(self, plan: Plan, stack: AsyncExitStack) -> None:
+    def __init__(self, plan: Plan, site: Site, stack: AsyncExitStack) -> None:
         self.plan = plan
+        self.site = site
         self.random = Random(plan.seed)
         self.figures: Figures = {}
         self.ledger = Ledger()
@@ -85,17 +84,8 @@ class Trial:
         """What a row has found, beside the invariants."""
         self.bystander = Ledger()
         self._stack = stack
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
-        self.book = stack.enter_context(OrderBook(folder))
-        self.site = Site(
-            folder,
-            *plan.options,
-            workers=plan.workers,
-            arena=plan.arena,
-            environment=plan.environment,
-            prefix=plan.prefix,
-        )
-        stack.callback(self.site.kill)
+        self.book = stack.enter_context(OrderBook(site.folder))
+        self._begin = monotonic()
         self._before: Belongings | None = None
         self._proxies: list[Proxy] = []
 
@@ -136,9 +126,8 @@ class Trial:
 
     # ------------------------------------------------------------------ before and during
 
-    async def start(self) -> None:
-        """Start the server, let it make what it makes once, and note what it has."""
-        await self.site.start()
+    async def begin(self) -> None:
+        """Let the server make what it makes once, and note what it has."""
         x = np.ones(WARM_UP_BYTES // 8)
         async with self.client() as mill:
             await asyncio.gather(*(mill.sum(x) for _ in range(8)), *(mill.sum(x[:100]) for _ in range(8)))
@@ -185,7 +174,7 @@ class Trial:
     # ------------------------------------------------------------------ after
 
     async def judge(self) -> None:
-        """Heal, drain, end, and compare with the beginning.
+        """Heal, drain, and compare with the beginning.
 
         Raises:
             InvariantError: Something does not hold.
@@ -202,7 +191,6 @@ class Trial:
             *of_calls(self.ledger.calls, self.site.pids, slack),
             *(f"bystander: {complaint}" for complaint in of_calls(self.bystander.calls, self.site.pids, slack)),
             *of_stories(stories(self.site.folder)),
-            *await self._end(),
         ]
         if complaints:
             raise InvariantError(complaints, self.figures)
@@ -241,31 +229,54 @@ class Trial:
         return left
 
     def _lag(self) -> None:
-        p99 = percentile((lag for look in self.site.observed() for lag in look.lags), 99)
+        p99 = percentile((lag for look in self.site.observed() if look.at > self._begin for lag in look.lags), 99)
         self.figures["loop lag"] = f"p99 {1000 * p99:.1f} ms"
         if p99 > LAG_SECONDS:
             self.too_slow(f"the event loop was {1000 * p99:.1f} ms late at the 99th percentile")
 
-    async def _end(self) -> list[str]:
-        """Stop the server, which must leave nothing."""
-        family = self.site.family()
-        code = await self.site.stop()
-        complaints = [] if code == 0 else [f"the server ended with exit code {code}: {self.site.log(5)}"]
-        complaints += [f"left behind: process {process.pid}" for process in family if is_alive(process)]
-        complaints += [f"left behind: /dev/shm/{name}" for name in self.site.shared_files()]
-        return complaints
+
+@asynccontextmanager
+async def site_of(plan: Plan) -> AsyncGenerator[Site]:
+    """Start a server; stop it afterwards, when it must leave nothing.
+
+    Raises:
+        InvariantError: It leaves something, or did not end well.
+    """
+    with tempfile.TemporaryDirectory(prefix="chaos-") as name, OrderBook(Path(name)):
+        site = Site(Path(name), *plan.options, workers=plan.workers, arena=plan.arena, machine=plan.machine)
+        try:
+            await site.start()
+            yield site
+            if complaints := await _ended(site):
+                raise InvariantError(complaints)
+        finally:
+            site.kill()
+
+
+async def _ended(site: Site) -> list[str]:
+    family = site.family()
+    code = await site.stop()
+    complaints = [] if code == 0 else [f"the server ended with exit code {code}: {site.log(5)}"]
+    complaints += [f"left behind: process {process.pid}" for process in family if is_alive(process)]
+    return complaints + [f"left behind: /dev/shm/{name}" for name in site.shared_files()]
 
 
 @asynccontextmanager
-async def trial(plan: Plan) -> AsyncGenerator[Trial]:
-    """Run the body against a server of its own, and hold both to the invariants.
+async def trial(plan: Plan, site: Site | None = None) -> AsyncGenerator[Trial]:
+    """Run the body against a server, and hold both to the invariants.
+
+    Args:
+        plan: What it is like.
+        site: A server that stays; None: one of its own.
 
     Raises:
         InvariantError: Something does not hold.
     """
     async with AsyncExitStack() as stack:
-        run = Trial(plan, stack)
-        await run.start()
+        if site is None:
+            site = await stack.enter_async_context(site_of(plan))
+        run = Trial(plan, site, stack)
+        await run.begin()
         async with run.watched():
             yield run
         await run.judge()

@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from typing import Any, Final, Protocol, cast
 
-PRELOAD: Final = ["numpy", "arraymill_server.engine.worker"]
+PRELOAD: Final = ["numpy", "arraymill_server.engine.worker", "arraymill_server.engine.fork_server_end"]
 """What the fork server imports before it forks."""
 
 ONE_THREAD: Final[Mapping[str, str]] = {

@@ -8,9 +8,9 @@ from time import monotonic
 from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
-from chaos.figures import Figures, milliseconds, percentile
+from chaos.figures import milliseconds, percentile
 from chaos.site import LOOK_SECONDS
-from chaos.trial import Plan, Trial, trial
+from chaos.trial import Trial
 from numpy.typing import NDArray
 
 import arraymill as am
@@ -34,29 +34,25 @@ Cancel: TypeAlias = Callable[[], Awaitable[Any]]
 Begin: TypeAlias = "Callable[[Trial, am.Handle, int], Awaitable[Cancel]]"
 
 
-async def cancels(
-    seed: int, *, jobs: int = 200, share: int = 8, nbytes: int = 8 << 20, is_strict: bool = True
-) -> Figures:
+async def cancels(run: Trial, *, jobs: int = 200, share: int = 8, nbytes: int = 8 << 20) -> None:
     """Jobs are cancelled while they receive, compute, hang and send, computed and submitted."""
-    x: NDArray[np.float64] = np.random.Generator(np.random.Philox(key=seed)).random(nbytes // 8)
-    async with trial(Plan(seed=seed, limit=60 + 2.0 * jobs, is_strict=is_strict)) as run:
-        proxy = await run.proxy()
-        proxy.weather = SLOW
-        async with run.client() as mill:
-            handle = await mill.put(x)
-            times: dict[str, list[float]] = {name: [] for name in KINDS}
-            for number in range(-(-jobs // share)):
-                name = sorted(KINDS)[number % len(KINDS)]
-                times[name] += [await _round(run, mill, name, handle, share)] * share
-            await mill.delete(handle)
-        everything = [seconds for each in times.values() for seconds in each]
-        run.figures["cancelled"] = str(len(everything))
-        run.figures["core and memory free"] = milliseconds(everything, 50, 99, 100)
-        for name, each in times.items():
-            run.figures[name] = f"at most {1000 * max(each, default=0.0):.0f} ms"
-        if percentile(everything, 99) > FREE_SECONDS:
-            run.too_slow(f"memory was free {percentile(everything, 99):.2f} s after a cancellation")
-    return run.figures
+    x: NDArray[np.float64] = np.random.Generator(np.random.Philox(key=run.plan.seed)).random(nbytes // 8)
+    proxy = await run.proxy()
+    proxy.weather = SLOW
+    async with run.client() as mill:
+        handle = await mill.put(x)
+        times: dict[str, list[float]] = {name: [] for name in KINDS}
+        for number in range(-(-jobs // share)):
+            name = sorted(KINDS)[number % len(KINDS)]
+            times[name] += [await _round(run, mill, name, handle, share)] * share
+        await mill.delete(handle)
+    everything = [seconds for each in times.values() for seconds in each]
+    run.figures["cancelled"] = str(len(everything))
+    run.figures["core and memory free"] = milliseconds(everything, 50, 99, 100)
+    for name, each in times.items():
+        run.figures[name] = f"at most {1000 * max(each, default=0.0):.0f} ms"
+    if percentile(everything, 99) > FREE_SECONDS:
+        run.too_slow(f"memory was free {percentile(everything, 99):.2f} s after a cancellation")
 
 
 async def _round(run: Trial, mill: am.AsyncClient, name: str, handle: am.Handle, count: int) -> float:

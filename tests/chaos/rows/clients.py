@@ -11,9 +11,9 @@ from time import monotonic
 from typing import Final, TypeAlias
 
 import numpy as np
-from chaos.figures import Figures, milliseconds
+from chaos.figures import milliseconds
 from chaos.site import until
-from chaos.trial import Plan, Trial, trial
+from chaos.trial import Trial
 
 import arraymill as am
 from arraymill_server.rpc.stall import ALLOWANCES
@@ -47,25 +47,18 @@ Uploads: TypeAlias = AbstractAsyncContextManager[Callable[[], None]]
 """Some uploads while the body runs; gives what happens to them."""
 
 
-async def lost_clients(
-    seed: int, *, uploads: int = 100, stall: float = STALL_SECONDS, is_strict: bool = True
-) -> Figures:
+async def lost_clients(run: Trial, *, uploads: int = 100, stall: float = STALL_SECONDS) -> None:
     """Clients are killed in mid-upload, fall silent behind a dropped link, or trickle a byte per second."""
-    options = ("--stall", f"{stall:g}")
-    async with trial(
-        Plan(seed=seed, limit=120 + 3 * uploads + 10 * stall, options=options, is_strict=is_strict)
-    ) as run:
-        share = min(SHARE, -(-uploads // 3))
-        times = max(1, uploads // share - 2)
-        killed = [await _reserved(run, share, _killed(run, share), AT_ONCE_SECONDS) for _ in range(times)]
-        silent = await _reserved(run, share, _behind(run, "127.0.0.3", share, Proxy.lose), stall + SLACK_SECONDS)
-        longest = ALLOWANCES * stall
-        trickling = await _reserved(run, share, _behind(run, "127.0.0.4", share, _trickle), longest + SLACK_SECONDS)
-        run.figures["uploads"] = f"{share * times} killed, {share} silent, {share} trickling"
-        run.figures["reservation back, killed"] = milliseconds(killed, 50, 100)
-        run.figures["silent"] = f"{silent:.1f} s of {stall:g} s"
-        run.figures["trickling"] = f"{trickling:.1f} s of {longest:g} s"
-    return run.figures
+    share = min(SHARE, -(-uploads // 3))
+    times = max(1, uploads // share - 2)
+    killed = [await _reserved(run, share, _killed(run, share), AT_ONCE_SECONDS) for _ in range(times)]
+    silent = await _reserved(run, share, _behind(run, "127.0.0.3", share, Proxy.lose), stall + SLACK_SECONDS)
+    longest = ALLOWANCES * stall
+    trickling = await _reserved(run, share, _behind(run, "127.0.0.4", share, _trickle), longest + SLACK_SECONDS)
+    run.figures["uploads"] = f"{share * times} killed, {share} silent, {share} trickling"
+    run.figures["reservation back, killed"] = milliseconds(killed, 50, 100)
+    run.figures["silent"] = f"{silent:.1f} s of {stall:g} s"
+    run.figures["trickling"] = f"{trickling:.1f} s of {longest:g} s"
 
 
 async def _reserved(run: Trial, count: int, uploads: Uploads, limit: float) -> float:

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from chaos.figures import Figures, milliseconds
+from chaos.figures import milliseconds
 from chaos.invariants import runs
 from chaos.ledger import Outcome
 from chaos.load import Load, Way, latencies
 from chaos.oracle import LARGEST_BYTES
-from chaos.trial import Plan, Trial, trial
+from chaos.trial import Trial
 
 from arraymill_server.testing.observer import stories
 from arraymill_server.testing.proxy import Proxy, Weather
@@ -37,32 +37,29 @@ WEATHERS: Final = (
 
 
 async def broken_links(
-    seed: int,
+    run: Trial,
     *,
     faults: int = 60,
     jobs: int = 50,
     clients: int = 4,
     largest: int = LARGEST_BYTES,
     ways: Sequence[str] = WAYS,
-    is_strict: bool = True,
-) -> Figures:
+) -> None:
     """Links are cut, reset, halved, held, forgotten and slow, in the middle of whatever travels."""
-    async with trial(Plan(seed=seed, limit=120 + 60 * faults, retry_for=PATIENCE_SECONDS, is_strict=is_strict)) as run:
-        proxy = await run.proxy()
-        load = Load(seed, largest=largest, in_flight=-(-jobs // clients), timeout=PATIENCE_SECONDS, way=Way.BOTH)
-        chosen = run.random.choices(ways, k=faults)
-        breaking = asyncio.ensure_future(_break(run, proxy, largest, chosen))
-        first = 0
-        while not breaking.done():
-            await run.run_clients(load, range(first, first + jobs), clients, run.address())
-            first += jobs
-        await breaking
-        twice = sum(runs(story) > 1 for story in stories(run.site.folder).values())
-        run.figures["faults"] = ", ".join(f"{count} {name}" for name, count in sorted(Counter(chosen).items()))
-        run.figures["jobs"] = f"{len(run.ledger.calls)}, unfinished {len(run.ledger.of(Outcome.FAILED))}"
-        run.figures["executed twice"] = str(twice)
-        run.figures["time of a job"] = milliseconds(latencies(run.ledger.calls), 50, 99)
-    return run.figures
+    proxy = await run.proxy()
+    load = Load(run.plan.seed, largest=largest, in_flight=-(-jobs // clients), timeout=PATIENCE_SECONDS, way=Way.BOTH)
+    chosen = run.random.choices(ways, k=faults)
+    breaking = asyncio.ensure_future(_break(run, proxy, largest, chosen))
+    first = 0
+    while not breaking.done():
+        await run.run_clients(load, range(first, first + jobs), clients, run.address())
+        first += jobs
+    await breaking
+    twice = sum(runs(story) > 1 for story in stories(run.site.folder).values())
+    run.figures["faults"] = ", ".join(f"{count} {name}" for name, count in sorted(Counter(chosen).items()))
+    run.figures["jobs"] = f"{len(run.ledger.calls)}, unfinished {len(run.ledger.of(Outcome.FAILED))}"
+    run.figures["executed twice"] = str(twice)
+    run.figures["time of a job"] = milliseconds(latencies(run.ledger.calls), 50, 99)
 
 
 async def _break(run: Trial, proxy: Proxy, largest: int, ways: Sequence[str]) -> None:

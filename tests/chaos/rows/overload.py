@@ -9,10 +9,10 @@ from time import monotonic
 from typing import Final, Self, cast
 
 import numpy as np
-from chaos.figures import Figures, milliseconds, percentile
+from chaos.figures import milliseconds, percentile
 from chaos.ledger import Call, Ledger, Outcome
 from chaos.load import latencies
-from chaos.trial import Plan, Trial, trial
+from chaos.trial import Trial
 from numpy.typing import NDArray
 
 import arraymill as am
@@ -34,51 +34,41 @@ UNFAIR: Final = 3.0
 TIMEOUT: Final = 60.0
 
 
-async def overload(
-    seed: int, *, waves: int = 3, seconds: float = 10.0, factor: float = 10.0, is_strict: bool = True
-) -> Figures:
+async def overload(run: Trial, *, waves: int = 3, seconds: float = 10.0, factor: float = 10.0) -> None:
     """Ten times as many jobs come as can be done, in waves."""
-    options = ("--max-waiting-jobs", str(WAITING))
-    limit = 120 + 6 * waves * seconds
-    async with trial(Plan(seed=seed, limit=limit, options=options, arena="64MiB", is_strict=is_strict)) as run:
-        async with run.client() as mill:
-            work = await Work.put(mill, seed)
-            peak = await work.peak(mill, run.ledger, 3 * run.plan.workers, seconds)
-            goodput: list[float] = []
-            memory: list[int] = []
-            async with am.AsyncClient(run.site.address, retry_for=0) as impatient:
-                for _ in range(waves):
-                    first = len(run.ledger.calls)
-                    begin = monotonic()
-                    await work.run_at(factor * peak, seconds, impatient, run.ledger)
-                    memory.append(await asyncio.to_thread(run.site.memory_bytes))
-                    done = sum(call.outcome is Outcome.RIGHT for call in run.ledger.calls[first:])
-                    goodput.append(done / (monotonic() - begin))
-                    await asyncio.sleep(seconds / 4)
-        _tell_waves(run, peak, goodput, memory)
-    return run.figures
+    async with run.client() as mill:
+        work = await Work.put(mill, run.plan.seed)
+        peak = await work.peak(mill, run.ledger, 3 * run.plan.workers, seconds)
+        goodput: list[float] = []
+        memory: list[int] = []
+        async with am.AsyncClient(run.site.address, retry_for=0) as impatient:
+            for _ in range(waves):
+                first = len(run.ledger.calls)
+                begin = monotonic()
+                await work.run_at(factor * peak, seconds, impatient, run.ledger)
+                memory.append(await asyncio.to_thread(run.site.memory_bytes))
+                done = sum(call.outcome is Outcome.RIGHT for call in run.ledger.calls[first:])
+                goodput.append(done / (monotonic() - begin))
+                await asyncio.sleep(seconds / 4)
+    _tell_waves(run, peak, goodput, memory)
 
 
-async def unfair_share(
-    seed: int, *, seconds: float = 20.0, lights: int = 7, factor: float = 50.0, is_strict: bool = True
-) -> Figures:
+async def unfair_share(run: Trial, *, seconds: float = 20.0, lights: int = 7, factor: float = 50.0) -> None:
     """One client asks for fifty times as much as each of seven others."""
-    async with trial(Plan(seed=seed, limit=180 + 10 * seconds, is_strict=is_strict)) as run:
-        async with run.client() as mill:
-            work = await Work.put(mill, seed)
-            peak = await work.peak(mill, run.ledger, 3 * run.plan.workers, seconds / 4)
-            rate = 2 * peak / factor  # of a light client: the heavy one alone asks for twice as much as can be done
-            quiet = await _light(run, work, rate, seconds, lights)
-            heavy = asyncio.ensure_future(_heavy(run, work, factor * rate, seconds))
-            beside = await _light(run, work, rate, seconds, lights)
-            await heavy
-        before, after = percentile(latencies(quiet), 99), percentile(latencies(beside), 99)
-        run.figures["light clients, quiet"] = milliseconds(latencies(quiet), 50, 99)
-        run.figures["light clients, beside the heavy one"] = milliseconds(latencies(beside), 50, 99)
-        run.figures["p99 against quiet"] = f"{after / before:.2f}"
-        if after > UNFAIR * before:
-            run.too_slow(f"light clients wait {after / before:.1f} times as long as when all is quiet")
-    return run.figures
+    async with run.client() as mill:
+        work = await Work.put(mill, run.plan.seed)
+        peak = await work.peak(mill, run.ledger, 3 * run.plan.workers, seconds / 4)
+        rate = 2 * peak / factor  # of a light client: the heavy one alone asks for twice as much as can be done
+        quiet = await _light(run, work, rate, seconds, lights)
+        heavy = asyncio.ensure_future(_heavy(run, work, factor * rate, seconds))
+        beside = await _light(run, work, rate, seconds, lights)
+        await heavy
+    before, after = percentile(latencies(quiet), 99), percentile(latencies(beside), 99)
+    run.figures["light clients, quiet"] = milliseconds(latencies(quiet), 50, 99)
+    run.figures["light clients, beside the heavy one"] = milliseconds(latencies(beside), 50, 99)
+    run.figures["p99 against quiet"] = f"{after / before:.2f}"
+    if after > UNFAIR * before:
+        run.too_slow(f"light clients wait {after / before:.1f} times as long as when all is quiet")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from time import monotonic
 from typing import Final
 
 import psutil
-from chaos.figures import Figures, milliseconds
+from chaos.figures import milliseconds
 from chaos.ledger import Outcome
 from chaos.load import Load, latencies
 from chaos.site import grown, until
-from chaos.trial import Plan, Trial, is_alive, trial
+from chaos.trial import Trial, is_alive
 
 from arraymill_server.testing.crash_points import CrashPoint
 
@@ -29,60 +29,54 @@ PATIENCE_SECONDS: Final = 30.0
 
 
 async def server_kills(
-    seed: int, *, kills: int = 50, clients: int = 8, in_flight: int = 4, largest: int = 4 << 20, is_strict: bool = True
-) -> Figures:
+    run: Trial, *, kills: int = 50, clients: int = 8, in_flight: int = 4, largest: int = 4 << 20
+) -> None:
     """The server dies at places of its own code, or from outside; clients come back with the same keys."""
-    async with trial(Plan(seed=seed, limit=60 + 15 * kills, is_strict=is_strict)) as run:
-        load = Load(seed, largest=largest, in_flight=in_flight, timeout=120)
-        working = asyncio.ensure_future(load.run_steadily(run.client, clients, run.ledger, over := asyncio.Event()))
-        gone: list[float] = []
-        back: list[float] = []
-        places: list[str] = []
-        for left in reversed(range(kills)):
-            gone.append(await _death(run))
-            crash = CrashPoint.choose(run.random, MOST_HITS) if left else None
-            places.append(crash.name if crash else "outside")
-            begin, answers = monotonic(), grown(lambda: len(run.ledger.of(Outcome.RIGHT)))
-            await run.site.start(crash)
-            await until(answers, LIFE_SECONDS)
-            back.append(monotonic() - begin)
-        over.set()
-        await working
-        run.figures["kills"] = f"{kills}, at {len(set(places))} places"
-        run.figures["jobs"] = f"{len(run.ledger.calls)}, lost {len(run.ledger.of(Outcome.FAILED))}"
-        run.figures["all of it gone"] = milliseconds(gone, 50, 99)
-        run.figures["start until the first answer"] = milliseconds(back, 50, 99)
-    return run.figures
+    load = Load(run.plan.seed, largest=largest, in_flight=in_flight, timeout=120)
+    working = asyncio.ensure_future(load.run_steadily(run.client, clients, run.ledger, over := asyncio.Event()))
+    gone: list[float] = []
+    back: list[float] = []
+    places: list[str] = []
+    for left in reversed(range(kills)):
+        gone.append(await _death(run))
+        crash = CrashPoint.choose(run.random, MOST_HITS) if left else None
+        places.append(crash.name if crash else "outside")
+        begin, answers = monotonic(), grown(lambda: len(run.ledger.of(Outcome.RIGHT)))
+        await run.site.start(crash)
+        await until(answers, LIFE_SECONDS)
+        back.append(monotonic() - begin)
+    over.set()
+    await working
+    run.figures["kills"] = f"{kills}, at {len(set(places))} places"
+    run.figures["jobs"] = f"{len(run.ledger.calls)}, lost {len(run.ledger.of(Outcome.FAILED))}"
+    run.figures["all of it gone"] = milliseconds(gone, 50, 99)
+    run.figures["start until the first answer"] = milliseconds(back, 50, 99)
 
 
 async def rolling_restarts(
-    seed: int,
+    run: Trial,
     *,
     restarts: int = 30,
     clients: int = 4,
     in_flight: int = 2,
     largest: int = 4 << 20,
-    is_strict: bool = True,
-) -> Figures:
+) -> None:
     """One server after the other takes over; clients of the shipped library hear of nothing."""
-    options = ("--take-over", "--drain", "30")
-    async with trial(Plan(seed=seed, limit=60 + 60 * restarts, options=options, is_strict=is_strict)) as run:
-        load = Load(seed, largest=largest, in_flight=in_flight, timeout=60)
-        working = asyncio.ensure_future(load.run_steadily(run.client, clients, run.ledger, over := asyncio.Event()))
-        codes: list[int] = []
-        for _ in range(restarts):
-            await asyncio.sleep(run.random.random())
-            codes.append(await run.site.roll())
-        over.set()
-        await working
-        run.complaints += [f"a server ended with exit code {code}" for code in codes if code]
-        calls = [*run.ledger.calls, *run.bystander.calls]
-        failed = [call for call in calls if call.outcome is Outcome.FAILED]
-        run.figures["restarts"] = str(restarts)
-        run.figures["calls"] = f"{len(calls)}, failed {len(failed)}"
-        run.figures["submitted anew"] = str(sum(call.again for call in calls))
-        run.figures["time of a call"] = milliseconds(latencies(calls), 50, 99, 100)
-    return run.figures
+    load = Load(run.plan.seed, largest=largest, in_flight=in_flight, timeout=60)
+    working = asyncio.ensure_future(load.run_steadily(run.client, clients, run.ledger, over := asyncio.Event()))
+    codes: list[int] = []
+    for _ in range(restarts):
+        await asyncio.sleep(run.random.random())
+        codes.append(await run.site.roll())
+    over.set()
+    await working
+    run.complaints += [f"a server ended with exit code {code}" for code in codes if code]
+    calls = [*run.ledger.calls, *run.bystander.calls]
+    failed = [call for call in calls if call.outcome is Outcome.FAILED]
+    run.figures["restarts"] = str(restarts)
+    run.figures["calls"] = f"{len(calls)}, failed {len(failed)}"
+    run.figures["submitted anew"] = str(sum(call.again for call in calls))
+    run.figures["time of a call"] = milliseconds(latencies(calls), 50, 99, 100)
 
 
 async def _death(run: Trial) -> float:

@@ -10,11 +10,11 @@ from time import monotonic
 from typing import Final
 
 import numpy as np
-from chaos.figures import Figures, milliseconds, slope
+from chaos.figures import milliseconds, slope
 from chaos.ledger import Outcome
 from chaos.load import Load, latencies
 from chaos.oracle import LARGEST_BYTES
-from chaos.trial import Plan, Trial, trial
+from chaos.trial import Trial
 
 import arraymill as am
 from arraymill_server.testing.orders import DEADLY, HANGING, Blow, Point, mark
@@ -45,37 +45,31 @@ class Sample:
 
 
 async def soak(
-    seed: int,
+    run: Trial,
     *,
     minutes: float = 30.0,
     pause: float = 60.0,
     clients: int = 4,
     largest: int = LARGEST_BYTES,
-    is_strict: bool = True,
-) -> Figures:
+) -> None:
     """A steady load with a fault every so many seconds."""
     seconds = 60 * minutes
-    plan = Plan(seed=seed, limit=180 + 1.5 * seconds, retry_for=300.0, is_strict=is_strict)
-    async with trial(plan) as run:
-        proxy = await run.proxy()
-        load = Load(seed, largest=largest, in_flight=2, timeout=300)
-        over, told = asyncio.Event(), dict[str, int]()
-        working = [
-            asyncio.ensure_future(
-                load.run_steadily(partial(run.client, address), clients, run.ledger, over, first=first)
-            )
-            for first, address in ((0, run.site.address), (1 << 32, run.address()))
-        ]
-        troubling = asyncio.ensure_future(_trouble(run, proxy, pause, told))
-        samples = await _sample(run, seconds)
-        troubling.cancel()
-        over.set()
-        await asyncio.gather(*working)
-        run.figures["faults"] = ", ".join(f"{count} {name}" for name, count in sorted(told.items()))
-        run.figures["calls"] = f"{len(run.ledger.calls)}, failed {len(run.ledger.of(Outcome.FAILED))}"
-        run.figures["time of a call"] = milliseconds(latencies(run.ledger.calls), 50, 99)
-        _judge(run, samples)
-    return run.figures
+    proxy = await run.proxy()
+    load = Load(run.plan.seed, largest=largest, in_flight=2, timeout=300)
+    over, told = asyncio.Event(), dict[str, int]()
+    working = [
+        asyncio.ensure_future(load.run_steadily(partial(run.client, address), clients, run.ledger, over, first=first))
+        for first, address in ((0, run.site.address), (1 << 32, run.address()))
+    ]
+    troubling = asyncio.ensure_future(_trouble(run, proxy, pause, told))
+    samples = await _sample(run, seconds)
+    troubling.cancel()
+    over.set()
+    await asyncio.gather(*working)
+    run.figures["faults"] = ", ".join(f"{count} {name}" for name, count in sorted(told.items()))
+    run.figures["calls"] = f"{len(run.ledger.calls)}, failed {len(run.ledger.of(Outcome.FAILED))}"
+    run.figures["time of a call"] = milliseconds(latencies(run.ledger.calls), 50, 99)
+    _judge(run, samples)
 
 
 async def _sample(run: Trial, seconds: float) -> list[Sample]:

@@ -11,19 +11,15 @@ from time import monotonic
 from typing import Final
 
 import numpy as np
-from chaos.figures import Figures, milliseconds
+from chaos.figures import milliseconds
 from chaos.ledger import Outcome
 from chaos.load import Load
-from chaos.machine import little_memory
 from chaos.oracle import LARGEST_BYTES
 from chaos.site import grown, until
-from chaos.trial import Plan, Trial, trial
+from chaos.trial import Trial
 
 import arraymill as am
 from arraymill_server.testing.orders import DEADLY, HANGING, Blow, Note, Point, mark
-
-GROUP_BYTES: Final = 768 << 20
-"""Memory of the control group: the server with its arena takes some 300 MiB of it."""
 
 NUMBERS: Final = re.compile(r"\d[\d,]{5,} bytes")
 
@@ -40,119 +36,78 @@ BUSY: Final = (Point.RECEIVE, Point.COMPUTE, Point.REPLY)
 
 
 async def worker_deaths(
-    seed: int,
+    run: Trial,
     *,
     deaths: int = 500,
     jobs: int = 300,
     clients: int = 8,
     largest: int = LARGEST_BYTES,
-    is_strict: bool = True,
-) -> Figures:
+) -> None:
     """Workers die in every way and everywhere; and one job kills whoever touches it."""
-    async with trial(Plan(seed=seed, limit=60 + 2 * deaths, is_strict=is_strict)) as run:
-        load = Load(seed, largest=largest, in_flight=-(-jobs // clients), timeout=300)
-        numbers = count()
-        quiet = await _batch(run, load, numbers, jobs, clients)
-        striking = asyncio.ensure_future(_strike(run, deaths - deaths // 4, DEADLY, BUSY))
-        poisonous = asyncio.ensure_future(_poison(run))
-        loud = [await _batch(run, load, numbers, jobs, clients)]
-        while not striking.done():
-            loud.append(await _batch(run, load, numbers, jobs, clients))
-        await asyncio.gather(striking, poisonous)
-        await _strike(run, deaths // 4, DEADLY, (Point.IDLE,))
-        await asyncio.sleep(TAKEN_SECONDS)
-        _tell_deaths(run, [note for note in run.book.strikes() if note.blow in DEADLY])
-        run.figures["throughput"] = f"{sum(loud) / len(loud) / quiet:.2f} of quiet"
-    return run.figures
+    load = Load(run.plan.seed, largest=largest, in_flight=-(-jobs // clients), timeout=300)
+    numbers = count()
+    quiet = await _batch(run, load, numbers, jobs, clients)
+    striking = asyncio.ensure_future(_strike(run, deaths - deaths // 4, DEADLY, BUSY))
+    poisonous = asyncio.ensure_future(_poison(run))
+    loud = [await _batch(run, load, numbers, jobs, clients)]
+    while not striking.done():
+        loud.append(await _batch(run, load, numbers, jobs, clients))
+    await asyncio.gather(striking, poisonous)
+    await _strike(run, deaths // 4, DEADLY, (Point.IDLE,))
+    await asyncio.sleep(TAKEN_SECONDS)
+    _tell_deaths(run, [note for note in run.book.strikes() if note.blow in DEADLY])
+    run.figures["throughput"] = f"{sum(loud) / len(loud) / quiet:.2f} of quiet"
 
 
 async def worker_hangs(
-    seed: int,
+    run: Trial,
     *,
     hangs: int = 60,
     jobs: int = 300,
     clients: int = 8,
     largest: int = LARGEST_BYTES,
     timeout: float = 8.0,
-    is_strict: bool = True,
-) -> Figures:
+) -> None:
     """Workers stop, or compute for ever, or ignore SIGTERM as well: deadlines hold all the same."""
-    async with trial(Plan(seed=seed, limit=60 + 20 * hangs, is_strict=is_strict)) as run:
-        load = Load(seed, largest=largest, in_flight=-(-jobs // clients), timeout=timeout, expects=am.DeadlineError)
-        numbers = count()
-        striking = asyncio.ensure_future(_strike(run, hangs, HANGING, BUSY))
-        while not striking.done():
-            await _batch(run, load, numbers, jobs, clients)
-        await striking
-        late = run.ledger.of(Outcome.EXPECTED)
-        run.figures["hangs"] = str(len(run.book.strikes()))
-        run.figures["calls"] = f"{len(run.ledger.calls)}, {len(late)} ended by their deadline"
-        overrun = max((call.seconds - call.timeout for call in late), default=0.0)
-        run.figures["overrun"] = f"at most {overrun:.3f} s"
-        if overrun > OVERRUN_SECONDS:
-            run.too_slow(f"a call ended {overrun:.3f} s after its deadline")
-    return run.figures
-
-
-async def worker_memory(
-    seed: int,
-    *,
-    greedy: int = 30,
-    jobs: int = 300,
-    clients: int = 8,
-    largest: int = LARGEST_BYTES,
-    is_strict: bool = True,
-) -> Figures:
-    """Workers take memory without end, against their own limit: RLIMIT_DATA."""
-    return await _exhaust(
-        Plan(seed=seed, limit=600, options=("--worker-memory", "256MiB"), is_strict=is_strict),
-        greedy,
-        jobs,
-        clients,
-        largest,
+    load = Load(
+        run.plan.seed, largest=largest, in_flight=-(-jobs // clients), timeout=timeout, expects=am.DeadlineError
     )
+    numbers = count()
+    striking = asyncio.ensure_future(_strike(run, hangs, HANGING, BUSY))
+    while not striking.done():
+        await _batch(run, load, numbers, jobs, clients)
+    await striking
+    late = run.ledger.of(Outcome.EXPECTED)
+    run.figures["hangs"] = str(len(run.book.strikes()))
+    run.figures["calls"] = f"{len(run.ledger.calls)}, {len(late)} ended by their deadline"
+    overrun = max((call.seconds - call.timeout for call in late), default=0.0)
+    run.figures["overrun"] = f"at most {overrun:.3f} s"
+    if overrun > OVERRUN_SECONDS:
+        run.too_slow(f"a call ended {overrun:.3f} s after its deadline")
 
 
-async def machine_memory(
-    seed: int,
-    *,
-    greedy: int = 10,
-    jobs: int = 300,
-    clients: int = 8,
-    largest: int = LARGEST_BYTES,
-    is_strict: bool = True,
-) -> Figures:
-    """Likewise, against the limit of a control group, which the kernel enforces.
-
-    Raises:
-        NotHereError: No such group can be made here.
-    """
-    with little_memory(GROUP_BYTES) as prefix:
-        options = ("--worker-memory", "4GiB")
-        plan = Plan(seed=seed, limit=600, options=options, arena="64MiB", prefix=prefix, is_strict=is_strict)
-        return await _exhaust(plan, greedy, jobs, clients, largest)
-
-
-async def _exhaust(plan: Plan, greedy: int, jobs: int, clients: int, largest: int) -> Figures:
+async def greedy_workers(
+    run: Trial, *, greedy: int = 30, jobs: int = 300, clients: int = 8, largest: int = LARGEST_BYTES
+) -> None:
+    """Workers take memory without end: against RLIMIT_DATA, or against the limit of a control group."""
     x = np.ones(1 << 18)
-    async with trial(plan) as run:
-        pid = run.site.process.pid
-        load = Load(plan.seed, largest=largest, in_flight=-(-jobs // clients), timeout=300)
-        others = asyncio.ensure_future(run.run_clients(load, range(jobs), clients))
-        async with run.client() as mill:
-            for _ in range(greedy):
-                with run.ledger.call("greedy", timeout=60, expects=am.TooLargeError) as call:
-                    await mill.compute((am.asarray(x) + mark(Blow.EXHAUST)).sum(), timeout=60)
-                    call.check(is_right=False)
-        await others
-        told = run.ledger.of(Outcome.EXPECTED)
-        if run.site.process.pid != pid:
-            run.complaints.append("the server was killed")
-        run.complaints += [f"no numbers in: {call.text}" for call in told if not NUMBERS.search(call.text)]
-        run.figures["greedy jobs"] = f"{len(told)} refused: {told[0].text if told else ''}"
-        run.figures["jobs"] = f"{len(run.ledger.calls) - greedy}, lost {len(run.ledger.of(Outcome.FAILED))}"
-        run.figures["server killed"] = "0"
-    return run.figures
+    pid = run.site.process.pid
+    load = Load(run.plan.seed, largest=largest, in_flight=-(-jobs // clients), timeout=300)
+    others = asyncio.ensure_future(run.run_clients(load, range(jobs), clients))
+    async with run.client() as mill:
+        for _ in range(greedy):
+            with run.ledger.call("greedy", timeout=60, expects=am.TooLargeError) as call:
+                await mill.compute((am.asarray(x) + mark(Blow.EXHAUST)).sum(), timeout=60)
+                call.check(is_right=False)
+    await others
+    told = run.ledger.of(Outcome.EXPECTED)
+    has_ended = not run.site.is_running or run.site.process.pid != pid
+    if has_ended:
+        run.complaints.append("the server was killed")
+    run.complaints += [f"no numbers in: {call.text}" for call in told if not NUMBERS.search(call.text)]
+    run.figures["greedy jobs"] = f"{len(told)} of {greedy} refused: {told[0].text if told else ''}"
+    run.figures["jobs"] = f"{len(run.ledger.calls) - greedy}, lost {len(run.ledger.of(Outcome.FAILED))}"
+    run.figures["server killed"] = str(int(has_ended))
 
 
 async def _batch(run: Trial, load: Load, numbers: count[int], jobs: int, clients: int) -> float:
