@@ -16,7 +16,7 @@ from patience import until
 from servers import RunningServer
 
 import arraymill as am
-from arraymill import _caller
+from arraymill import _bulk, _caller
 from arraymill_server.app.server import App
 from arraymill_server.config import MIB, ServerConfig
 from arraymill_server.jobs.exchange import Outgoing
@@ -231,10 +231,13 @@ async def test_the_same_bits_on_every_lane(case: Case, monkeypatch: pytest.Monke
             traffic, of_server = count_traffic(patch), ServerTraffic(patch)
             wait_for_bulk(patch)
             send_all_in_bulk(patch)
+            patch.setattr(_bulk, "PAUSE_SECONDS", 0.0)
             async with small_blocks() as address, am.AsyncClient(address, bulk=lane == "bulk", retry_for=0) as mill:
                 found.append(await case(mill, tmp_path))
         used = (traffic.sent_in_bulk + of_server.in_bulk > 0, traffic.sent_in_frames + of_server.in_frames > 0)
-        assert used == (lane == "bulk", lane == "frames")
+        assert used[0] == (lane == "bulk")
+        if case is not empty_and_0d:  # a job without input may be done before its connection stands
+            assert used[1] == (lane == "frames")
     by_bulk, by_frames = found
     for one, other in zip(by_bulk, by_frames, strict=True):
         assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
