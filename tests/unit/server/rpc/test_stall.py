@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
 from arraymill_proto.errors import DeadlineError
-from arraymill_server.rpc.stall import LEAST_RATE, Stall
+from arraymill_server.rpc.stall import ALLOWANCES, LEAST_RATE, Stall
+from arraymill_server.testing.clock import ClockedLoop
 
 
 async def test_it_expires_when_the_client_does_not_move() -> None:
@@ -47,34 +49,44 @@ async def test_it_lapses_when_nothing_is_waited_for() -> None:
     stall.close()  # looks at the error: nobody else did
 
 
-async def test_a_trickle_ends() -> None:
-    loop = asyncio.get_running_loop()
-    stall = Stall(0.1, lambda: "owes a frame")
+@pytest.fixture
+def clocked() -> Iterator[ClockedLoop]:
+    """A loop whose time the test moves."""
+    loop = ClockedLoop()
+    yield loop
+    loop.close()
+    assert not loop.defects
+
+
+async def stalling(seconds: float) -> Stall:
+    return Stall(seconds, lambda: "owes a frame")
+
+
+def pass_time(loop: ClockedLoop, stall: Stall, seconds: float, rate: float) -> float:
+    """Let a client move bytes at a rate, ten times in a second; return how long it was borne."""
     begin = loop.time()
+    while not stall.expired.done() and loop.time() < begin + seconds:
+        loop.advance(0.1)
+        stall.moved(int(rate / 10))
+        loop.settle()
+    return loop.time() - begin
+
+
+def test_a_trickle_ends(clocked: ClockedLoop) -> None:
+    stall = clocked.run(stalling(45))
     stall.restart()
-    while not stall.expired.done():
-        await asyncio.sleep(0.01)
-        stall.moved(1)
+    assert pass_time(clocked, stall, 3600, rate=10) == pytest.approx(ALLOWANCES * 45, rel=0.01)
     with pytest.raises(DeadlineError, match=r"owes a frame and moved too little.*4,096 bytes in a second"):
         stall.expired.result()
-    assert loop.time() >= begin + 0.4
     stall.close()
 
 
-async def test_whoever_moves_enough_may_take_for_ever() -> None:
-    loop = asyncio.get_running_loop()
-    stall = Stall(1.0, lambda: "owes a frame")
-    begin = last = loop.time()
+def test_whoever_moves_enough_may_take_for_ever(clocked: ClockedLoop) -> None:
+    stall = clocked.run(stalling(45))
     stall.moved(1 << 30)  # what was done before gives no credit for later
-    while loop.time() < begin + 2.2:
-        await asyncio.sleep(0.005)
-        now = loop.time()
-        stall.moved(int(2 * LEAST_RATE * (now - last)))
-        last = now
+    assert pass_time(clocked, stall, 3600, rate=1.1 * LEAST_RATE) >= 3600
     assert not stall.expired.done()
-    while not stall.expired.done():
-        await asyncio.sleep(0.005)
-        stall.moved(1)
+    assert pass_time(clocked, stall, 3600, rate=0.5 * LEAST_RATE) == pytest.approx(2 * ALLOWANCES * 45, rel=0.01)
     assert stall.expired.exception() is not None
     stall.close()
 
