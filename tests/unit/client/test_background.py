@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from inspect import CORO_CLOSED, getcoroutinestate
 
 import pytest
 from unit.client.keyboard import press_ctrl_c
@@ -44,6 +46,16 @@ def test_using_it_from_itself_is_an_error() -> None:
 
     with pytest.raises(RuntimeError, match="cannot be used inside a progress callback; use AsyncClient"):
         run(nested())
+
+
+def test_ctrl_c_before_the_loop_has_begun() -> None:
+    """What never ran is closed: Python would complain at the end of the program."""
+    run(_loop()).call_soon_threadsafe(time.sleep, 0.3)
+    work = _loop()
+    press_ctrl_c(after=0.05)
+    with pytest.raises(KeyboardInterrupt):
+        run(work)
+    assert getcoroutinestate(work) == CORO_CLOSED
 
 
 def test_ctrl_c_cancels_and_waits() -> None:
