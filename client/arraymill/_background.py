@@ -10,8 +10,7 @@ import atexit
 import os
 import threading
 from collections.abc import Coroutine
-from inspect import CORO_CLOSED, CORO_CREATED, getcoroutinestate
-from time import monotonic
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from arraymill._fork import check_process
@@ -23,9 +22,6 @@ THREAD_NAME: Final = "arraymill"
 
 STOP_SECONDS: Final = 2.0
 """How long a cancelled call, and the end of the process, wait for the loop; its thread is a daemon all the same."""
-
-LOOK_SECONDS: Final = 0.01
-"""Time between two looks at a cancelled call that has not said that it ended."""
 
 
 class Background:
@@ -44,14 +40,16 @@ class Background:
             raise RuntimeError("the synchronous Client cannot be used inside a progress callback; use AsyncClient")
         ended = threading.Event()
         signalling = _signalling(work, ended)
-        future = asyncio.run_coroutine_threadsafe(signalling, self._loop)
+        future: Future[T] | None = None
         try:
+            future = asyncio.run_coroutine_threadsafe(signalling, self._loop)
             return future.result()
         except BaseException:
-            if future.cancel():
-                _wait_for_end(signalling, ended)
-                if getcoroutinestate(work) == CORO_CREATED:  # cancelled before the loop came to it
-                    work.close()
+            if future is None:  # Ctrl-C came before the loop had it: Python complains of what is neither run nor closed
+                signalling.close()
+                work.close()
+            elif future.cancel():
+                ended.wait(STOP_SECONDS)
             raise
 
     def stop(self) -> None:
@@ -73,13 +71,6 @@ async def _signalling(work: Coroutine[Any, Any, T], ended: threading.Event) -> T
         return await work
     finally:
         ended.set()
-
-
-def _wait_for_end(signalling: Coroutine[Any, Any, Any], ended: threading.Event) -> None:
-    """Wait until what was cancelled has ended; what never began says nothing, but is closed."""
-    last = monotonic() + STOP_SECONDS
-    while not ended.wait(LOOK_SECONDS) and getcoroutinestate(signalling) != CORO_CLOSED and monotonic() < last:
-        pass
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from inspect import CORO_CLOSED, getcoroutinestate
 
 import pytest
@@ -48,11 +47,14 @@ def test_using_it_from_itself_is_an_error() -> None:
         run(nested())
 
 
-def test_ctrl_c_before_the_loop_has_begun() -> None:
+def test_ctrl_c_before_the_loop_has_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """What never ran is closed: Python would complain at the end of the program."""
-    run(_loop()).call_soon_threadsafe(time.sleep, 0.3)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
     work = _loop()
-    press_ctrl_c(after=0.05)
     with pytest.raises(KeyboardInterrupt):
         run(work)
     assert getcoroutinestate(work) == CORO_CLOSED
