@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import pytest
+from call_counts import calls_of
 
 from arraymill_proto.errors import GraphError
 from arraymill_proto.graph import ArrayType, Graph, Input, Node, Operation, Resident
@@ -29,28 +28,12 @@ def _plan(graph: Graph) -> None:
     plan_job(graph, infer_graph(graph, _no_residents), {}, LIMITS)
 
 
-def _calls(work: Callable[[], None]) -> int:
-    """How many Python functions some work calls: a cost that no other process disturbs."""
-    count = 0
-
-    def profile(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(profile)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return count
-
-
 def _chain(name: str, length: int) -> Graph:
     return Graph((X, *(Operation(name, (i,)) for i in range(length))), tuple(range(1, length + 1)))
 
 
 def test_planning_grows_with_the_number_of_nodes() -> None:
-    small, large = (_calls(partial(_plan, _chain("sqrt", n))) for n in (100, 800))
+    small, large = (calls_of(partial(_plan, _chain("sqrt", n))) for n in (100, 800))
     assert large < 12 * small
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from functools import partial
 from random import Random
 
 import numpy as np
 import pytest
+from call_counts import calls_of
 from hypothesis import given
 from hypothesis import strategies as st
 from plans import floats, graph_of, operation, plan_of
@@ -131,22 +130,6 @@ def test_a_result_that_is_kept_is_written_where_it_stays() -> None:
     assert [task.outputs[0][0].offset for task in tasks if isinstance(task, BlockTask)] == [
         (1 << 20) + 64 * block for block in range(3)
     ]
-
-
-def calls_of(work: Callable[[], object]) -> int:
-    """How many functions some work calls: a cost that no other process disturbs."""
-    count = 0
-
-    def profile(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(profile)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 @pytest.mark.parametrize("name", ["sum", "cumsum", "sqrt"])
