@@ -27,9 +27,9 @@ settings.load_profile("no deadline")  # no timing is asserted in tests
 GRACE_SECONDS: Final = 3.0
 """How long what a test has ended may take to be gone."""
 
-LASTING_THREADS: Final = ("MainThread", "asyncio_", "arraymill")
-"""Beginnings of names: the test's own, the default executor of an event loop, which ends with the loop, and the event
-loop of synchronous clients, of which there is one in a process."""
+LASTING_THREADS: Final = ("MainThread", "asyncio_", "arraymill", "Dummy-")
+"""Beginnings of names: the test's own, the default executor of an event loop, which ends with the loop, the event loop
+of synchronous clients, of which there is one in a process, and what stands for a thread of gRPC that has run Python."""
 
 LASTING_TARGETS: Final = ("(_poll_wrapper)",)
 """Ends of names: gRPC's poller, of which there is one in a process that has ever used grpc.aio."""

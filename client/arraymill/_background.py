@@ -9,13 +9,16 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Coroutine
-from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from arraymill._fork import check_process
 from arraymill_proto.errors import ArraymillError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 THREAD_NAME: Final = "arraymill"
@@ -33,23 +36,19 @@ class Background:
         self._thread = threading.Thread(target=self._serve, name=THREAD_NAME, daemon=True)
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine and wait for it; see `run`."""
+    def run(self, function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a coroutine function and wait for it; see `run`."""
         if threading.current_thread() is self._thread:
-            work.close()
             raise RuntimeError("the synchronous Client cannot be used inside a progress callback; use AsyncClient")
-        ended = threading.Event()
-        signalling = _signalling(work, ended)
-        future: Future[T] | None = None
+        call = _Call(partial(function, *args, **kwargs))
         try:
-            future = asyncio.run_coroutine_threadsafe(signalling, self._loop)
-            return future.result()
+            self._loop.call_soon_threadsafe(call.begin)
+            return call.answer.result()
         except BaseException:
-            if future is None:  # Ctrl-C came before the loop had it: Python complains of what is neither run nor closed
-                signalling.close()
-                work.close()
-            elif future.cancel():
-                ended.wait(STOP_SECONDS)
+            if not call.answer.done():
+                self._loop.call_soon_threadsafe(call.cancel)
+                with suppress(TimeoutError, CancelledError):
+                    call.answer.exception(STOP_SECONDS)
             raise
 
     def stop(self) -> None:
@@ -66,11 +65,37 @@ class Background:
             self._loop.close()
 
 
-async def _signalling(work: Coroutine[Any, Any, T], ended: threading.Event) -> T:
-    try:
-        return await work
-    finally:
-        ended.set()
+class _Call(Generic[T]):
+    """A call of another thread.
+
+    Its coroutine is made, cancelled and ended on the loop's thread only. Ctrl-C strikes the main thread between any two
+    of its steps: a coroutine made there could be lost before anybody runs it, and Python complains of such.
+    """
+
+    def __init__(self, function: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._function = function
+        self._task: asyncio.Task[T] | None = None
+        self.answer: Future[T] = Future()
+
+    def begin(self) -> None:
+        """Start the work; on the loop."""
+        self._task = asyncio.ensure_future(self._function())
+        self._task.add_done_callback(self._end)
+
+    def cancel(self) -> None:
+        """Cancel the work, if it has begun; on the loop."""
+        if self._task is None:
+            self.answer.cancel()
+        else:
+            self._task.cancel()
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.answer.cancel()
+        elif (error := task.exception()) is not None:
+            self.answer.set_exception(error)
+        else:
+            self.answer.set_result(task.result())
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -100,8 +125,8 @@ def _end() -> None:
         _background.stop()
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the background loop and wait for it.
+def run(function: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a coroutine function on the background loop and wait for it.
 
     Ctrl-C (or any other exception in the waiting thread) cancels the coroutine and waits until it has ended.
 
@@ -109,13 +134,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         RuntimeError: Called on the background loop itself, where it could never end.
         ArraymillError: This process was forked from one that used arraymill, or it is ending.
     """
-    try:
-        check_process()
-        background = _running()
-    except BaseException:
-        work.close()
-        raise
-    return background.run(work)
+    check_process()
+    return _running().run(function, *args, **kwargs)
 
 
 def _running() -> Background:

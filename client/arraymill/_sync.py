@@ -39,7 +39,7 @@ def _blocking(
 
     @wraps(method)
     def call(self: _Facade[A], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return run(method(_twin(self), *args, **kwargs))
+        return run(method, _twin(self), *args, **kwargs)
 
     return call
 
@@ -51,7 +51,7 @@ def _giving_a_job(
 
     @wraps(method)
     def call(self: _Facade[A], /, *args: P.args, **kwargs: P.kwargs) -> Job:
-        return Job(run(method(_twin(self), *args, **kwargs)))
+        return Job(run(method, _twin(self), *args, **kwargs))
 
     return call
 
@@ -65,10 +65,10 @@ def _iterating(
     def call(self: _Facade[A], /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
         items = method(_twin(self), *args, **kwargs)
         try:
-            while (item := run(_next(items))) is not None:
+            while (item := run(_next, items)) is not None:
                 yield item
         finally:
-            run(items.aclose())
+            run(items.aclose)
 
     return call
 

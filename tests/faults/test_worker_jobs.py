@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from groups import control_group
 from milling import Mill
+from patience import until
 from plans import floats, graph_of, operation
 from pools import pool_of, worker_pids
 
@@ -121,9 +122,7 @@ async def test_a_cancelled_job_gives_its_memory_back(
             os.kill(pid, number or 0)
         request = Request(GRAPHS["cumsum"], "me", keep)
         job = asyncio.create_task(mill.jobs.run(request, MemoryExchange([X])))
-        for _ in range(30):
-            await asyncio.sleep(0)
-        assert engine.status.busy
+        await until(lambda: engine.status.busy > 0)
         job.cancel()
         async with asyncio.timeout(HANG_SECONDS):
             with pytest.raises(asyncio.CancelledError):

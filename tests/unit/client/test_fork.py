@@ -30,7 +30,7 @@ def test_a_child_is_refused() -> None:
         with pytest.raises(ArraymillError, match="'spawn' or 'forkserver'"):
             check_process()
     with pytest.raises(ArraymillError, match="was forked"):
-        run(_nothing())
+        run(_nothing)
 
 
 @pytest.mark.usefixtures("forked")

@@ -26,17 +26,17 @@ X = np.arange(20.0).reshape(4, 5)
 def server() -> Iterator[FakeServer]:
     """A server on the clients' own loop: several loops would fight over gRPC's poller."""
     server = FakeServer()
-    run(server.start())
+    run(server.start)
     yield server
-    run(server.stop())
+    run(server.stop)
 
 
 @pytest.fixture
 def jobs() -> Iterator[FakeJobServer]:
     server = FakeJobServer()
-    run(server.start())
+    run(server.start)
     yield server
-    run(server.stop())
+    run(server.stop)
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_ctrl_c_cancels_the_job(server: FakeServer, mill: Client) -> None:
     server.run = hang
     with pytest.raises(KeyboardInterrupt):
         mill.put(X)
-    run(asyncio.wait_for(server.cancelled.wait(), 5))
+    run(asyncio.wait_for, server.cancelled.wait(), 5)
     assert mill.sum(X) == X.sum(), "the client must be unharmed"
 
 
@@ -150,7 +150,7 @@ def test_closing_ends_jobs_of_other_threads(server: FakeServer) -> None:
     mill = Client(server.address)
     with ThreadPoolExecutor(1) as threads:
         job = threads.submit(mill.put, X)
-        run(asyncio.wait_for(server.hangs.wait(), 5))
+        run(asyncio.wait_for, server.hangs.wait(), 5)
         mill.close()
         with pytest.raises(ConnectionFailedError, match="is closed"):
             job.result(5)
@@ -196,7 +196,7 @@ def test_watching(jobs: FakeJobServer, worker: Client) -> None:
     seen: list[JobState] = []
     for status in job.watch(timeout=10):
         seen.append(status.state)
-        run(ended(jobs))
+        run(ended, jobs)
     assert seen == [JobState.QUEUED, JobState.SUCCEEDED]
     assert [status.state for status in job.watch()] == [JobState.SUCCEEDED]
 
@@ -223,5 +223,5 @@ def test_ctrl_c_ends_the_wait_and_not_the_job(jobs: FakeJobServer, worker: Clien
     press_ctrl_c(after=0.05)
     with pytest.raises(KeyboardInterrupt):
         job.result()
-    run(ended(jobs))
+    run(ended, jobs)
     assert job.result() == X.sum()
