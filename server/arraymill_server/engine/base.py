@@ -50,8 +50,13 @@ class Engine(Protocol):
         """Make the engine ready; returns when every worker has answered."""
         ...
 
-    def submit(self, job: str, task: Task) -> asyncio.Future[float]:
-        """Queue one task of a job; jobs take turns.
+    def submit(self, job: str, task: Task, *, client: str = "") -> asyncio.Future[float]:
+        """Queue one task of a job. Clients take turns, and in a client's turn its jobs do.
+
+        Args:
+            job: The job; its tasks keep their order.
+            task: What is to be done.
+            client: Whose job it is.
 
         Returns:
             A future of the seconds of worker time. It fails with the task's own typed error (ComputationError,

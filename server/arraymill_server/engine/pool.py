@@ -144,7 +144,7 @@ class PoolEngine:
         """
         await self._supervisor.start()
 
-    def submit(self, job: str, task: Task) -> asyncio.Future[float]:
+    def submit(self, job: str, task: Task, *, client: str = "") -> asyncio.Future[float]:
         """Queue one task; see `Engine.submit`."""
         if self._is_closed:
             raise ConnectionFailedError("the server is shutting down", reason=Reason.SHUTTING_DOWN)
@@ -154,7 +154,7 @@ class PoolEngine:
         if len(payload) > REQUEST_BYTES:
             future.set_exception(too_long(len(payload)))
             return future
-        self._roster.push(Entry(task_id, job, task, future, payload))
+        self._roster.push(Entry(task_id, job, task, future, payload, client))
         self._dispatch()
         return future
 

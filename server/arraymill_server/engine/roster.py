@@ -1,6 +1,6 @@
 """Who runs which task: the tasks that wait for a worker, and the rules by which workers get them. No I/O.
 
-1. Jobs take turns (`turns`). The worker that holds fewest tasks gets the next one.
+1. Clients take turns, and so do the jobs of a client (`turns`). The worker that holds fewest tasks gets the next one.
 2. A worker holds `in_flight` tasks, so that the next one is there when it has done one, but none behind a task that is
    expected to take longer than LONG_SECONDS: that one would wait there while other workers are free, and could not be
    dropped when its job is cancelled.

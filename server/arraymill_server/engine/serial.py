@@ -43,12 +43,12 @@ class SerialEngine:
     async def start(self) -> None:
         """Do nothing: the engine is ready."""
 
-    def submit(self, job: str, task: Task) -> asyncio.Future[float]:
+    def submit(self, job: str, task: Task, *, client: str = "") -> asyncio.Future[float]:
         """Queue one task; see `Engine.submit`."""
         if self._is_closed:
             raise ConnectionFailedError("the server is shutting down", reason=Reason.SHUTTING_DOWN)
         loop = asyncio.get_running_loop()
-        entry = Entry(next(self._task_ids), job, task, loop.create_future(), b"")
+        entry = Entry(next(self._task_ids), job, task, loop.create_future(), b"", client)
         self._turns.push(entry)
         if self._next is None:
             self._next = loop.call_soon(self._run_one)

@@ -1,9 +1,13 @@
-"""Tasks that wait for a worker, in the order in which they get one: jobs take turns, a job's tasks keep their order."""
+"""Tasks that wait for a worker, in the order in which they get one.
+
+Clients take turns; in a client's turn its jobs do; a job's tasks keep their order. A task is a block, of some MiB at
+most, so nobody waits for more than one block of each other client, however many jobs those have.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from arraymill_server.engine.cost import Size, size_of
@@ -21,6 +25,8 @@ class Entry:
     future: asyncio.Future[float]
     payload: bytes
     """The request of this generation, encoded."""
+    client: str = ""
+    """Whose job it is."""
     generation: int = 1
     size: Size = field(init=False)
     expected_seconds: float = 0.0
@@ -49,8 +55,9 @@ class Turns:
     """The queue of an engine. Not bounded: the jobs layer hands out no more tasks than it has leased memory for."""
 
     def __init__(self) -> None:
-        self._queues: dict[str, deque[Entry]] = {}
-        self._ring: deque[str] = deque()
+        self._clients: OrderedDict[str, OrderedDict[str, deque[Entry]]] = OrderedDict()
+        """By client and job, none of them empty; whose turn it is stands first."""
+        self._client_of: dict[str, str] = {}
         self._length = 0
 
     def __len__(self) -> int:
@@ -59,45 +66,49 @@ class Turns:
 
     def push(self, entry: Entry) -> None:
         """Queue an entry behind its job's others."""
-        self._queue(entry.job).append(entry)
-        self._length += 1
+        self._queue(entry).append(entry)
 
     def push_front(self, entry: Entry) -> None:
         """Queue an entry before its job's others: it had its turn and lost it with its worker."""
-        self._queue(entry.job).appendleft(entry)
-        self._length += 1
+        self._queue(entry).appendleft(entry)
 
     def pop(self) -> Entry | None:
         """Take the next entry of the job whose turn it is; cancelled ones are dropped on the way."""
-        while self._ring:
-            job = self._ring.popleft()
-            queue = self._queues[job]
+        while self._clients:
+            client, jobs = next(iter(self._clients.items()))
+            job, queue = next(iter(jobs.items()))
+            self._clients.move_to_end(client)
+            jobs.move_to_end(job)
             entry = queue.popleft()
             self._length -= 1
-            if queue:
-                self._ring.append(job)
-            else:
-                del self._queues[job]
+            if not queue:
+                self._remove(job)
             if not entry.future.cancelled():
                 return entry
         return None
 
     def drop(self, job: str) -> list[Entry]:
         """Take all entries of a job."""
-        if job not in self._queues:
+        if job not in self._client_of:
             return []
-        self._ring.remove(job)
-        entries = list(self._queues.pop(job))
+        entries = list(self._remove(job))
         self._length -= len(entries)
         return entries
 
     def clear(self) -> list[Entry]:
         """Take everything."""
-        return [entry for job in list(self._queues) for entry in self.drop(job)]
+        return [entry for job in list(self._client_of) for entry in self.drop(job)]
 
-    def _queue(self, job: str) -> deque[Entry]:
-        queue = self._queues.get(job)
-        if queue is None:
-            queue = self._queues[job] = deque()
-            self._ring.append(job)
+    def _queue(self, entry: Entry) -> deque[Entry]:
+        """Return the queue that an entry is about to join."""
+        self._length += 1
+        self._client_of[entry.job] = entry.client
+        return self._clients.setdefault(entry.client, OrderedDict()).setdefault(entry.job, deque())
+
+    def _remove(self, job: str) -> deque[Entry]:
+        client = self._client_of.pop(job)
+        jobs = self._clients[client]
+        queue = jobs.pop(job)
+        if not jobs:
+            del self._clients[client]
         return queue

@@ -50,10 +50,14 @@ class JobRun:
         hands: What runs tasks.
         exchange: The way to the client.
         times: Filled while the job runs.
+        client: Whose job it is: the tasks of clients take turns.
     """
 
-    def __init__(self, job_id: str, machine: JobMachine, hands: Hands, exchange: Exchange, times: Times) -> None:
+    def __init__(
+        self, job_id: str, machine: JobMachine, hands: Hands, exchange: Exchange, times: Times, *, client: str = ""
+    ) -> None:
         self._job_id = job_id
+        self._client = client
         self._machine = machine
         self._hands = hands
         self._exchange = exchange
@@ -156,7 +160,7 @@ class JobRun:
         self._exchange.want(fetch.wanted, target, fetch.token)
 
     def _dispatch(self, dispatch: Dispatch) -> None:
-        future = self._hands.engine.submit(self._job_id, dispatch.task)
+        future = self._hands.engine.submit(self._job_id, dispatch.task, client=self._client)
         future.add_done_callback(partial(self._task_done, dispatch))
 
     def _task_done(self, dispatch: Dispatch, future: asyncio.Future[float]) -> None:

@@ -283,7 +283,7 @@ class Jobs:
             layout = most if lease.size >= most.nbytes else fit_depth(plan, depth, lease.size)
             keep_addresses = pending.addresses if pending is not None else None
             machine = JobMachine(plan, layout, base=lease.offset, keep_addresses=keep_addresses)
-            run = JobRun(report.job_id, machine, self._hands, exchange, report.times)
+            run = JobRun(report.job_id, machine, self._hands, exchange, report.times, client=request.client)
             exchange.start(Started(report.job_id, lease.size, plan.blocks, plan.outputs, pending is not None), run)
             try:
                 await run.run()

@@ -65,7 +65,7 @@ class HeldEngine:
     async def start(self) -> None:
         """Do nothing: the engine is ready."""
 
-    def submit(self, job: str, task: Task) -> asyncio.Future[float]:
+    def submit(self, job: str, task: Task, *, client: str = "") -> asyncio.Future[float]:
         if self._is_closed:
             raise ConnectionFailedError("the server is shutting down", reason=Reason.SHUTTING_DOWN)
         entry = _Entry(job, task, asyncio.get_running_loop().create_future())

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,8 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def queue(turns: Turns, loop: asyncio.AbstractEventLoop, jobs: str) -> list[Entry]:
-    entries = [Entry(number, job, TASK, loop.create_future(), b"") for number, job in enumerate(jobs)]
+    """Queue an entry for each letter: the letter is its job, the same letter in lower case its client."""
+    entries = [Entry(number, job, TASK, loop.create_future(), b"", job.lower()) for number, job in enumerate(jobs)]
     for entry in entries:
         turns.push(entry)
     return entries
@@ -32,16 +33,39 @@ def popped(turns: Turns) -> list[Entry]:
     return list(iter(turns.pop, None))
 
 
-@given(st.text("abc", max_size=20))
-def test_jobs_take_turns_and_keep_their_order(loop: asyncio.AbstractEventLoop, jobs: str) -> None:
+def in_turn(queues: dict[str, list[Entry]]) -> list[Entry]:
+    """Take one from each queue after the other, in the order in which they came."""
+    rounds = zip_longest(*queues.values())
+    return [entry for entries in rounds for entry in entries if entry is not None]
+
+
+def grouped(entries: list[Entry], key: Callable[[Entry], str]) -> dict[str, list[Entry]]:
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(key(entry), []).append(entry)
+    return groups
+
+
+@given(st.text("aAbBc", max_size=20))
+def test_clients_take_turns_and_so_do_their_jobs(loop: asyncio.AbstractEventLoop, jobs: str) -> None:
     turns = Turns()
     entries = queue(turns, loop, jobs)
     assert len(turns) == len(jobs)
-    nth = {job: count() for job in jobs}
-    first = {job: jobs.index(job) for job in jobs}
-    rounds = {entry.task_id: (next(nth[entry.job]), first[entry.job]) for entry in entries}
-    assert popped(turns) == sorted(entries, key=lambda entry: rounds[entry.task_id])
+    of_client = {
+        client: in_turn(grouped(own, lambda entry: entry.job))
+        for client, own in grouped(entries, lambda entry: entry.client).items()
+    }
+    assert popped(turns) == in_turn(of_client)
     assert len(turns) == 0
+
+
+def test_a_client_with_many_jobs_has_one_turn(loop: asyncio.AbstractEventLoop) -> None:
+    turns = Turns()
+    entries = [Entry(number, f"a{number}", TASK, loop.create_future(), b"", "a") for number in range(100)]
+    other = Entry(100, "b", TASK, loop.create_future(), b"", "b")
+    for entry in [*entries, other]:
+        turns.push(entry)
+    assert popped(turns)[:3] == [entries[0], other, entries[1]]
 
 
 def test_an_entry_can_have_its_turn_back(loop: asyncio.AbstractEventLoop) -> None:
