@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,6 +33,7 @@ from arraymill_server.rpc.calls import Calls
 from arraymill_server.rpc.status import declared
 from arraymill_server.rpc.submitted import SubmittedServicer
 from arraymill_server.testing.calls import MemoryCall
+from arraymill_server.testing.clock import ClockedLoop
 from arraymill_server.testing.held_engine import HeldEngine
 
 STALL_SECONDS = 10.0
@@ -157,16 +158,19 @@ class Feeder:
     """A client that feeds a job, frame by frame as a test says.
 
     Args:
+        loop: Where its call runs.
         bench: Where it attaches.
         job_id: The job.
         case: What it computes.
         piece_bytes: Into which it cuts its frames.
     """
 
-    def __init__(self, bench: Bench, job_id: str, case: Case, *, piece_bytes: int = 1000) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, bench: Bench, job_id: str, case: Case, *, piece_bytes: int = 1000
+    ) -> None:
         self.job_id = job_id
         self.call = MemoryCall("feeder", grpc.aio.EOF)
-        self.task = asyncio.ensure_future(bench.feed(job_id, self.call))
+        self.task = begin(loop, bench.feed(job_id, self.call))
         self.is_honest = True
         self._data = b"" if case.array is None else case.array.tobytes()
         self._piece_bytes = piece_bytes
@@ -214,6 +218,98 @@ class Feeder:
         self.task.cancel()
 
 
+def begin(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """Start a client's task; what becomes of it is nobody's defect."""
+    task = loop.create_task(work)
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return task
+
+
 def any_(call: MemoryCall) -> Any:
     """A call, where gRPC's context is asked for."""
     return call
+
+
+class Stage:
+    """A bench on a loop of its own, for tests that tell a story step by step.
+
+    Args:
+        options: As of `Bench`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.loop = ClockedLoop()
+        self.journal: list[JobEvent] = []
+        self.bench = self.loop.run(self._make(options))
+
+    async def _make(self, options: dict[str, Any]) -> Bench:
+        return Bench(on_event=self.journal.append, **options)
+
+    def begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Let something run beside the test."""
+        return begin(self.loop, work)
+
+    def settle(self) -> None:
+        """Let everything happen that can happen."""
+        self.loop.settle()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, for results as well."""
+        self.loop.advance(seconds)
+        self.bench.residents.expire(self.loop.now)
+        self.settle()
+
+    def submit(self, case: Case, client: str = "a", **terms: Any) -> SubmittedJob:
+        """Submit; return the job as the board knows it."""
+        return self.bench.get(self.loop.run(self.bench.submit(case, client, **terms)).id)
+
+    def attach(self, job: SubmittedJob, case: Case, *, piece_bytes: int = 1000) -> Feeder:
+        """Attach a client."""
+        feeder = Feeder(self.loop, self.bench, job.id, case, piece_bytes=piece_bytes)
+        self.settle()
+        return feeder
+
+    def described(self, id: str, wait_seconds: float = 0.0) -> pb.Job:
+        """Ask for a job."""
+        request = pb.GetJobRequest(id=id, wait_seconds=wait_seconds)
+        return self.loop.run(self.bench.servicer.get_job(request, any_(MemoryCall("asker", grpc.aio.EOF))))
+
+    def cancel(self, id: str) -> asyncio.Task[pb.Job]:
+        """Begin to cancel a job."""
+        call = any_(MemoryCall("canceller", grpc.aio.EOF))
+        return self.begin(self.bench.servicer.cancel_job(pb.CancelJobRequest(id=id), call))
+
+    def work(self) -> None:
+        """Let every task end that there is, and will be."""
+        self.settle()
+        while self.bench.engine.held:
+            self.bench.work()
+            self.settle()
+
+    def finish(self, job: SubmittedJob, case: Case) -> Feeder:
+        """Feed a job to its end."""
+        feeder = self.attach(job, case)
+        while not job.state.has_ended:
+            feeder.answer()
+            self.work()
+        self.settle()
+        return feeder
+
+    def fail(self, job: SubmittedJob, case: Case, error: Exception) -> None:
+        """Feed a job until a task of it fails."""
+        self.attach(job, case).answer()
+        self.settle()
+        self.bench.engine.end_one(error)
+        self.work()
+
+    def events(self, job: SubmittedJob) -> list[str]:
+        """What has happened to a job."""
+        return [event.event.value for event in self.journal if event.job_id == job.id]
+
+    def close(self) -> None:
+        """End everything, and see that nothing is left."""
+        self.loop.run(self.bench.close())
+        self.settle()
+        assert not asyncio.all_tasks(self.loop)
+        assert not self.loop.defects
+        self.loop.close()

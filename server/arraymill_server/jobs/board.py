@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import Final
@@ -112,11 +111,11 @@ class Board:
             if is_mine:
                 raise job.failure()
 
-    async def wait(self, job: SubmittedJob, seconds: float) -> None:
-        """Return when a job has ended or some seconds are over."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await job.over.wait()
+    async def wait(self, job: SubmittedJob, seconds: float | None = None) -> None:
+        """Return when a job has ended, and holds no memory but its results, or some seconds are over."""
+        task = self._live.get(job)
+        if task is not None:
+            await asyncio.wait([task], timeout=seconds)
         self.ledger.look(job)
 
     async def cancel(self, id: str) -> SubmittedJob:
@@ -130,7 +129,7 @@ class Board:
         if job.state.has_ended:
             raise JobEndedError(f"job {id} has ended already: it {OUTCOMES[job.state]}", job=id, state=job.state.name)
         self._stop(job)
-        await job.over.wait()
+        await self.wait(job)
         return job
 
     def delete(self, id: str) -> None:
@@ -155,8 +154,8 @@ class Board:
         self._is_closed = True
         for job in list(self._live):
             self._stop(job)
-        while self._live:
-            await next(iter(self._live)).over.wait()
+        if self._live:
+            await asyncio.wait(self._live.values())
 
     # ------------------------------------------------------------------ coming
 
@@ -237,7 +236,6 @@ class Board:
         if not self._per_client[client]:
             del self._per_client[client]
         del self._live[job]
-        job.over.set()
 
     def _stop(self, job: SubmittedJob) -> None:
         """Begin the end of a job that has not ended."""

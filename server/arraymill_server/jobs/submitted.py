@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from arraymill_proto.errors import ArraymillError, ParameterError
@@ -110,8 +110,6 @@ class SubmittedJob:
     """Once it has failed or was cancelled; `failure` is what may be raised."""
     is_refused: bool = False
     """True when it ended before it had a place in the queue: then it was never there."""
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when it has ended and holds no memory but its results."""
 
     def __repr__(self) -> str:
         return f"<SubmittedJob {self.id}: {self.state.name}>"

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 from arraymill_proto.codec import graph_from_pb
 from arraymill_proto.errors import JobEndedError, ParameterError
@@ -29,8 +29,6 @@ WATCH_SECONDS: Final = 0.25
 
 PAGE_BYTES: Final = 1 << 20
 """Most bytes of a page of jobs, unless a single one has more: a job may have thousands of results."""
-
-Over: TypeAlias = "asyncio.Future[Literal[True]]"
 
 
 class SubmittedServicer:
@@ -139,7 +137,7 @@ class SubmittedServicer:
         assert isinstance(feed, FedExchange)
         with feed.attached(context, bulk) as session:
             reader = asyncio.ensure_future(receive(session, context))
-            over = asyncio.ensure_future(job.over.wait())
+            over = asyncio.ensure_future(self._board.wait(job))
             try:
                 await _first(over, session.sending, reader)
                 if session.is_replaced:
@@ -160,7 +158,7 @@ class SubmittedServicer:
         return messages.job(job, self._board, self._residents)
 
 
-async def _first(over: Over, sending: asyncio.Future[None], reader: asyncio.Future[None]) -> None:
+async def _first(over: asyncio.Future[None], sending: asyncio.Future[None], reader: asyncio.Future[None]) -> None:
     """Wait until the job is over or its client has gone; one that has sent all may stay to hear of the end."""
     ends: set[asyncio.Future[Any]] = {over, sending}
     await asyncio.wait({*ends, reader}, return_when=asyncio.FIRST_COMPLETED)

@@ -56,11 +56,11 @@ class ClockedLoop(asyncio.SelectorEventLoop):
         self.run_forever()
 
     def turn(self, count: int | None) -> None:
-        """Go round so many times; None: until there is nothing left to do."""
+        """Go round so many times, 0 for not at all; None: until there is nothing left to do."""
         if count is None:
             self.settle()
-        else:
-            self.run(_turns(count))
+        elif count:
+            self.run(_turns(count - 1))
 
     def advance(self, seconds: float) -> None:
         """Let time pass, all at once; what is due goes off in the next turn."""
