@@ -51,6 +51,12 @@ class Session:
     def input_ended(self) -> None:
         """Another client may bring the rest."""
 
+    async def wait_said(self) -> None:
+        """Wait until a job that has ended has nothing more to say: gRPC takes one message of a call at a time."""
+        await asyncio.wait([self.sending])
+        if not self.sending.cancelled():
+            self.sending.result()
+
 
 class FedExchange(StreamExchange):
     """Frames on whatever stream is attached. Make it in a running event loop, and `end` it.
@@ -96,6 +102,7 @@ class FedExchange(StreamExchange):
         super().progress(blocks_done)
 
     def end(self) -> None:
+        self.close()  # a job that never ran has not done it
         super().end()
         self.on_end()
 

@@ -143,6 +143,8 @@ class SubmittedServicer:
                 if session.is_replaced:
                     raise JobEndedError(f"another client feeds job {id} now", job=id, state=job.state.name)
                 await over
+                async with patience(self._stall_seconds, "does not read the end of its job"):
+                    await session.wait_said()
             finally:
                 await stop(reader, over, session.sending)
         await self._tell_end(job, context)

@@ -9,6 +9,9 @@ from typing import Any
 class MemoryCall:
     """A stream of messages in both directions. It stands in for gRPC's ServicerContext.
 
+    As with gRPC a message is on its way until the client reads it, even if who wrote it has been cancelled, and none may
+    be written meanwhile.
+
     Args:
         client: Whose call it is.
         eof: What a handler reads when the client has ended its half.
@@ -20,6 +23,7 @@ class MemoryCall:
         self._incoming: asyncio.Queue[Any] = asyncio.Queue()
         self._reading = asyncio.Event()
         self._reading.set()
+        self._is_writing = False
         self._failure: Exception | None = None
         self.sent: list[bytes] = []
         """What the client has got."""
@@ -45,6 +49,7 @@ class MemoryCall:
 
     def resume(self) -> None:
         """Read again."""
+        self._is_writing = False
         self._reading.set()
 
     def vanish(self, error: Exception) -> None:
@@ -70,6 +75,9 @@ class MemoryCall:
         return await self._incoming.get()
 
     async def write(self, message: bytes) -> None:
+        if self._is_writing:
+            raise AssertionError("a message is on its way already")
+        self._is_writing = not self._reading.is_set()
         await self._reading.wait()
         if self._failure is not None:
             raise self._failure
