@@ -175,4 +175,5 @@ async def test_a_client_with_one_job_does_not_wait_behind_one_with_hundreds() ->
                 await ask(little, "Compute", inline_sum(8), pb.ComputeResponse)
             overtaken = len(many) - sum(call.done() for call in many)
             await asyncio.gather(*many)
-            assert overtaken > (len(many) - before) // 2, f"{overtaken} of {len(many) - before} were still waiting"
+            # one line for all would let almost all of them go first
+            assert overtaken > (len(many) - before) // 8, f"{overtaken} of {len(many) - before} were still waiting"
