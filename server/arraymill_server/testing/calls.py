@@ -9,8 +9,8 @@ from typing import Any
 class MemoryCall:
     """A stream of messages in both directions. It stands in for gRPC's ServicerContext.
 
-    As with gRPC a message is on its way until the client reads it, even if who wrote it has been cancelled, and none may
-    be written meanwhile.
+    As with gRPC a message is on its way until the client reads it, even if its writer has been cancelled, and no other
+    may be written meanwhile.
 
     Args:
         client: Whose call it is.
