@@ -1,19 +1,7 @@
 """The life of a submitted job: a table of states and events, and the story of what happened. No I/O, no clock.
 
-::
-
-    event      in the states                    leads to
-    ADMIT      QUEUED                           RUNNING
-               STOPPING                         STOPPING      it was cancelled at this very moment
-    SUCCEED    RUNNING                          SUCCEEDED
-               STOPPING                         CANCELLED     nobody wants the result any more
-    FAIL       QUEUED, RUNNING                  FAILED
-               STOPPING                         CANCELLED
-    CANCEL     QUEUED, RUNNING                  STOPPING
-    STOP       STOPPING                         CANCELLED     its memory is free
-    EXPIRE     SUCCEEDED                        EXPIRED       its results are gone
-
-Anything else is a defect of the server: `Life.on` raises LifeError with the whole story.
+`server/DESIGN.md` shows the table. What is not in it is a defect of the server: `Life.on` raises LifeError with the
+whole story.
 """
 
 from __future__ import annotations
@@ -66,15 +54,15 @@ _Q, _R, _S = State.QUEUED, State.RUNNING, State.STOPPING
 
 TABLE: Final[Mapping[tuple[State, Event], State]] = {
     (_Q, Event.ADMIT): _R,
-    (_S, Event.ADMIT): _S,
+    (_S, Event.ADMIT): _S,  # it was cancelled in the very turn in which it got its memory
     (_R, Event.SUCCEED): State.SUCCEEDED,
-    (_S, Event.SUCCEED): State.CANCELLED,
+    (_S, Event.SUCCEED): State.CANCELLED,  # nobody wants the result any more
     (_Q, Event.FAIL): State.FAILED,
     (_R, Event.FAIL): State.FAILED,
     (_S, Event.FAIL): State.CANCELLED,
     (_Q, Event.CANCEL): _S,
     (_R, Event.CANCEL): _S,
-    (_S, Event.STOP): State.CANCELLED,
+    (_S, Event.STOP): State.CANCELLED,  # its memory is free
     (State.SUCCEEDED, Event.EXPIRE): State.EXPIRED,
 }
 
@@ -106,7 +94,7 @@ class Life:
         self._job_id = job_id
         self.state = State.QUEUED
         self._story = [JobEvent(job_id, Event.SUBMIT, at, self.state)]
-        """Five lines at most: no state comes twice."""
+        """Few lines: no event comes twice."""
 
     def __repr__(self) -> str:
         return f"<Life of {self._job_id}: {self.state.name}>"
