@@ -201,10 +201,14 @@ class Connection:
         self.is_closed = True
         if self._loop is not asyncio.get_running_loop():
             return  # never used, or of a loop that has ended and taken everything with it
-        if self._check is not None:
-            await self._check.cancel()
-        if self._channel is not None:
-            await self._channel.close()
+        # gRPC ends its TCP connection when nobody has the channel any more, not when it is closed. A question that has
+        # failed holds the frames of those who asked, which hold this object.
+        check, self._check = self._check, None
+        channel, self._channel = self._channel, None
+        if check is not None:
+            await check.cancel()
+        if channel is not None:
+            await channel.close()
 
     def _open(self) -> grpc.aio.Channel:
         if self.is_closed:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 
 import grpc
 import grpc.aio
+import psutil
 import pytest
 import pytest_asyncio
+from patience import until
 from unit.client.fake_server import FakeServer
 
 import arraymill
@@ -78,7 +82,7 @@ async def test_after_a_lost_connection_the_protocol_is_checked_again(
     server.info.protocol = server.info.oldest_protocol = 7
     await server.start()
     with pytest.raises(IncompatibleServerError):
-        await _when_it_is_back(connection)
+        await _until_refused(connection)
 
 
 async def test_a_server_behind_another_that_keeps_the_connection_is_checked_again(
@@ -94,14 +98,13 @@ async def test_a_server_behind_another_that_keeps_the_connection_is_checked_agai
         await connection.ready()
 
 
-async def _when_it_is_back(connection: Connection) -> None:
+async def _until_refused(connection: Connection) -> None:
+    """Ask until the end of the old connection was noticed and the new server has answered."""
     async with asyncio.timeout(20):
         while True:
-            try:
+            with suppress(ConnectionFailedError):
                 await connection.ready()
-                return
-            except ConnectionFailedError:
-                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)
 
 
 async def test_a_server_that_was_replaced_between_two_calls(server: FakeServer, connection: Connection) -> None:
@@ -110,7 +113,7 @@ async def test_a_server_that_was_replaced_between_two_calls(server: FakeServer, 
     server.info.protocol = server.info.oldest_protocol = 7
     await server.start()
     with pytest.raises(IncompatibleServerError):
-        await _when_it_is_back(connection)
+        await _until_refused(connection)
 
 
 @pytest.mark.parametrize(("oldest", "newest"), [(2, 3), (0, 0)])
@@ -232,3 +235,38 @@ async def test_a_proxy_of_the_environment_is_not_asked(server: FakeServer, monke
     connection = Connection(server.address, connect_timeout=5)
     assert (await connection.ready()).version == "9.9"
     await connection.close()
+
+
+@pytest.fixture
+def no_garbage_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def lines_to(server: FakeServer) -> int:
+    """TCP connections from here to a server."""
+    port = int(server.address.rpartition(":")[2])
+    return sum(bool(line.raddr) and line.raddr.port == port for line in psutil.Process().net_connections("tcp"))
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+async def test_a_connection_that_is_closed_ends_at_once(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that is left of a question whose caller has gone holds the channel until the garbage collector comes."""
+    asked = asyncio.Event()
+
+    async def hang(*_: object, is_new_work: bool) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(server, "meet", hang)
+    connection = Connection(server.address, connect_timeout=20)
+    asking = asyncio.ensure_future(connection.ready())
+    await asked.wait()
+    asking.cancel()
+    await asyncio.wait([asking])
+    del asking
+    assert lines_to(server) == 1
+    await connection.close()
+    await until(lambda: lines_to(server) == 0)
