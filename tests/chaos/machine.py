@@ -19,6 +19,8 @@ GROUP_BYTES: Final = 768 << 20
 SHARED_BYTES: Final = 96 << 20
 """Of the /dev/shm: an arena of 64 MiB and a little more."""
 
+NO_COMPILER: Final = "there is no C compiler for the shim of the clock"
+
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _REMOVE_SECONDS: Final = 2.0
 
@@ -164,7 +166,7 @@ class Clock:
         """
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
-            raise NotHereError("there is no C compiler for the shim of the clock")
+            raise NotHereError(NO_COMPILER)
         with tempfile.TemporaryDirectory(prefix="chaos-clock-") as name:
             clock = cls(Path(name))
             source = Path(__file__).with_name("clock.c")

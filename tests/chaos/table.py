@@ -43,7 +43,7 @@ class Row:
     """Seconds after which it hangs."""
     retry_for: float = 30.0
     shares_site: bool = False
-    """A server of the default options will do, and outlives it."""
+    """A server of the default arena will do, whatever other options it has, and outlives it."""
 
     async def run(self, seed: int, *, is_short: bool = False, site: Site | None = None, **arguments: Any) -> Figures:
         """Run the row.
@@ -80,7 +80,7 @@ ROWS: Final[Mapping[str, Row]] = {
         fault="500 worker deaths: KILL, SEGV, BUS, ABRT, exit; idle, receiving, computing, replying; a poison job",
         load="300 jobs in flight, 8 clients, 64 KiB to 32 MiB",
         body=worker_deaths,
-        short={"deaths": 12, "jobs": 12, "clients": 4, "largest": 2 * MIB},
+        short={"deaths": 8, "jobs": 12, "clients": 4, "largest": 2 * MIB},
         shares_site=True,
     ),
     "hangs": Row(
@@ -88,13 +88,14 @@ ROWS: Final[Mapping[str, Row]] = {
         load="300 jobs in flight, 8 clients, deadlines of 8 s",
         body=worker_hangs,
         short={"hangs": 2, "jobs": 8, "clients": 4, "largest": 2 * MIB, "timeout": 1.0},
+        short_options=("--task-timeout", "2"),
         shares_site=True,
     ),
     "worker-memory": Row(
         fault="workers that take memory without end, against RLIMIT_DATA",
         load="300 jobs, 8 clients",
         body=greedy_workers,
-        short={"greedy": 1, "jobs": 8, "clients": 2, "largest": 2 * MIB},
+        short={"greedy": 1, "jobs": 4, "clients": 2, "largest": 2 * MIB},
         options=("--worker-memory", "256MiB"),
         shares_site=True,
     ),
@@ -111,13 +112,14 @@ ROWS: Final[Mapping[str, Row]] = {
         fault="kill -9 of the server 50 times, at places of its own code and from outside",
         load="steady, 8 clients that submit by key and compute",
         body=server_kills,
-        short={"kills": 1, "clients": 2, "in_flight": 2, "largest": MIB},
+        short={"kills": 1, "clients": 2, "in_flight": 1, "largest": MIB},
+        shares_site=True,
     ),
     "lost-clients": Row(
         fault="clients killed in mid-upload, silent behind a dropped link, trickling 1 byte/s",
         load="100 uploads",
         body=lost_clients,
-        short={"uploads": 6, "stall": 1.0},
+        short={"uploads": 3, "stall": 1.0},
         short_options=("--stall", "1"),
     ),
     "links": Row(
@@ -133,7 +135,7 @@ ROWS: Final[Mapping[str, Row]] = {
         fault="10 × overload in waves",
         load="open loop",
         body=overload,
-        short={"waves": 1, "seconds": 0.5, "factor": 4.0},
+        short={"waves": 1, "seconds": 0.25, "factor": 4.0},
         options=("--max-waiting-jobs", "32"),
         arena="64MiB",
         shares_site=True,
@@ -142,7 +144,7 @@ ROWS: Final[Mapping[str, Row]] = {
         fault="one client at 50 × beside seven at 1 ×",
         load="open loop",
         body=unfair_share,
-        short={"seconds": 0.5, "lights": 3},
+        short={"seconds": 0.25, "lights": 3, "factor": 10.0},
         shares_site=True,
     ),
     "odd-machine": Row(
@@ -164,16 +166,22 @@ ROWS: Final[Mapping[str, Row]] = {
         fault="30 rolling restarts",
         load="steady, 4 clients",
         body=rolling_restarts,
-        short={"restarts": 1, "clients": 2, "largest": MIB},
+        short={"restarts": 1, "clients": 2, "in_flight": 1, "largest": MIB},
         options=("--take-over", "--drain", "30"),
+        shares_site=True,
     ),
     "soak": Row(
         fault="a fault every minute",
         load="steady, 8 clients, half of them behind a proxy",
         body=soak,
-        short={"minutes": 0.04, "pause": 0.4, "clients": 1, "largest": 2 * MIB},
+        short={"minutes": 0.03, "pause": 0.3, "clients": 1, "largest": 2 * MIB, "names": ("death", "cut", "poison")},
         limit=6 * 3600.0,
         retry_for=300.0,
         shares_site=True,
     ),
 }
+
+SHARED_OPTIONS: Final = tuple(
+    option for row in ROWS.values() if row.shares_site for option in row.options + row.short_options
+)
+"""Of a server that short rows share."""

@@ -43,7 +43,7 @@ DRAIN_SECONDS: Final = 60.0
 TELL_SECONDS: Final = 2.0
 """What a server gets to write its stacks."""
 
-WARM_UP_BYTES: Final = 16 << 20
+WARM_UP_BYTES: Final = 8 << 20
 """Enough for the bulk lane and every worker."""
 
 LAG_SECONDS: Final = 0.05

@@ -21,7 +21,7 @@ from arraymill_server.jobs.submitted import SubmittedJob
 TICK_SECONDS: Final = 0.01
 """How often the loop's lag is measured."""
 
-TICKS: Final = 20
+TICKS: Final = 10
 """Measurements in one line."""
 
 OBSERVED: Final = "observed.jsonl"

@@ -23,6 +23,9 @@ FREE_SECONDS: Final = 1.5
 STEPS: Final = 60
 """Sines in a row: some 0.3 s for a block, far more than the rest of a test takes."""
 
+BYTES: Final = 32 << 20
+"""Of an array. Sockets and proxy hold some 14 MiB of a result: the job that sends it must not end with that."""
+
 SLOW: Final = Weather(bytes_per_second=8 << 20)
 
 BEGIN_SECONDS: Final = 20.0
@@ -34,7 +37,7 @@ Cancel: TypeAlias = Callable[[], Awaitable[Any]]
 Begin: TypeAlias = "Callable[[Trial, am.Handle, int], Awaitable[Cancel]]"
 
 
-async def cancels(run: Trial, *, jobs: int = 200, share: int = 8, nbytes: int = 8 << 20) -> None:
+async def cancels(run: Trial, *, jobs: int = 200, share: int = 8, nbytes: int = BYTES) -> None:
     """Jobs are cancelled while they receive, compute, hang and send, computed and submitted."""
     x: NDArray[np.float64] = np.random.Generator(np.random.Philox(key=run.plan.seed)).random(nbytes // 8)
     proxy = await run.proxy()

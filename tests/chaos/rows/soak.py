@@ -20,8 +20,13 @@ import arraymill as am
 from arraymill_server.testing.orders import DEADLY, HANGING, Blow, Point, mark
 from arraymill_server.testing.proxy import Proxy
 
+NAMES: Final = ("death", "hang", "cut", "reset", "poison", "held")
+"""What can go wrong."""
+
 SAMPLES: Final = 120
-"""Looks at the server in all."""
+"""Looks at the server in all, but not more often than LOOK_SECONDS: each takes some 20 ms."""
+
+LOOK_SECONDS: Final = 0.2
 
 SETTLING: Final = 0.2
 """Part of the time in which caches fill and pools grow to their sizes; it does not count."""
@@ -51,6 +56,7 @@ async def soak(
     pause: float = 60.0,
     clients: int = 4,
     largest: int = LARGEST_BYTES,
+    names: Sequence[str] = NAMES,
 ) -> None:
     """A steady load with a fault every so many seconds."""
     seconds = 60 * minutes
@@ -61,7 +67,7 @@ async def soak(
         asyncio.ensure_future(load.run_steadily(partial(run.client, address), clients, run.ledger, over, first=first))
         for first, address in ((0, run.site.address), (1 << 32, run.address()))
     ]
-    troubling = asyncio.ensure_future(_trouble(run, proxy, pause, told))
+    troubling = asyncio.ensure_future(_trouble(run, proxy, names, pause, told))
     samples = await _sample(run, seconds)
     troubling.cancel()
     over.set()
@@ -76,16 +82,15 @@ async def _sample(run: Trial, seconds: float) -> list[Sample]:
     """Look at the server now and then."""
     begin, samples = monotonic(), list[Sample]()
     while monotonic() < begin + seconds:
-        await asyncio.sleep(seconds / SAMPLES)
+        await asyncio.sleep(max(seconds / SAMPLES, LOOK_SECONDS))
         memory = await asyncio.to_thread(run.site.memory_bytes)
         process = run.site.process
         samples.append(Sample(monotonic() - begin, memory, process.num_fds(), process.num_threads()))
     return samples
 
 
-async def _trouble(run: Trial, proxy: Proxy, pause: float, told: dict[str, int]) -> None:
+async def _trouble(run: Trial, proxy: Proxy, names: Sequence[str], pause: float, told: dict[str, int]) -> None:
     """Let one thing after the other go wrong."""
-    names = ["death", "hang", "cut", "reset", "poison", "held"]
     while True:
         await asyncio.sleep(pause)
         name = run.random.choice(names)
