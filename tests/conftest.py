@@ -24,6 +24,10 @@ settings.register_profile("no deadline", deadline=None, max_examples=50)  # make
 settings.register_profile("thorough", deadline=None, max_examples=2000)  # pytest --hypothesis-profile=thorough
 settings.load_profile("no deadline")  # no timing is asserted in tests
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+"""Tests start hundreds of processes: without the bytecode of the first, each would compile all of the project again,
+which doubles what a start costs."""
+
 GRACE_SECONDS: Final = 3.0
 """How long what a test has ended may take to be gone."""
 
