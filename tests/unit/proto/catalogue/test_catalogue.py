@@ -41,19 +41,15 @@ def holds_mean(dtype: DType, asked: DType) -> bool:
 
 def assert_agrees(name: str, args: Sequence[Any], params: Mapping[str, Any]) -> None:
     """Assert that `infer` gives the type of NumPy's answer, or refuses with an error of NumPy's kind."""
-    case = f"{name}({', '.join(map(repr, args))}, {dict(params)})"
     inferred = attempt(infer, name, [*map(known, args)], {key: known(value) for key, value in params.items()})
     answer = attempt(numpy_answer, name, args, params)
-    if not isinstance(answer, Exception):
-        answer = np.asarray(answer)
     if isinstance(answer, Exception):
-        assert isinstance(inferred, kind_of(answer)), case
-        assert isinstance(inferred, ArraymillError), case
-    elif answer.dtype not in SUPPORTED:
-        assert isinstance(inferred, DTypeError), case
+        is_right = isinstance(inferred, kind_of(answer)) and isinstance(inferred, ArraymillError)
+    elif (result := np.asarray(answer)).dtype not in SUPPORTED:
+        is_right = isinstance(inferred, DTypeError)
     else:
-        assert inferred == ArrayType(answer.shape, answer.dtype), case
-        assert inferred.dtype.isnative, case
+        is_right = inferred == ArrayType(result.shape, result.dtype) and inferred.dtype.isnative
+    assert is_right, f"{name}({', '.join(map(repr, args))}, {dict(params)}): {inferred!r}, NumPy: {answer!r}"
 
 
 def attempt(function: Callable[..., Any], *args: Any) -> Any:
