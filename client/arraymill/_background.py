@@ -79,7 +79,7 @@ class _Call(Generic[T]):
 
     def begin(self) -> None:
         """Start the work; on the loop."""
-        self._task = asyncio.ensure_future(self._function())
+        self._task = asyncio.ensure_future(self._work())
         self._task.add_done_callback(self._end)
 
     def cancel(self) -> None:
@@ -88,6 +88,9 @@ class _Call(Generic[T]):
             self.answer.cancel()
         else:
             self._task.cancel()
+
+    async def _work(self) -> T:
+        return await self._function()  # wrong arguments are an error of the work: a callback's reaches nobody
 
     def _end(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():

@@ -35,6 +35,11 @@ def test_errors_come_back() -> None:
         run(fail)
 
 
+def test_wrong_arguments_are_an_error() -> None:
+    with pytest.raises(TypeError, match="nonsense"):
+        run(_loop, nonsense=1)  # type: ignore[call-arg]  # that is the point
+
+
 async def test_it_works_beside_a_running_loop() -> None:
     assert run(_loop) is not asyncio.get_running_loop()
 
