@@ -187,7 +187,7 @@ class BoardModel(RuleBasedStateMachine):
         held = {lease.owner for lease in arena.leases}
         claimed = 0
         for job in self.live():
-            if f"job {job.id}" in held or self.bench.admission.position_of(f"job {job.id}") is not None:
+            if f"job {job.id}" in held:
                 claimed += sum(map(arena.aligned, case_of(job).kept))
         kept = sum(arena.aligned(array.type.nbytes) for array in residents.page()[0])
         assert residents.used_bytes == kept + claimed

@@ -194,7 +194,7 @@ class Board:
     async def _run(self, job: SubmittedJob, graph: Graph, feed: Feed) -> None:
         """Run a job to its end, whatever that is."""
         terms = job.submission
-        keep = Keep(ttl_seconds=terms.ttl_seconds or None)
+        keep = Keep(ttl_seconds=terms.ttl_seconds or None, is_patient=True)
         request = Request(graph, terms.client, keep, priority=terms.priority, job_id=job.id)
         deadline = asyncio.timeout(terms.deadline_seconds or None)
         try:
@@ -252,6 +252,7 @@ def _stalled(task: asyncio.Task[None], stalled: asyncio.Future[None]) -> None:
 
 def _late(job: SubmittedJob) -> DeadlineError:
     seconds = job.submission.deadline_seconds
+    waited = ": it still waited for memory" if job.state is State.QUEUED else ""
     return DeadlineError(
-        f"job {job.id} had not ended after {seconds:g} s, its deadline", deadline_seconds=f"{seconds:g}"
+        f"job {job.id} had not ended after {seconds:g} s, its deadline{waited}", deadline_seconds=f"{seconds:g}"
     )

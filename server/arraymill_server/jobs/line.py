@@ -28,7 +28,8 @@ others, but never less than its minimum. So one long job that could use everythi
 
 A waiting job that can no longer run beside the residents that came meanwhile is refused, at the latest when nothing
 runs any more, with the same error as one that never could. Jobs up to the arena minus the residents' budget never meet
-this.
+this. A patient one, which somebody has submitted and may have left, waits until residents go: only its client's
+deadline ends that. It is passed as often as it takes, since the residents that are in its way may be in use for hours.
 
 Rejected: to count age in grants instead of passes. With a deep backlog everybody becomes overdue, and the line turns
 into first come, first served, behind whoever sent most.
@@ -36,6 +37,7 @@ into first come, first served, behind whoever sent most.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -70,6 +72,11 @@ class Keep(Protocol):
         """Lowest offset at which it may lie."""
         ...
 
+    @property
+    def is_patient(self) -> bool:
+        """Whether the job waits until residents leave room."""
+        ...
+
     def place(self) -> bool:
         """Lease the memory; False when there is none now."""
         ...
@@ -101,6 +108,8 @@ class Ticket:
     passed: int = field(default=0, init=False)
     """How often a ticket behind it was served first."""
     is_waiting: bool = field(default=False, init=False)
+    largest_piece: int = field(default=-1, init=False)
+    """Bytes of the largest extent that it keeps; -1: none."""
     lease: Lease | None = field(default=None, init=False)
     error: ArraymillError | None = field(default=None, init=False)
 
@@ -108,6 +117,11 @@ class Ticket:
     def flow(self) -> tuple[str, int]:
         """Among which it keeps its order."""
         return self.client, self.priority
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether it waits until residents leave room."""
+        return self.keep is not None and self.keep.is_patient
 
     @property
     def cost(self) -> int:
@@ -141,6 +155,8 @@ class Line:
         self._clock = 0
         self._joined = 0
         self._is_serving = False
+        self._unplaced = math.inf
+        """Bytes that were not to be placed in this look along the line: what keeps a piece as large is not tried."""
         self.running = 0
         """Jobs that hold memory."""
 
@@ -180,6 +196,7 @@ class Line:
         flow = self._flows.setdefault(ticket.flow, _Flow())
         self._joined += 1
         ticket.number = self._joined
+        ticket.largest_piece = max(ticket.keep.sizes, default=-1) if ticket.keep else -1
         ticket.tag = flow.last_tag = max(self._clock, flow.last_tag) + ticket.cost
         flow.waiting += 1
         insort(self._line, ticket, key=_order)
@@ -217,16 +234,29 @@ class Line:
 
     def _next(self) -> Ticket | None:
         free = self._arena.largest_free
+        self._unplaced = math.inf
         for index, ticket in enumerate(self._line):
-            is_barrier = ticket.passed >= self._max_overtakes
-            is_last_chance = is_barrier or not self.running
-            if (ticket.minimum <= free or is_last_chance) and self._settle(ticket, is_last_chance):
+            is_barrier = self._is_barrier(ticket)
+            is_last_chance = not ticket.is_patient and (is_barrier or not self.running)
+            may_fit = ticket.minimum <= free and ticket.largest_piece < self._unplaced
+            if (may_fit or is_last_chance) and self._settle(ticket, is_last_chance):
                 for passed in self._line[:index] if ticket.lease else ():
                     passed.passed += 1
                 return ticket
             if is_barrier:
                 return None
         return None
+
+    def _is_barrier(self, ticket: Ticket) -> bool:
+        """Whether nobody behind it is served before it."""
+        if ticket.passed < self._max_overtakes:
+            return False
+        if not ticket.is_patient:
+            return True
+        if self.running and self._fits_beside(ticket):
+            return True
+        ticket.passed = 0  # nobody's end helps it but a resident's; looked at again when as many have passed
+        return False
 
     def _settle(self, ticket: Ticket, is_last_chance: bool) -> bool:
         ticket.lease = self._grant(ticket)
@@ -236,6 +266,8 @@ class Line:
 
     def _grant(self, ticket: Ticket) -> Lease | None:
         if ticket.keep is not None and not ticket.keep.place():
+            if len(ticket.keep.sizes) == 1:
+                self._unplaced = min(self._unplaced, ticket.largest_piece)
             return None
         lease = self._arena.lease(self._portion(ticket), ticket.owner)
         if lease is None and ticket.keep is not None:
@@ -249,9 +281,20 @@ class Line:
         return max(size, ticket.minimum)
 
     def _can_ever_fit(self, ticket: Ticket) -> bool:
+        return self._fits_in_all(ticket) if ticket.is_patient else self._fits_beside(ticket)
+
+    def _fits_beside(self, ticket: Ticket) -> bool:
+        """Whether it could run if nothing else did, beside the residents of now."""
         if ticket.keep is None:
             return self._arena.fits_when_idle(ticket.minimum)
         return self._arena.fits_when_idle(ticket.minimum, keep=ticket.keep.sizes, floor=ticket.keep.floor)
+
+    def _fits_in_all(self, ticket: Ticket) -> bool:
+        """Whether it could run if there were nothing else at all."""
+        arena, keep = self._arena, ticket.keep
+        kept = sum(map(arena.aligned, keep.sizes)) if keep else 0
+        floor = keep.floor if keep else arena.size
+        return kept <= arena.size - floor and kept + arena.aligned(ticket.minimum) <= arena.size
 
     def _count(self, ticket: Ticket) -> None:
         self.running += 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Self
 
-from arraymill_server.jobs.residents import Pending, ResidentArray, Residents
+from arraymill_server.jobs.claim import Pending
+from arraymill_server.jobs.residents import ResidentArray, Residents
 from arraymill_server.plan.model import ResultSpec
 
 
@@ -20,17 +21,26 @@ class PendingGroup:
         return f"<PendingGroup of {len(self._arrays)} arrays, {sum(self.sizes):,} bytes>"
 
     @classmethod
-    def reserve(cls, residents: Residents, results: Iterable[ResultSpec], name: str, ttl: float | None) -> Self:
-        """Claim a share of the budget for each result, and a name for a single one.
+    def reserve(
+        cls,
+        residents: Residents,
+        results: Iterable[ResultSpec],
+        name: str,
+        ttl: float | None,
+        *,
+        is_patient: bool = False,
+    ) -> Self:
+        """Reserve each result, with a name for a single one; see `Residents.reserve`.
 
         Raises:
             ArraymillError: As of `Residents.reserve`; then nothing is claimed.
         """
         arrays: dict[int, Pending] = {}
+        distinct = {result.node: result for result in results}
+        residents.check_total([result.type for result in distinct.values()])
         try:
-            for result in results:
-                if result.node not in arrays:
-                    arrays[result.node] = residents.reserve(result.type, result.order, name, ttl)
+            for node, result in distinct.items():
+                arrays[node] = residents.reserve(result.type, result.order, name, ttl, is_patient=is_patient)
         except BaseException:
             cls(residents, arrays).abort()
             raise
@@ -40,6 +50,11 @@ class PendingGroup:
     def sizes(self) -> tuple[int, ...]:
         """Bytes of each array."""
         return tuple(pending.size for pending in self._arrays.values())
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether it waits until other arrays leave room."""
+        return any(pending.is_patient for pending in self._arrays.values())
 
     @property
     def floor(self) -> int:

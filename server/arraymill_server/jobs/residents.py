@@ -1,9 +1,12 @@
 """Resident arrays: what clients keep on the server, under a budget, with names and a time to live.
 
-Theory of operation. An array is made in two steps. `reserve` claims the name and the bytes of the budget, without any
-memory; admission places the memory together with the job's workspace (see `line.Keep`), so that no job waits while it
-holds memory. When every byte is written the job calls `commit`, else `abort`. Arrays lie in the highest part of the
-arena, as large as the budget: a job that fits below it always runs, whatever is resident.
+Theory of operation. An array is made in two steps. `reserve` claims the name, without any memory; admission places the
+memory together with the job's workspace (see `line.Keep`), so that no job waits while it holds memory. When every byte
+is written the job calls `commit`, else `abort`. Arrays lie in the highest part of the arena, as large as the budget:
+that part is the budget, nothing else counts it. A job that fits below it always runs, whatever is resident.
+
+What finds no room there is refused, and its client told to try again; what a submitted job will leave is patient and
+waits for room (see `line`).
 
 An array ends by `delete` or when it was not used for its time to live. A job *pins* what it reads: a pinned array does
 not expire, and one that is deleted leaves the registry at once but gives its memory back with its last pin.
@@ -14,7 +17,7 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import islice
@@ -26,6 +29,7 @@ from arraymill_proto.graph import ArrayType, Order
 from arraymill_proto.limits import MAX_NAME_CHARS
 from arraymill_server.arena.arena import Arena, Lease
 from arraymill_server.config import MAX_TTL_SECONDS, format_bytes
+from arraymill_server.jobs.claim import Pending
 
 DEFAULT_PAGE: Final = 100
 """Arrays in a page when the client does not say."""
@@ -41,42 +45,6 @@ IDLE_DEADLINES: Final = 64
 """Deadlines of deleted arrays that may pile up, so that looking through all of them is rare."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._/-]+")
-
-
-@dataclass(slots=True, eq=False)
-class Pending:
-    """An array to be: its name and its share of the budget are claimed. A `line.Keep`."""
-
-    id: str
-    name: str
-    type: ArrayType
-    order: Order
-    ttl: float
-    """Seconds."""
-    size: int
-    """Bytes that it takes of the arena: whole pages."""
-    floor: int
-    """Lowest offset at which it may lie."""
-    arena: Arena
-    placed: Lease | None = None
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        return (self.size,)
-
-    @property
-    def lease(self) -> Lease:
-        """The memory, once admission has placed it."""
-        assert self.placed is not None, f"array {self.id} has no memory yet: pass it to admission as keep="
-        return self.placed
-
-    def place(self) -> bool:
-        self.placed = self.arena.lease(self.size, f"array {self.name or self.id}", top=True, floor=self.floor)
-        return self.placed is not None
-
-    def unplace(self) -> None:
-        lease, self.placed = self.lease, None
-        lease.release()
 
 
 @dataclass(slots=True, eq=False)
@@ -132,8 +100,6 @@ class Residents:
         self._made = 0
         self.on_commit: Callable[[], None] | None = None
         """Called when an array was made: `next_expiry` may have changed."""
-        self.used_bytes = 0
-        """Bytes of the budget in use: arrays, arrays to be, and deleted ones that are still read."""
 
     def __repr__(self) -> str:
         return (
@@ -144,34 +110,60 @@ class Residents:
     def __len__(self) -> int:
         return len(self._arrays)
 
-    def reserve(self, type: ArrayType, order: Order, name: str = "", ttl: float | None = None) -> Pending:
-        """Claim a name and a part of the budget for an array to be. End it with `commit` or `abort`.
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the budget in use: arrays, arrays to be that have memory, and deleted ones that are still read."""
+        return self._arena.resident
+
+    def check_total(self, types: Collection[ArrayType]) -> None:
+        """Check that arrays could be there together.
+
+        Raises:
+            TooLargeError: They are larger than the budget.
+        """
+        size = sum(self._arena.aligned(type.nbytes) for type in types)
+        if size > self.budget_bytes:
+            takes = "the array takes" if len(types) == 1 else f"the {len(types)} arrays take"
+            raise TooLargeError(
+                f"{takes} {format_bytes(size)}, but all resident arrays together may hold "
+                f"{format_bytes(self.budget_bytes)}; start the server with a larger --resident-budget",
+                needed_bytes=size,
+                budget_bytes=self.budget_bytes,
+            )
+
+    def reserve(
+        self, type: ArrayType, order: Order, name: str = "", ttl: float | None = None, *, is_patient: bool = False
+    ) -> Pending:
+        """Claim a name for an array to be, and check that there is room for it. End it with `commit` or `abort`.
 
         Args:
             type: Shape and dtype.
             order: The axes as they will lie in memory, slowest first.
             name: Empty: nameless.
             ttl: Seconds; None or 0: the server's default.
+            is_patient: Its job waits until there is room.
 
         Raises:
             ParameterError: The name or the time to live is not valid.
             ArrayExistsError: The name is taken.
             TooLargeError: The array is larger than the budget.
-            BusyError: The budget is spent now.
+            BusyError: There is no room now, and it is not patient.
         """
         _check_name(name)
         ttl = ttl or self._default_ttl
         _check_ttl(ttl)
         if name in self._names:
             raise ArrayExistsError(f"an array of the name {name!r} exists; delete it or choose another name", name=name)
+        self.check_total((type,))
         size = self._arena.aligned(type.nbytes)
-        self._check_budget(size)
+        if not is_patient and self.used_bytes + size > self.budget_bytes:
+            raise self._busy(size)
         id = secrets.token_hex(16)
         floor = self._arena.size - self.budget_bytes
-        pending = self._pending[id] = Pending(id, name, type, order, ttl, size, floor, self._arena)
+        pending = Pending(id, name, type, order, ttl, size, floor, self._arena, is_patient)
+        self._pending[id] = pending
         if name:
             self._names[name] = id
-        self.used_bytes += size
         return pending
 
     def commit(self, pending: Pending) -> ResidentArray:
@@ -203,7 +195,6 @@ class Residents:
         if self._pending.pop(pending.id, None) is None:
             return
         self._names.pop(pending.name, None)
-        self.used_bytes -= pending.size
         if pending.placed is not None:
             pending.unplace()
 
@@ -293,23 +284,15 @@ class Residents:
         """Return the seconds until an array is deleted unless used; a pinned one is in use."""
         return array.ttl if array.pins else max(array.expires - self._clock(), 0.0)
 
-    def _check_budget(self, size: int) -> None:
-        if size > self.budget_bytes:
-            raise TooLargeError(
-                f"the array takes {format_bytes(size)}, but all resident arrays together may hold "
-                f"{format_bytes(self.budget_bytes)}; start the server with a larger --resident-budget",
-                needed_bytes=size,
-                budget_bytes=self.budget_bytes,
-            )
-        if self.used_bytes + size > self.budget_bytes:
-            raise BusyError(
-                f"the array takes {format_bytes(size)}, but resident arrays hold {format_bytes(self.used_bytes)} of "
-                f"the {format_bytes(self.budget_bytes)} that they may; delete arrays or raise --resident-budget",
-                retry_after=self._retry_seconds(),
-                needed_bytes=size,
-                used_bytes=self.used_bytes,
-                budget_bytes=self.budget_bytes,
-            )
+    def _busy(self, size: int) -> BusyError:
+        return BusyError(
+            f"the array takes {format_bytes(size)}, but resident arrays hold {format_bytes(self.used_bytes)} of "
+            f"the {format_bytes(self.budget_bytes)} that they may; delete arrays or raise --resident-budget",
+            retry_after=self._retry_seconds(),
+            needed_bytes=size,
+            used_bytes=self.used_bytes,
+            budget_bytes=self.budget_bytes,
+        )
 
     def _retry_seconds(self) -> float:
         expiry = self.next_expiry()
@@ -324,7 +307,6 @@ class Residents:
 
     def _free_if_over(self, array: ResidentArray) -> None:
         if array.is_deleted and not array.pins:
-            self.used_bytes -= array.lease.size
             array.lease.release()
 
 

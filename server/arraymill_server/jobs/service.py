@@ -39,6 +39,8 @@ class Keep:
 
     name: str = ""
     ttl_seconds: float | None = None
+    is_patient: bool = False
+    """Wait for room, however long that takes; else a server that has none refuses the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,9 @@ class Jobs:
         report = Report(request.job_id, request.times, blocks=plan.blocks, passes=len(plan.passes))
         pending = None
         if keep is not None:
-            pending = PendingGroup.reserve(self._residents, plan.outputs, keep.name, keep.ttl_seconds)
+            pending = PendingGroup.reserve(
+                self._residents, plan.outputs, keep.name, keep.ttl_seconds, is_patient=keep.is_patient
+            )
         return _Prepared(report, plan, pins, pending)
 
     def _foreseen_plan(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from boards import HUGE, INLINE, LOST, SQRT, STALL_SECONDS, SUM, WIDE, Case, Stage
+from boards import HUGE, INLINE, LOST, SQRT, STALL_SECONDS, SUM, TTL_SECONDS, WIDE, Case, Stage
 from plans import floats, graph_of, operation
 
 from arraymill_proto.errors import (
@@ -119,18 +119,34 @@ def test_too_many_jobs_of_one_client() -> None:
         stage.submit(SUM)
 
 
-def test_a_budget_that_is_spent_is_busy_and_says_for_how_long(stage: Stage) -> None:
-    jobs = [stage.submit(SQRT) for _ in range(3)]
-    with pytest.raises(BusyError, match="--resident-budget") as caught:
-        stage.submit(SQRT)
-    assert caught.value.retry_after == 1.0
-    for job in jobs:
+def test_results_that_find_no_room_wait_for_it(stage: Stage) -> None:
+    """A job that was accepted is not lost to what others keep: it waits until that is deleted, or has expired."""
+    jobs = [stage.submit(SQRT) for _ in range(4)]
+    assert [job.state for job in jobs] == [*[State.RUNNING] * 3, State.QUEUED]
+    for job in jobs[:3]:
         stage.finish(job, SQRT)
-    with pytest.raises(BusyError) as caught:
-        stage.submit(SQRT)
-    assert caught.value.retry_after == 60.0, "not before the first result expires"
+    assert jobs[3].state is State.QUEUED
+    beside = stage.submit(INLINE)  # keeps little, and passes it
+    stage.finish(beside, INLINE)
     stage.bench.board.delete(jobs[0].id)
-    stage.submit(SQRT)
+    stage.settle()
+    assert jobs[3].state is State.RUNNING
+    fifth = stage.submit(SQRT)
+    assert fifth.state is State.QUEUED
+    stage.finish(jobs[3], SQRT)
+    stage.pass_time(TTL_SECONDS + 1)
+    assert fifth.state is State.RUNNING
+    stage.finish(fifth, SQRT)
+    assert [job.state for job in jobs] == [State.SUCCEEDED] * 4
+
+
+def test_a_deadline_ends_the_wait_for_room(stage: Stage) -> None:
+    jobs = [stage.submit(SQRT, deadline_seconds=5.0) for _ in range(4)]
+    for job in jobs[:3]:
+        stage.finish(job, SQRT)
+    stage.pass_time(6.0)
+    assert jobs[3].state is State.FAILED
+    assert str(jobs[3].error).endswith("after 5 s, its deadline: it still waited for memory")
 
 
 # ---------------------------------------------------------------------- the end

@@ -48,6 +48,7 @@ class Kept:
     arena: Arena
     size: int
     floor: int = 0
+    is_patient: bool = False
     lease: Lease | None = None
 
     @property

@@ -148,17 +148,23 @@ def test_results_that_find_no_room_between_others_are_refused_for_now() -> None:
         assert lease is not None
         lease.release()
 
-    def ticket(minimum: int, *pages: int) -> Ticket:
-        arrays = [residents.reserve(ArrayType((size * PAGE,), np.dtype("u1")), (0,)) for size in pages]
+    def ticket(minimum: int, *pages: int, is_patient: bool = False) -> Ticket:
+        types = [ArrayType((size * PAGE,), np.dtype("u1")) for size in pages]
+        arrays = [residents.reserve(type, (0,), is_patient=is_patient) for type in types]
         return Ticket(minimum, 0, "job", "c", PendingGroup(residents, dict(enumerate(arrays))))
 
-    several = ticket(PAGE, 1, 1, 1)
-    line.join(several)
-    assert line.serve() == [several]
     with pytest.raises(BusyError, match="no room between them for the 8 KiB that the job keeps") as caught:
         line.join(ticket(PAGE, 2))
     assert caught.value.retry_after > 0
     with pytest.raises(TooLargeError):
         line.join(ticket(15 * PAGE, 2))
+    with pytest.raises(TooLargeError):
+        line.join(ticket(15 * PAGE, 2, is_patient=True))
+    patient = ticket(PAGE, 2, is_patient=True)
+    line.join(patient)
+    several = ticket(PAGE, 1, 1, 1)
+    line.join(several)
+    assert line.serve() == [several]
+    assert line.position(patient) == 0
     for lease in arena.leases:
         lease.release()

@@ -48,12 +48,17 @@ class LineMachine(RuleBasedStateMachine):
                 self.give_up_keeping(ticket)
                 continue
             self.running.append(ticket)
-            for other in self.waiting:
+            for other in (other for other in self.waiting if not other.is_patient):
                 self.later[other] = self.later.get(other, 0) + (other.number < ticket.number)
                 is_behind = (other.tag, other.number) < (ticket.tag, ticket.number)
                 self.behind[other] = self.behind.get(other, 0) + is_behind
 
     def could_ever_fit(self, ticket: Ticket) -> bool:
+        if ticket.is_patient and ticket.keep is not None:
+            return sum(ticket.keep.sizes) + max(ticket.minimum, PAGE) <= self.arena.size
+        return self.fits_beside(ticket)
+
+    def fits_beside(self, ticket: Ticket) -> bool:
         if ticket.keep is None:
             return self.arena.fits_when_idle(ticket.minimum)
         return self.arena.fits_when_idle(ticket.minimum, keep=ticket.keep.sizes, floor=ticket.keep.floor)
@@ -62,9 +67,9 @@ class LineMachine(RuleBasedStateMachine):
         if isinstance(ticket.keep, Pending):
             self.registry.abort(ticket.keep)
 
-    def reserve(self, pages: int) -> Pending | None:
+    def reserve(self, pages: int, is_patient: bool) -> Pending | None:
         try:
-            return self.registry.reserve(ArrayType((pages * PAGE,), np.dtype("u1")), (0,))
+            return self.registry.reserve(ArrayType((pages * PAGE,), np.dtype("u1")), (0,), is_patient=is_patient)
         except BusyError:
             return None
 
@@ -73,9 +78,10 @@ class LineMachine(RuleBasedStateMachine):
         more=st.integers(0, 8),
         client=st.sampled_from(CLIENTS),
         keep=st.sampled_from((0, 0, 0, 2, 6)),
+        is_patient=st.booleans(),
     )
-    def join(self, pages: int, more: int, client: str, keep: int) -> None:
-        pending = self.reserve(keep) if keep else None
+    def join(self, pages: int, more: int, client: str, keep: int, is_patient: bool) -> None:
+        pending = self.reserve(keep, is_patient) if keep else None
         ticket = Ticket(pages * PAGE, (pages + more) * PAGE, "job", client, pending)
         fits = self.could_ever_fit(ticket)
         try:
@@ -126,7 +132,7 @@ class LineMachine(RuleBasedStateMachine):
     @invariant()
     def residents_stay_in_their_part(self) -> None:
         assert all(lease.offset >= self.arena.size // 2 for lease in self.arena.leases if lease.is_resident)
-        pending = sum(sum(ticket.keep.sizes) for ticket in (*self.running, *self.waiting) if ticket.keep)
+        pending = sum(sum(ticket.keep.sizes) for ticket in self.running if ticket.keep)
         assert self.registry.used_bytes == pending + sum(array.lease.size for array in self.arrays)
         assert self.registry.used_bytes <= self.registry.budget_bytes
 
@@ -145,7 +151,9 @@ class LineMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_while_nothing_runs(self) -> None:
-        assert self.running or not self.waiting, "deadlock"
+        """But the patient, while residents are in their way."""
+        assert self.running or not any(map(self.fits_beside, self.waiting)), "deadlock"
+        assert self.running or all(ticket.is_patient for ticket in self.waiting), "deadlock"
 
     @invariant()
     def nobody_starves(self) -> None:
@@ -159,9 +167,13 @@ class LineMachine(RuleBasedStateMachine):
             ticket = self.running.pop(0)
             self.line.leave(ticket)
             self.give_up_keeping(ticket)
-        assert not self.waiting
         for array in self.arrays:
             self.registry.delete(array.id)
+        while self.running:
+            ticket = self.running.pop(0)
+            self.line.leave(ticket)
+            self.give_up_keeping(ticket)
+        assert not self.waiting
         assert self.registry.used_bytes == 0
         assert self.arena.free == self.arena.largest_free == self.arena.size
 
