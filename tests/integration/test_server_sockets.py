@@ -7,11 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from servers import running_server
+from servers import RunningServer, running_server
 
 import arraymill as am
 from arraymill_server.app.exit_codes import ExitCode
@@ -34,31 +34,34 @@ def answer(address: str) -> float:
         return float(mill.sum([1.0, 2.0]))
 
 
-def test_a_second_server_leaves_the_first_its_socket(tmp_path: Path) -> None:
-    path = tmp_path / "socket"
-    with running_server("--listen", f"unix:{path}", workers=1, arena="48MiB") as first:
-        said = start_in_vain([f"unix:{path}"])
-        assert f"cannot listen on unix:{path}: another server listens there" in said
-        assert answer(first.address) == 3
-    assert not list(tmp_path.iterdir())
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server of a path and a port, which no other may take."""
+    path = tmp_path_factory.mktemp("first") / "socket"
+    with running_server(
+        "--listen", f"unix:{path}", "--listen", "127.0.0.1:0", workers=1, arena="48MiB"
+    ) as server:  # fmt: skip
+        yield server
+    assert not list(path.parent.iterdir())
+
+
+def test_a_second_server_leaves_the_first_its_socket(first: RunningServer) -> None:
+    path, _ = first.addresses
+    assert f"cannot listen on {path}: another server listens there" in start_in_vain([path])
+    assert answer(path) == 3
 
 
 @pytest.mark.parametrize("is_unix_first", [False, True])
-def test_a_start_that_fails_leaves_the_sockets_of_others(tmp_path: Path, is_unix_first: bool) -> None:
-    path = tmp_path / "socket"
-    with running_server(
-        "--listen", f"unix:{path}", "--listen", "127.0.0.1:0", workers=1, arena="48MiB"
-    ) as first:  # fmt: skip
-        listen = [first.addresses[1], f"unix:{path}"]
-        start_in_vain(listen[::-1] if is_unix_first else listen)
-        assert path.is_socket()
-        assert answer(first.address) == 3
+def test_a_start_that_fails_leaves_the_sockets_of_others(first: RunningServer, is_unix_first: bool) -> None:
+    path, port = first.addresses
+    start_in_vain([path, port] if is_unix_first else [port, path])
+    assert Path(path.removeprefix("unix:")).is_socket()
+    assert answer(path) == 3
 
 
-def test_a_start_that_fails_leaves_no_socket_of_its_own(tmp_path: Path) -> None:
-    with running_server(workers=1, arena="48MiB") as first:
-        said = start_in_vain([f"unix:{tmp_path}/socket", first.address])
-        assert f"cannot listen on {first.address}" in said
+def test_a_start_that_fails_leaves_no_socket_of_its_own(first: RunningServer, tmp_path: Path) -> None:
+    _, port = first.addresses
+    assert f"cannot listen on {port}" in start_in_vain([f"unix:{tmp_path}/socket", port])
     assert not list(tmp_path.iterdir())
 
 
@@ -90,11 +93,10 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert said.count("\n") == 1
 
 
-def test_nobody_takes_over_a_port_unasked() -> None:
-    with running_server(workers=1, arena="48MiB") as first:
-        port = first.address.rpartition(":")[2]
-        for address in (first.address, f"0.0.0.0:{port}"):
-            assert f"cannot listen on {address}: the address is in use" in start_in_vain([address])
-        with running_server("--listen", first.address, "--take-over", workers=1, arena="48MiB") as second:
-            start_in_vain([first.address])
-            assert answer(second.address) == 3
+def test_nobody_takes_over_a_port_unasked(first: RunningServer) -> None:
+    _, address = first.addresses
+    for taken in (address, f"0.0.0.0:{address.rpartition(':')[2]}"):
+        assert f"cannot listen on {taken}: the address is in use" in start_in_vain([taken])
+    with running_server("--listen", address, "--take-over", workers=1, arena="48MiB") as second:
+        start_in_vain([address])
+        assert answer(second.address) == 3
