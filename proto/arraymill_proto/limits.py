@@ -52,6 +52,10 @@ DEFAULT_PRIORITY: Final = 5
 MAX_WAIT_SECONDS: Final = 60.0
 """Longest wait of one call for the end of a job: proxies cut what is silent for longer. Ask again."""
 
+WATCH_REPEAT_SECONDS: Final = 30.0
+"""Longest silence of WatchJob, which then tells the same again: half of what proxies let pass. A client that has heard
+nothing for twice as long takes the connection for lost."""
+
 MAX_OPERANDS: Final = 16
 """Most arguments, and most parameters, of one operation: far above any in the catalogue."""
 
