@@ -3,7 +3,7 @@
 The product knows nothing of them: a point is a method, and arming it puts a counter around that method in this process.
 
     arm("job remembered:3", crash)        # crash() before the third call of MemoryStorage.add
-    arm("job remembered:3:after", crash)  # after it
+    arm("job remembered:3:after", crash)  # after it; of a coroutine: when it was made, and before it runs
 
 A point that is not armed costs nothing.
 """

@@ -84,7 +84,7 @@ class JournalledStorage(MemoryStorage):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self._file = (folder / JOURNAL).open("a", buffering=1)
+        self._path = folder / JOURNAL
 
     def add(self, job: SubmittedJob) -> None:
         super().add(job)
@@ -95,7 +95,8 @@ class JournalledStorage(MemoryStorage):
         self._write(event.job_id, f"{event.event} {event.detail}".strip())
 
     def _write(self, job: str, what: str, key: str = "") -> None:
-        self._file.write(json.dumps({"life": os.getpid(), "job": job, "what": what, "key": key}) + "\n")
+        with self._path.open("a") as file:
+            file.write(json.dumps({"life": os.getpid(), "job": job, "what": what, "key": key}) + "\n")
 
 
 class Observations:

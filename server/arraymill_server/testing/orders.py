@@ -17,8 +17,10 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import repeat
 from pathlib import Path
 from time import monotonic, time
 from typing import Final, NoReturn, Self
@@ -274,9 +276,8 @@ def _strike(blow: Blow) -> NoReturn:
         case Blow.EXIT:
             os._exit(EXIT_CODE)
         case Blow.SPIN:
-            strike(Fault.SPIN)
+            deque(repeat(None), maxlen=0)  # a loop in C
         case Blow.DEAF:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             strike(Fault.SPIN)
         case Blow.EXHAUST:
             _exhaust()
