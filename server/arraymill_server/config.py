@@ -220,8 +220,9 @@ class ServerConfig:
     worker_tasks: int = field(default=WORKER_TASKS, metadata=_count(0, 1_000_000_000))
     """Blocks of work after which a worker is replaced by a fresh one, without a gap; 0: never. A worker that holds half
     of its private memory is replaced as well."""
-    max_waiting_jobs: int = field(default=1024, metadata=_count(1, 100_000))
-    """Jobs that may wait for memory; one more is told to try again later."""
+    max_waiting_jobs: int = field(default=2048, metadata=_count(1, 100_000))
+    """Jobs that may wait for memory; one more is told to try again later, and so is a client that has more of them than
+    places are free."""
     max_client_jobs: int = field(default=1024, metadata=_count(1, 100_000))
     """Submitted jobs of one client that may wait or run; one more is told to try again later."""
     max_streams: int = field(default=2048, metadata=_count(1, 100_000))

@@ -7,7 +7,8 @@ import asyncio
 from arraymill_proto.limits import DEFAULT_PRIORITY
 from arraymill_server.arena.arena import Arena, Lease
 from arraymill_server.engine.base import Fence
-from arraymill_server.jobs.line import Keep, Line, Ticket
+from arraymill_server.jobs.line import Line
+from arraymill_server.jobs.ticket import Keep, Ticket
 
 
 class Admission:

@@ -10,7 +10,7 @@ from arraymill_server.arena.arena import Arena, Lease
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """An array to be: its name is claimed. A `line.Keep`."""
+    """An array to be: its name is claimed. A `ticket.Keep`."""
 
     id: str
     name: str

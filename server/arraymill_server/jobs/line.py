@@ -23,6 +23,9 @@ Overtaking. A ticket whose memory is not free may be passed by tickets behind it
 idle: `max_overtakes` times, then nobody behind it is served before it. The order itself starves nobody, since the clock
 moves with every grant: until a ticket is first, each other client is given about as many bytes as the ticket costs.
 
+Places. A client may have as many tickets in the line as there are places free: whoever sends most leaves half of them,
+and whoever comes next finds one.
+
 Portions. A job gets the largest of `wanted`, `wanted`/2, `wanted`/4, … that leaves half of the largest free extent to
 others, but never less than its minimum. So one long job that could use everything never locks the small ones out.
 
@@ -39,95 +42,22 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final
 
-from arraymill_proto.errors import ArraymillError, BusyError, TooLargeError
-from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_PRIORITY
+from arraymill_proto.errors import BusyError, TooLargeError
 from arraymill_server.arena.arena import Arena, Lease
-from arraymill_server.config import MIB, format_bytes
+from arraymill_server.config import format_bytes
+from arraymill_server.jobs.ticket import Ticket
 
 MAX_OVERTAKES: Final = 64
 """How often others may pass a job that waits for more memory than is free. Enough to keep small jobs flowing while a
 few large ones run; at the thousands of small jobs per second that a server does, it costs a large job some 20 ms."""
 
-LEAST_COST: Final = MIB // 4
-"""Bytes that a job counts at least in the order of turns: a job of 1 KiB costs a dispatch all the same."""
-
 RETRY_AFTER_SECONDS: Final = 1.0
 """What a refused client is told to wait: a full line of small jobs is served in about that time."""
-
-
-class Keep(Protocol):
-    """Resident memory that a job takes together with its workspace."""
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Bytes of each piece."""
-        ...
-
-    @property
-    def floor(self) -> int:
-        """Lowest offset at which it may lie."""
-        ...
-
-    @property
-    def is_patient(self) -> bool:
-        """Whether the job waits until residents leave room."""
-        ...
-
-    def place(self) -> bool:
-        """Lease the memory; False when there is none now."""
-        ...
-
-    def unplace(self) -> None:
-        """Give the memory back, as if `place` had not been called."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """One job's place in the line. It ends with a lease or with an error."""
-
-    minimum: int
-    """Bytes with which the job can always make progress."""
-    wanted: int
-    """Bytes that it can make use of; less than the minimum means the minimum."""
-    owner: str
-    """The job, for messages; no other that waits has the same."""
-    client: str
-    """Whose turn it takes."""
-    keep: Keep | None = None
-    """Resident memory that it needs as well."""
-    priority: int = DEFAULT_PRIORITY
-    """0 to 9."""
-    number: int = field(default=0, init=False)
-    """Order of arrival."""
-    tag: int = field(default=0, init=False)
-    passed: int = field(default=0, init=False)
-    """How often a ticket behind it was served first."""
-    is_waiting: bool = field(default=False, init=False)
-    largest_piece: int = field(default=-1, init=False)
-    """Bytes of the largest extent that it keeps; -1: none."""
-    lease: Lease | None = field(default=None, init=False)
-    error: ArraymillError | None = field(default=None, init=False)
-
-    @property
-    def flow(self) -> tuple[str, int]:
-        """Among which it keeps its order."""
-        return self.client, self.priority
-
-    @property
-    def is_patient(self) -> bool:
-        """Whether it waits until residents leave room."""
-        return self.keep is not None and self.keep.is_patient
-
-    @property
-    def cost(self) -> int:
-        """Bytes that it counts in the order of turns."""
-        nbytes = max(max(self.minimum, self.wanted) + (sum(self.keep.sizes) if self.keep else 0), LEAST_COST)
-        return (nbytes << MAX_PRIORITY - self.priority) >> MAX_PRIORITY - DEFAULT_PRIORITY
 
 
 @dataclass(slots=True)
@@ -152,6 +82,8 @@ class Line:
         self._line: list[Ticket] = []
         self._flows: dict[tuple[str, int], _Flow] = {}
         self._owners: dict[str, Ticket] = {}
+        self._places: Counter[str] = Counter()
+        """Tickets that wait, by client."""
         self._clock = 0
         self._joined = 0
         self._is_serving = False
@@ -187,12 +119,13 @@ class Line:
 
         Raises:
             TooLargeError: It could not run even if nothing else did.
-            BusyError: The line is full, or resident arrays leave no room for what it keeps.
+            BusyError: There is no place for this client, or resident arrays leave no room for what it keeps.
         """
         if not self._can_ever_fit(ticket):
             raise self._refusal(ticket)
-        if self.waiting >= self._max_waiting:
-            raise self._busy()
+        free = self._max_waiting - self.waiting
+        if not free or self._places[ticket.client] > free:
+            raise self._busy(ticket.client)
         flow = self._flows.setdefault(ticket.flow, _Flow())
         self._joined += 1
         ticket.number = self._joined
@@ -201,6 +134,7 @@ class Line:
         flow.waiting += 1
         insort(self._line, ticket, key=_order)
         self._owners[ticket.owner] = ticket
+        self._places[ticket.client] += 1
         ticket.is_waiting = True
 
     def serve(self) -> list[Ticket]:
@@ -306,6 +240,9 @@ class Line:
         ticket.is_waiting = False
         if self._owners.get(ticket.owner) is ticket:
             del self._owners[ticket.owner]
+        self._places[ticket.client] -= 1
+        if not self._places[ticket.client]:
+            del self._places[ticket.client]
         flow = self._flows[ticket.flow]
         flow.waiting -= 1
         if not flow.waiting:
@@ -314,12 +251,16 @@ class Line:
     def _index(self, ticket: Ticket) -> int:
         return bisect_left(self._line, _order(ticket), key=_order)
 
-    def _busy(self) -> BusyError:
+    def _busy(self, client: str) -> BusyError:
+        own = self._places[client]
         return BusyError(
-            f"{self.waiting:,} jobs wait for {format_bytes(self.waiting_bytes)} of memory, as many as may "
-            f"(--max-waiting-jobs {self._max_waiting}); try again in {RETRY_AFTER_SECONDS:g} s",
+            f"{self.waiting:,} jobs of {self._max_waiting:,} that may (--max-waiting-jobs) wait for "
+            f"{format_bytes(self.waiting_bytes)} of memory, {own:,} of them this client's, which may have as many as "
+            f"places are free; try again in {RETRY_AFTER_SECONDS:g} s",
             retry_after=RETRY_AFTER_SECONDS,
             waiting_jobs=self.waiting,
+            client_jobs=own,
+            limit=self._max_waiting,
             waiting_bytes=self.waiting_bytes,
         )
 

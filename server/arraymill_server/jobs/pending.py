@@ -11,7 +11,7 @@ from arraymill_server.plan.model import ResultSpec
 
 
 class PendingGroup:
-    """Arrays to be, by the node of the graph that gives their value. A `line.Keep`."""
+    """Arrays to be, by the node of the graph that gives their value. A `ticket.Keep`."""
 
     def __init__(self, residents: Residents, arrays: Mapping[int, Pending]) -> None:
         self._residents = residents

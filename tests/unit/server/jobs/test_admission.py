@@ -140,7 +140,7 @@ async def test_refusals_leave_nothing_behind(arena: Arena, admission: Admission)
         await hold(ask(admission, 17), asyncio.Event())
     end = asyncio.Event()
     async with ask(admission, 16):
-        waiting = [asyncio.create_task(hold(ask(admission, 16), end)) for _ in range(4)]
+        waiting = [asyncio.create_task(hold(ask(admission, 16, client), end)) for client in "wxyz"]
         await settle()
         with pytest.raises(BusyError):
             await hold(ask(admission, 1), end)

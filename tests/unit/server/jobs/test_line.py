@@ -12,7 +12,8 @@ import pytest
 from arraymill_proto.errors import BusyError, TooLargeError
 from arraymill_server.arena.arena import Arena, Lease
 from arraymill_server.arena.extents import ALIGNMENT as PAGE
-from arraymill_server.jobs.line import Line, Ticket
+from arraymill_server.jobs.line import Line
+from arraymill_server.jobs.ticket import Ticket
 
 MIB = 1 << 20
 
@@ -217,7 +218,7 @@ def test_a_full_line_is_busy(make_line: MakeLine) -> None:
     line.serve()
     waiting = [ask(line, 1), ask(line, 1)]
     with pytest.raises(
-        BusyError, match=r"2 jobs wait for 8 KiB of memory, .*--max-waiting-jobs 2.*again in 1 s"
+        BusyError, match=r"2 jobs of 2 that may \(--max-waiting-jobs\) wait for 8 KiB of memory, 2 .*again in 1 s"
     ) as caught:
         ask(line, 1)
     assert caught.value.retry_after == 1
@@ -260,3 +261,20 @@ def test_a_waiter_that_residents_shut_out_is_refused_when_nothing_runs_any_more(
     assert line.serve() == [large]
     assert isinstance(large.error, TooLargeError)
     assert large.lease is None
+
+
+def test_one_client_leaves_places_to_others(make_line: MakeLine) -> None:
+    _, line = make_line(1, max_waiting=8)
+    ask(line, 1)
+    line.serve()
+    for _ in range(5):
+        ask(line, 1, client="many")
+    with pytest.raises(BusyError, match=r"5 jobs of 8 that may .* 5 of them this client's, which may have as many as"):
+        ask(line, 1, client="many")
+    for _ in range(2):
+        ask(line, 1, client="few")
+    with pytest.raises(BusyError):
+        ask(line, 1, client="few")
+    ask(line, 1, client="other")
+    with pytest.raises(BusyError):
+        ask(line, 1, client="late")

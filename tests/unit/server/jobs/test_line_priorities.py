@@ -14,9 +14,10 @@ from arraymill_proto.graph import ArrayType
 from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_PRIORITY
 from arraymill_server.arena.arena import Arena
 from arraymill_server.arena.extents import ALIGNMENT as PAGE
-from arraymill_server.jobs.line import LEAST_COST, Line, Ticket
+from arraymill_server.jobs.line import Line
 from arraymill_server.jobs.pending import PendingGroup
 from arraymill_server.jobs.residents import Residents
+from arraymill_server.jobs.ticket import LEAST_COST, Ticket
 
 MIB = 1 << 20
 

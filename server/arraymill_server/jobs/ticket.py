@@ -1,0 +1,85 @@
+"""A job's place in the waiting line for memory, and what it is worth there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from arraymill_proto.errors import ArraymillError
+from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_PRIORITY
+from arraymill_server.arena.arena import Lease
+from arraymill_server.config import MIB
+
+LEAST_COST: Final = MIB // 4
+"""Bytes that a job counts at least in the order of turns: a job of 1 KiB costs a dispatch all the same."""
+
+
+class Keep(Protocol):
+    """Resident memory that a job takes together with its workspace."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Bytes of each piece."""
+        ...
+
+    @property
+    def floor(self) -> int:
+        """Lowest offset at which it may lie."""
+        ...
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether the job waits until residents leave room."""
+        ...
+
+    def place(self) -> bool:
+        """Lease the memory; False when there is none now."""
+        ...
+
+    def unplace(self) -> None:
+        """Give the memory back, as if `place` had not been called."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One job's place in the line. It ends with a lease or with an error."""
+
+    minimum: int
+    """Bytes with which the job can always make progress."""
+    wanted: int
+    """Bytes that it can make use of; less than the minimum means the minimum."""
+    owner: str
+    """The job, for messages; no other that waits has the same."""
+    client: str
+    """Whose turn it takes."""
+    keep: Keep | None = None
+    """Resident memory that it needs as well."""
+    priority: int = DEFAULT_PRIORITY
+    """0 to 9."""
+    number: int = field(default=0, init=False)
+    """Order of arrival."""
+    tag: int = field(default=0, init=False)
+    passed: int = field(default=0, init=False)
+    """How often a ticket behind it was served first."""
+    is_waiting: bool = field(default=False, init=False)
+    largest_piece: int = field(default=-1, init=False)
+    """Bytes of the largest extent that it keeps; -1: none."""
+    lease: Lease | None = field(default=None, init=False)
+    error: ArraymillError | None = field(default=None, init=False)
+
+    @property
+    def flow(self) -> tuple[str, int]:
+        """Among which it keeps its order."""
+        return self.client, self.priority
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether it waits until residents leave room."""
+        return self.keep is not None and self.keep.is_patient
+
+    @property
+    def cost(self) -> int:
+        """Bytes that it counts in the order of turns."""
+        nbytes = max(max(self.minimum, self.wanted) + (sum(self.keep.sizes) if self.keep else 0), LEAST_COST)
+        return (nbytes << MAX_PRIORITY - self.priority) >> MAX_PRIORITY - DEFAULT_PRIORITY
