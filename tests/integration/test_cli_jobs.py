@@ -140,6 +140,41 @@ def test_cancel_several_as_json(mill: am.Client, capsys: pytest.CaptureFixture[s
     assert [(each["id"], each["state"]) for each in told] == [(first.id, "cancelled"), (second.id, "cancelled")]
 
 
+def test_cancel_tries_each(mill: am.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    done, waiting = mill.submit(am.asarray(X).sum()), starving(mill)
+    done.wait()
+    ends(ExitCode.INPUT, "cancel", done.id, waiting.id, "nothing")
+    captured = capsys.readouterr()
+    assert captured.out == f"{waiting.id}: cancelled\n"
+    absent, ended = captured.err.splitlines()
+    assert "no submitted job 'nothing'" in absent
+    assert ended == f"arraymill: job {done.id} has ended already: it has succeeded"
+
+    waiting.delete()
+    other = starving(mill)
+    ends(ExitCode.INPUT, "cancel", done.id, other.id, "--json")
+    refused, stopped = json.loads(capsys.readouterr().out)
+    assert (refused["id"], refused["error"]["reason"]) == (done.id, "JOB_ENDED")
+    assert (stopped["id"], stopped["state"]) == (other.id, "cancelled")
+
+
+def test_a_timeout_bounds_every_question_of_cancel(mill: am.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask, told = am.AsyncClient.job, list[float | None]()
+
+    async def job(mill: am.AsyncClient, id: str, *, timeout: float | None = None) -> am.AsyncJob:
+        told.append(timeout)
+        return await ask(mill, id, timeout=timeout)
+
+    monkeypatch.setattr(am.AsyncClient, "job", job)
+    ends(ExitCode.OK, "cancel", starving(mill).id, "--timeout", "20")
+    assert told == [20]
+
+
+def test_cancel_asks_nobody_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    ends(ExitCode.CONNECTION, "cancel", "a", "b", "--server", "127.0.0.1:1")
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 # ------------------------------------------------------------------ from files to files
 
 
