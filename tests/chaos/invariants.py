@@ -19,11 +19,13 @@ LATE_SECONDS: Final = 1.0
 _ADDRESS: Final = re.compile(r"unix:/\S+|\b[\w.\[\]:]+:\d{2,5}\b")
 """Where the client's own server is: it may be told."""
 
+_PEER: Final = re.compile(r"\bipv[46]:(\S*\w)")
+"""As gRPC names who is at the other end of a connection: may be told where it is the client's own server."""
+
 _FORBIDDEN: Final[Mapping[str, re.Pattern[str]]] = {
     "a path": re.compile(r"(?<![\w/.])(?:/[\w.-]+){2,}"),
     "a process": re.compile(r"\b(?:pid|process) ?=? ?\d+", re.IGNORECASE),
     "a traceback": re.compile(r"Traceback|File \"|line \d+, in "),
-    "a peer": re.compile(r"\bipv[46]:"),
 }
 
 _KEY: Final = re.compile(r"chaos-\d+-\d+")
@@ -96,8 +98,10 @@ def runs(story: Iterable[str]) -> int:
 
 def secrets_in(call: Call, pids: Collection[int]) -> list[str]:
     """Return what the text of an error tells of the server or of other clients."""
-    text = _ADDRESS.sub("", call.text)
+    unnamed = _PEER.sub("", call.text)
+    text = _ADDRESS.sub("", unnamed)
     found = [name for name, pattern in _FORBIDDEN.items() if pattern.search(text)]
+    found += [f"the peer {peer}" for peer in set(_PEER.findall(call.text)) - set(_ADDRESS.findall(unnamed))]
     found += [f"pid {pid}" for pid in pids if re.search(rf"(?<![\d,.]){pid}(?![\d,.])", text)]
     return found + [f"the key {key}" for key in _KEY.findall(text) if key != call.key]
 
@@ -108,7 +112,8 @@ def _is_late(call: Call, late_seconds: float) -> bool:
 
 def _told(call: Call) -> str:
     took = "" if call.end is None else f" after {call.seconds:.2f} s of {call.timeout:g} s"
-    return f"call {call.number} ({call.what} {call.key}){took} {call.text}".strip()
+    what = f"{call.what} {call.key}".strip()
+    return f"call {call.number} ({what}){took} {call.text}".strip()
 
 
 def _some(kind: str, complaints: list[str]) -> list[str]:

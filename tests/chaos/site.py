@@ -169,9 +169,14 @@ class Site:
         return total
 
     async def belongings(self, info: am.ServerInfo) -> Belongings:
-        """Return what the server and its family hold, as of a moment after this call."""
+        """Return what the server and its family hold, as of a moment after this call.
+
+        Raises:
+            RuntimeError: The server does not look at itself any more.
+        """
         now = monotonic()
-        await until(lambda: any(look.at > now for look in self.observed()[-1:]), START_SECONDS)
+        if not await until(lambda: any(look.at > now for look in self.observed()[-1:]), START_SECONDS):
+            raise RuntimeError(f"the server has not looked at itself for {START_SECONDS:g} s")
         seen = self.observed()[-1]
         family = self.family()
         return Belongings(
