@@ -145,10 +145,14 @@ class FedExchange(StreamExchange):
         if self._session is not None:
             super()._put(message)
 
+    async def _write(self, message: bytes) -> None:
+        """Write; to hear is no move of a client: whoever comes is told much, and may bring nothing."""
+        await self._writer.write(message)
+
     def _detach(self, session: Session) -> None:
         session.sending.cancel()  # from now on, not from the next turn of the loop on: it takes no message any more
         self._end_bulk()
-        self._session, self._writer, self._listener, self._is_writing = None, _Nobody(), None, False
+        self._session, self._writer, self._listener = None, _Nobody(), None
         self._messages.clear()
         self._progress = None
         if self._going_counts and not self._is_closed:
