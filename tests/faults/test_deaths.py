@@ -85,7 +85,7 @@ async def test_a_killed_server_leaves_nothing() -> None:
 
 def test_a_killed_client_costs_nothing() -> None:
     with running_server() as server:
-        command = [sys.executable, str(LOAD), server.address, "3", "40", str(32 << 20)]
+        command = [sys.executable, str(LOAD), server.address, "3", "10", str(32 << 20)]
         client = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         with am.Client(server.address) as mill:
             deadline = time.monotonic() + 60

@@ -23,7 +23,7 @@ async def test_two_hundred_jobs_of_one_client(server: RunningServer) -> None:
 def test_two_hundred_jobs_of_eight_processes(server: RunningServer) -> None:
     command = [sys.executable, str(LOAD), server.address]
     processes = [
-        subprocess.Popen([*command, str(seed), "25", str(32 << 20)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([*command, str(seed), "25", str(8 << 20)], stdout=subprocess.PIPE, text=True)
         for seed in range(PROCESSES)
     ]
     answers = [process.communicate(timeout=150)[0] for process in processes]

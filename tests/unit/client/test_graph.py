@@ -142,7 +142,7 @@ def test_a_deep_expression_is_built_printed_computed_and_dropped() -> None:
 
 
 def test_a_very_deep_expression_is_dropped_without_recursion() -> None:
-    array = deep(200_000)
+    array = deep(100_000)
     watch = weakref.ref(array)
     del array
     gc.collect()
