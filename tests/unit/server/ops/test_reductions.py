@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from strategies import Array, arrays, axes, dtypes, scalars
 
 from arraymill_proto.catalogue import OPERATIONS, Kind, normalise_axes
+from arraymill_proto.dtypes import SUPPORTED
 from arraymill_proto.errors import ShapeError
 from arraymill_server.ops.reductions import REDUCTIONS
 from arraymill_server.ops.spec import ReduceSpec, Scalar
@@ -217,7 +218,7 @@ _SPECIAL = st.lists(st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -2
 
 @pytest.mark.parametrize("op", ["sum", "prod", "mean", "var", "std", "min", "max", "ptp", "argmin", "argmax"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@few
+@settings(max_examples=20)
 @given(values=_SPECIAL, elements=slab_sizes, merge=merges)
 def test_what_is_not_finite_comes_out_as_numpys(
     op: str, dtype: type[np.generic], values: list[float], elements: int, merge: Merges
@@ -229,19 +230,18 @@ def test_what_is_not_finite_comes_out_as_numpys(
 
 
 @pytest.mark.parametrize("op", sorted(REDUCTIONS))
-@few
-@given(dtype=dtypes(foreign=False))
-def test_the_reduction_of_nothing(op: str, dtype: np.dtype[Any]) -> None:
-    x = np.empty((2, 0), dtype)
-    try:
-        expected = np.asarray(getattr(np, op)(x, axis=1, keepdims=True))
-    except ValueError:
-        with pytest.raises(ShapeError):
-            _reduce(_spec(op, x, 1, dtype), x, 3)
-    except TypeError:
-        assume(condition=False)
-    else:
-        np.testing.assert_array_equal(_reduce(_spec(op, x, 1, expected.dtype), x, 3), expected)
+def test_the_reduction_of_nothing(op: str) -> None:
+    for dtype in SUPPORTED:
+        x = np.empty((2, 0), dtype)
+        try:
+            expected = np.asarray(getattr(np, op)(x, axis=1, keepdims=True))
+        except ValueError:
+            with pytest.raises(ShapeError):
+                _reduce(_spec(op, x, 1, dtype), x, 3)
+        except TypeError:
+            assert (op, dtype.kind) == ("ptp", "b"), "the only one that NumPy does not have"
+        else:
+            np.testing.assert_array_equal(_reduce(_spec(op, x, 1, expected.dtype), x, 3), expected)
 
 
 def test_identities_take_initial() -> None:
