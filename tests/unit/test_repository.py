@@ -10,6 +10,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,13 @@ REGISTRIES = re.compile(r"pypi\.org|python[h]osted|npmjs\.|debian\.org|docker\.i
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(work|root|home|Users)/[\w.]")
 
 
-def texts() -> Iterator[tuple[Path, str]]:
+@cache
+def texts() -> list[tuple[Path, str]]:
     """Every text of the repository, by its path in it."""
+    return list(read_texts())
+
+
+def read_texts() -> Iterator[tuple[Path, str]]:
     for folder, folders, names in os.walk(ROOT):
         folders[:] = [name for name in folders if name not in UNWATCHED and not name.endswith("_cache")]
         for path in (Path(folder, name) for name in names):
