@@ -112,7 +112,7 @@ ROWS: Final[Mapping[str, Row]] = {
         fault="kill -9 of the server 50 times, at places of its own code and from outside",
         load="steady, 8 clients that submit by key and compute",
         body=server_kills,
-        short={"kills": 1, "clients": 2, "in_flight": 1, "largest": MIB},
+        short={"kills": 1, "clients": 2, "in_flight": 1, "largest": MIB, "life": 0.5},
         shares_site=True,
     ),
     "lost-clients": Row(
@@ -174,7 +174,7 @@ ROWS: Final[Mapping[str, Row]] = {
         fault="a fault every minute",
         load="steady, 8 clients, half of them behind a proxy",
         body=soak,
-        short={"minutes": 0.03, "pause": 0.3, "clients": 1, "largest": 2 * MIB, "names": ("death", "cut", "poison")},
+        short={"minutes": 0.02, "pause": 0.2, "clients": 1, "largest": 2 * MIB, "names": ("death", "cut", "poison")},
         limit=6 * 3600.0,
         retry_for=300.0,
         shares_site=True,

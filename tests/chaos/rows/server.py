@@ -29,7 +29,13 @@ PATIENCE_SECONDS: Final = 30.0
 
 
 async def server_kills(
-    run: Trial, *, kills: int = 50, clients: int = 8, in_flight: int = 4, largest: int = 4 << 20
+    run: Trial,
+    *,
+    kills: int = 50,
+    clients: int = 8,
+    in_flight: int = 4,
+    largest: int = 4 << 20,
+    life: float = LIFE_SECONDS,
 ) -> None:
     """The server dies at places of its own code, or from outside; clients come back with the same keys."""
     load = Load(run.plan.seed, largest=largest, in_flight=in_flight, timeout=120)
@@ -38,12 +44,12 @@ async def server_kills(
     back: list[float] = []
     places: list[str] = []
     for left in reversed(range(kills)):
-        gone.append(await _death(run))
+        gone.append(await _death(run, life))
         crash = CrashPoint.choose(run.random, MOST_HITS) if left else None
         places.append(crash.name if crash else "outside")
         begin, answers = monotonic(), grown(lambda: len(run.ledger.of(Outcome.RIGHT)))
         await run.site.start(crash)
-        await until(answers, LIFE_SECONDS)
+        await until(answers, life)
         back.append(monotonic() - begin)
     over.set()
     await working
@@ -79,10 +85,10 @@ async def rolling_restarts(
     run.figures["time of a call"] = milliseconds(latencies(calls), 50, 99, 100)
 
 
-async def _death(run: Trial) -> float:
+async def _death(run: Trial, life: float) -> float:
     """Wait for the end of the server, or bring it about; return the seconds until nothing of it is left."""
     family = run.site.family()
-    if not await until(lambda: not run.site.is_running, LIFE_SECONDS * run.random.random()):
+    if not await until(lambda: not run.site.is_running, life * run.random.random()):
         family = run.site.family()
     run.site.kill()
     begin = monotonic()
