@@ -1,14 +1,16 @@
 """Long thoughts are thought on a thread: the event loop goes on, in turns of some milliseconds.
 
-Reading, checking and planning a graph of 4,096 nodes takes 190 ms. Only functions of values belong here: nothing on the
-thread may touch what the loop changes.
+Only functions of values belong here: nothing on the thread may touch what the loop changes. `server/DESIGN.md` tells
+what thinking about the largest graphs takes.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, ParamSpec, TypeVar
+from functools import partial
+from heapq import heappop, heappush
+from typing import Any, Final, ParamSpec, TypeVar
 
 LARGE_NODES: Final = 256
 """Nodes of a graph from which on it is worth a thread: some 12 ms of thinking. A thread costs 0.1 ms, and up to 5 ms
@@ -19,15 +21,30 @@ T = TypeVar("T")
 
 
 class Aside:
-    """Runs one function at a time: several would only take the interpreter from the loop more often."""
+    """Runs one function at a time: several would only take the interpreter from the loop more often.
+
+    Clients take turns, weighted by nodes, in the order of the waiting line for memory (`jobs.line`).
+    """
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
+        self._is_busy = False
+        """True while a thread thinks, or is about to: also for a caller that has gone."""
+        self._clock = 0
+        self._number = 0
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._last_tags: dict[str, int] = {}
+        """Of clients that have something waiting."""
 
-    async def run(self, nodes: int, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function, on a thread if it is about a large graph. Cancelling the wait does not stop the thread.
+    def __repr__(self) -> str:
+        return f"<Aside {'thinks' if self._is_busy else 'is idle'}, {len(self._waiting)} waiting>"
+
+    async def run(self, client: str, nodes: int, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function, on a thread if it is about a large graph.
+
+        Cancelling the wait does not stop the thread: whoever is next waits for its end all the same.
 
         Args:
+            client: Whose turn it takes.
             nodes: Of the graph.
             function: What to run.
             args: Its arguments.
@@ -35,5 +52,45 @@ class Aside:
         """
         if nodes < LARGE_NODES:
             return function(*args, **kwargs)
-        async with self._lock:
-            return await asyncio.to_thread(function, *args, **kwargs)
+        await self._turn(client, nodes)
+        try:
+            thought = asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
+        except BaseException:
+            self._next()
+            raise
+        thought.add_done_callback(self._thought)
+        await asyncio.wait([thought])
+        return thought.result()
+
+    async def _turn(self, client: str, cost: int) -> None:
+        if not self._is_busy:
+            self._is_busy = True
+            return
+        tag = self._last_tags[client] = max(self._clock, self._last_tags.get(client, 0)) + cost
+        self._number += 1
+        served: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heappush(self._waiting, (tag, self._number, served))
+        try:
+            await served
+        except asyncio.CancelledError:
+            if not served.cancelled():  # cancelled just when its turn had come
+                self._next()
+            raise
+        finally:
+            if self._last_tags.get(client) == tag:
+                del self._last_tags[client]
+
+    def _thought(self, thought: asyncio.Future[Any]) -> None:
+        if not thought.cancelled():
+            thought.exception()  # asyncio complains about errors that nobody looks at
+        self._next()
+
+    def _next(self) -> None:
+        """Let the next one think, if there is one."""
+        while self._waiting:
+            tag, _, served = heappop(self._waiting)
+            if not served.done():
+                self._clock = tag
+                served.set_result(None)
+                return
+        self._is_busy = False

@@ -96,20 +96,31 @@ class Board:
         Raises:
             ArraymillError: Something is wrong with the job, or there is no place for it.
         """
+        job = await self.join(submission)
+        if job is None:
+            job = self._make(graph, submission, feed())
+            await asyncio.sleep(0)
+            if job.is_refused:
+                raise job.failure()
+        return job
+
+    async def join(self, submission: Submission) -> SubmittedJob | None:
+        """Return the job that has the key of a submission; None: a job may be made, in this turn of the loop.
+
+        Raises:
+            ArraymillError: Something is wrong with the submission, or there is no place for another job.
+        """
         submission.check()
         while True:
             self._check_open()
             self.ledger.forget_old()
             job = self.ledger.joined(submission)
-            is_mine = job is None
             if job is None:
                 self._check_share(submission.client)
-                job = self._make(graph, submission, feed())
+                return None
             await asyncio.sleep(0)
             if not job.is_refused:
                 return job
-            if is_mine:
-                raise job.failure()
 
     async def wait(self, job: SubmittedJob, seconds: float | None = None) -> None:
         """Return when a job has ended, and holds no memory but its results, or some seconds are over."""

@@ -143,13 +143,14 @@ class Jobs:
         return self._admission.waiting
 
     @asynccontextmanager
-    async def foreseen(self, graph: Graph, *, keep: bool) -> AsyncGenerator[None]:
+    async def foreseen(self, graph: Graph, client: str, *, keep: bool) -> AsyncGenerator[None]:
         """Plan a large graph before its job comes, so that the job itself does not hold the event loop.
 
         The plan counts for jobs that begin within the block, if the arrays that they read still lie where they did.
 
         Args:
             graph: The very graph of the job.
+            client: Whose turn it takes.
             keep: Whether the job keeps its values.
 
         Raises:
@@ -158,7 +159,7 @@ class Jobs:
         if len(graph.nodes) < LARGE_NODES:
             yield
             return
-        self._foreseen[id(graph)] = await self._foresee(graph, keep=keep)
+        self._foreseen[id(graph)] = await self._foresee(graph, client, keep=keep)
         try:
             yield
         finally:
@@ -253,16 +254,18 @@ class Jobs:
             plan = plan_job(graph, operands, views, self._limits(hold=False), keep=keep)
         return plan
 
-    async def _foresee(self, graph: Graph, *, keep: bool) -> _Foreseen:
+    async def _foresee(self, graph: Graph, client: str, *, keep: bool) -> _Foreseen:
         """Do what `_plan` does, without holding anything: arrays are looked at on the loop, the rest is values."""
         nodes = len(graph.nodes)
         arrays = {node: self._residents.get(node.id) for node in _residents_of(graph)}
         types = {node: array.type for node, array in arrays.items()}
-        operands = await self.aside.run(nodes, infer_graph, graph, types.__getitem__)
+        operands = await self.aside.run(client, nodes, infer_graph, graph, types.__getitem__)
         views = _views(graph, arrays)
-        plan = await self.aside.run(nodes, plan_job, graph, operands, views, self._limits(hold=True), keep=keep)
+        plan = await self.aside.run(client, nodes, plan_job, graph, operands, views, self._limits(hold=True), keep=keep)
         if self._holds_too_much(plan):
-            plan = await self.aside.run(nodes, plan_job, graph, operands, views, self._limits(hold=False), keep=keep)
+            plan = await self.aside.run(
+                client, nodes, plan_job, graph, operands, views, self._limits(hold=False), keep=keep
+            )
         return _Foreseen(graph, keep, views, plan)
 
     def _limits(self, *, hold: bool) -> PlanLimits:
@@ -291,6 +294,8 @@ class Jobs:
             exchange.start(Started(report.job_id, lease.size, plan.blocks, plan.outputs, pending is not None), run)
             try:
                 await run.run()
+            except TooLargeError as exc:
+                raise exc.located(f"a job with a workspace of {lease.size:,} bytes: ", job_bytes=lease.size) from exc
             finally:
                 if run.fence is not None:
                     prepared.fence = run.fence

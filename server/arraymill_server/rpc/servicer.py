@@ -18,7 +18,7 @@ from arraymill_proto.errors import (
     ParameterError,
 )
 from arraymill_proto.frames import FrameView
-from arraymill_proto.graph import Graph, Resident
+from arraymill_proto.graph import Graph
 from arraymill_proto.limits import UNARY_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.arena.arena import Arena
@@ -105,11 +105,11 @@ class Servicer:
     async def compute(self, request: pb.ComputeRequest, context: Context) -> pb.ComputeResponse:
         """Run a small job in one round trip."""
         with recorded(context.peer()) as record:
-            graph = await self._jobs.aside.run(len(request.graph.nodes), graph_from_pb, request.graph)
             client = client_of(context)
             nbytes = request.ByteSize()
-            with self._calls.job(client, nbytes, is_read=_is_read(graph)):
-                async with self._jobs.foreseen(graph, keep=False), self._turns.taken(client, nbytes):
+            with self._calls.job(client, nbytes, is_read=_is_read(request.graph)):
+                graph = await self._read(request.graph, client)
+                async with self._jobs.foreseen(graph, client, keep=False), self._turns.taken(client, nbytes):
                     exchange = record.exchange = InlineExchange(graph)
                     report = await self._jobs.run(Request(graph, client, result_limit=UNARY_BYTES), exchange)
                     return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
@@ -127,16 +127,18 @@ class Servicer:
                 with self._calls.jobs.taken(client, is_bounded=False):  # its job was accepted
                     await self._submitted.feed(first.attach.job_id, context, bulk)
                 return
-            nbytes = first.ByteSize()
-            graph = await self._jobs.aside.run(len(first.start.graph.nodes), graph_from_pb, first.start.graph)
-            request = _request_of(first.start, graph, client)
-            first.Clear()  # a job that waits holds its inline bytes once
-            is_read = _is_read(request.graph) and request.keep is None
-            with self._calls.job(client, nbytes, is_read=is_read):
+            start, nbytes = first.start, first.ByteSize()
+            with self._calls.job(client, nbytes, is_read=_is_read(start.graph) and not start.HasField("keep")):
+                graph = await self._read(start.graph, client)
+                request = _request_of(start, graph, client)
+                del first, start  # a job that waits holds its inline bytes once
                 keeps = request.keep is not None
-                async with self._jobs.foreseen(graph, keep=keeps), self._turns.taken(client, nbytes):
+                async with self._jobs.foreseen(graph, client, keep=keeps), self._turns.taken(client, nbytes):
                     exchange = record.exchange = StreamExchange(request.graph, context, self._stall_seconds, bulk)
                     await self._stream(request, exchange, context)
+
+    async def _read(self, graph: pb.Graph, client: str) -> Graph:
+        return await self._jobs.aside.run(client, len(graph.nodes), graph_from_pb, graph)
 
     async def _stream(self, request: Request, exchange: StreamExchange, context: Context) -> None:
         """Run a job beside the two halves of its stream; whichever fails, or a client that stalls, ends all.
@@ -241,9 +243,9 @@ async def _read_first(context: Context) -> bytes:
     return first
 
 
-def _is_read(graph: Graph) -> bool:
+def _is_read(graph: pb.Graph) -> bool:
     """Tell whether a job only reads resident arrays: it goes on while the server shuts down."""
-    return all(isinstance(node, Resident) for node in graph.nodes)
+    return all(node.HasField("resident") for node in graph.nodes)
 
 
 def _request_of(start: pb.Start, graph: Graph, client: str) -> Request:

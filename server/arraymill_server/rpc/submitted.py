@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from arraymill_proto.codec import graph_from_pb
 from arraymill_proto.errors import JobEndedError, ParameterError
-from arraymill_proto.graph import Graph
 from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_WAIT_SECONDS
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.jobs.board import Board
@@ -52,31 +51,26 @@ class SubmittedServicer:
 
     async def submit_job(self, request: pb.SubmitJobRequest, context: Context) -> pb.Job:
         """Put a job into the queue, or join the one that has its key."""
-        graph = await self._board.jobs.aside.run(len(request.graph.nodes), graph_from_pb, request.graph)
-        submission = Submission(
-            client_of(context),
-            hashlib.sha256(request.graph.SerializeToString(deterministic=True)).digest(),
-            request.key,
-            request.priority if request.HasField("priority") else DEFAULT_PRIORITY,
-            request.deadline_seconds,
-            request.ttl_seconds,
-        )
-        nbytes = request.ByteSize()
-        async with self._board.jobs.foreseen(graph, keep=True):
-            job = await self._board.submit(graph, submission, lambda: self._exchange(graph, submission.client, nbytes))
+        submission = _submission_of(request, client_of(context))
+        job = await self._board.join(submission)  # first of all: a job that is there is not planned again
+        if job is None:
+            with ExitStack() as place:
+                place.enter_context(self._calls.submitted.taken(submission.client, request.ByteSize()))
+                job = await self._submit(request.graph, submission, place)
         return self._described(job)
 
-    def _exchange(self, graph: Graph, client: str, nbytes: int) -> FedExchange:
-        """Make the exchange of a new job, which holds what its message has brought until it ends.
+    async def _submit(self, message: pb.Graph, submission: Submission, place: ExitStack) -> SubmittedJob:
+        """Submit a job; if its exchange is made, that gets the place of what the job's message has brought."""
+        jobs, client = self._board.jobs, submission.client
+        graph = await jobs.aside.run(client, len(message.nodes), graph_from_pb, message)
 
-        Raises:
-            BusyError: There is no room for the message.
-        """
-        with ExitStack() as place:
-            place.enter_context(self._calls.submitted.taken(client, nbytes))
+        def feed() -> FedExchange:
             exchange = FedExchange(graph, self._stall_seconds)
             exchange.on_end = place.pop_all().close
-        return exchange
+            return exchange
+
+        async with jobs.foreseen(graph, client, keep=True):
+            return await self._board.submit(graph, submission, feed)
 
     async def get_job(self, request: pb.GetJobRequest, context: Context) -> pb.Job:
         """Describe a job now, or at its end."""
@@ -158,6 +152,17 @@ class SubmittedServicer:
 
     def _described(self, job: SubmittedJob) -> pb.Job:
         return messages.job(job, self._board, self._residents)
+
+
+def _submission_of(request: pb.SubmitJobRequest, client: str) -> Submission:
+    return Submission(
+        client,
+        hashlib.sha256(request.graph.SerializeToString(deterministic=True)).digest(),
+        request.key,
+        request.priority if request.HasField("priority") else DEFAULT_PRIORITY,
+        request.deadline_seconds,
+        request.ttl_seconds,
+    )
 
 
 async def _first(over: asyncio.Future[None], sending: asyncio.Future[None], reader: asyncio.Future[None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import threading
 from collections.abc import AsyncIterator
@@ -18,7 +17,7 @@ from arraymill_proto.graph import Graph, Input, Node, Operation, Resident
 from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.serial import SerialEngine
 from arraymill_server.jobs.admission import Admission
-from arraymill_server.jobs.aside import LARGE_NODES, Aside
+from arraymill_server.jobs.aside import LARGE_NODES
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import Jobs, Keep, Request
 from arraymill_server.plan.planner import plan_job
@@ -68,7 +67,7 @@ async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
 
 async def test_a_large_graph_is_planned_once_and_not_on_the_loop(bench: Bench) -> None:
     graph = chain(INPUT)
-    async with bench.jobs.foreseen(graph, keep=False):
+    async with bench.jobs.foreseen(graph, "a", keep=False):
         assert np.array_equal(await bench.run(graph), X * LARGE_NODES)
     assert bench.threads == [False]
     await bench.run(graph)
@@ -77,14 +76,14 @@ async def test_a_large_graph_is_planned_once_and_not_on_the_loop(bench: Bench) -
 
 async def test_a_small_one_is_planned_where_it_runs(bench: Bench) -> None:
     graph = chain(INPUT, LARGE_NODES - 1)
-    async with bench.jobs.foreseen(graph, keep=False):
+    async with bench.jobs.foreseen(graph, "a", keep=False):
         await bench.run(graph)
     assert bench.threads == [True]
 
 
 async def test_a_plan_for_another_purpose_is_not_used(bench: Bench) -> None:
     graph = chain(INPUT)
-    async with bench.jobs.foreseen(graph, keep=False):
+    async with bench.jobs.foreseen(graph, "a", keep=False):
         kept = await bench.run(graph, Keep(name="y"))
     assert kept.name == "y"
     assert bench.threads == [False, True]
@@ -93,7 +92,7 @@ async def test_a_plan_for_another_purpose_is_not_used(bench: Bench) -> None:
 async def test_an_array_that_has_moved_is_read_where_it_lies_now(bench: Bench) -> None:
     await bench.keep(X, "x")
     graph = chain(Resident("x"))
-    async with bench.jobs.foreseen(graph, keep=False):
+    async with bench.jobs.foreseen(graph, "a", keep=False):
         bench.residents.delete("x")
         await bench.keep(np.ones(3), "other")
         await bench.keep(2 * X, "x")
@@ -105,7 +104,7 @@ async def test_an_array_that_has_moved_is_read_where_it_lies_now(bench: Bench) -
 async def test_an_array_that_has_another_type_now(bench: Bench) -> None:
     await bench.keep(X, "x")
     graph = chain(Resident("x"))
-    async with bench.jobs.foreseen(graph, keep=False):
+    async with bench.jobs.foreseen(graph, "a", keep=False):
         bench.residents.delete("x")
         await bench.keep(np.ones(3), "x")
         assert np.array_equal(await bench.run(graph), np.full(3, LARGE_NODES))
@@ -114,12 +113,12 @@ async def test_an_array_that_has_another_type_now(bench: Bench) -> None:
 async def test_an_array_that_has_gone(bench: Bench) -> None:
     await bench.keep(X, "x")
     graph = chain(Resident("x"))
-    async with bench.jobs.foreseen(graph, keep=False):
+    async with bench.jobs.foreseen(graph, "a", keep=False):
         bench.residents.delete("x")
         with pytest.raises(ArrayNotFoundError):
             await bench.run(graph)
     with pytest.raises(ArrayNotFoundError):
-        async with bench.jobs.foreseen(graph, keep=False):
+        async with bench.jobs.foreseen(graph, "a", keep=False):
             pytest.fail("there is nothing to be planned")
 
 
@@ -128,19 +127,5 @@ async def test_what_is_wrong_with_a_graph_is_told_at_once(bench: Bench) -> None:
     other = Input((3,), X.dtype, None, bytes(24))
     bad = Graph((*good.nodes, other, Operation("add", (0, LARGE_NODES))), (LARGE_NODES + 1,))
     with pytest.raises(ShapeError, match=f"node {LARGE_NODES + 1}"):
-        async with bench.jobs.foreseen(bad, keep=False):
+        async with bench.jobs.foreseen(bad, "a", keep=False):
             pytest.fail("it cannot be planned")
-
-
-async def test_one_thought_at_a_time() -> None:
-    aside, running, most = Aside(), 0, 0
-
-    def think() -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        threading.Event().wait(0.01)
-        running -= 1
-
-    await asyncio.gather(*(aside.run(LARGE_NODES, think) for _ in range(5)))
-    assert most == 1

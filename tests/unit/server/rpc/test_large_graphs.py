@@ -1,0 +1,240 @@
+"""Calls with graphs so large that they wait for the thread which reads them: they have their places by then."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc.aio
+import numpy as np
+import pytest
+import pytest_asyncio
+from boards import STALL_SECONDS, Bench
+from patience import turns, until
+from wire import start_message
+
+from arraymill_proto.codec import graph_to_pb
+from arraymill_proto.errors import (
+    ArrayNotFoundError,
+    BusyError,
+    ConnectionFailedError,
+    JobKeyError,
+    ShapeError,
+)
+from arraymill_proto.graph import Graph, Input, Node, Operation, Resident
+from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.jobs.aside import LARGE_NODES
+from arraymill_server.jobs.life import State
+from arraymill_server.rpc.calls import Calls
+from arraymill_server.rpc.servicer import Servicer
+from arraymill_server.rpc.submitted import SubmittedServicer
+from arraymill_server.testing.calls import MemoryCall
+
+PLACES = 3
+X = np.arange(8.0)
+INLINE = Input(X.shape, X.dtype, None, X.tobytes())
+
+
+def chain(first: Node, nodes: int = LARGE_NODES) -> Graph:
+    """x + x + x + …"""
+    return Graph((first, *(Operation("add", (index, 0)) for index in range(nodes - 1))), (nodes - 1,))
+
+
+LARGE = chain(INLINE)
+
+
+class Desk:
+    """The handlers above a bench, and a thread that thinks about something else."""
+
+    def __init__(self) -> None:
+        self.bench = Bench()
+        self.calls = Calls(PLACES)
+        self.submitted = SubmittedServicer(self.bench.board, self.bench.residents, STALL_SECONDS, self.calls)
+        self.servicer = Servicer(
+            self.bench.jobs,
+            self.bench.residents,
+            self.bench.arena,
+            self.bench.engine,
+            calls=self.calls,
+            stall_seconds=STALL_SECONDS,
+            submitted=self.submitted,
+        )
+        self._gate = threading.Event()
+        self._thought: asyncio.Future[bool] | None = None
+
+    async def occupy(self) -> None:
+        """Let the thread think until `free`."""
+        thought = self.bench.jobs.aside.run("other", LARGE_NODES, self._gate.wait, 30)
+        self._thought = asyncio.ensure_future(thought)
+        await turns(2)
+
+    async def free(self) -> None:
+        self._gate.set()
+        assert self._thought is not None
+        await self._thought
+
+    async def compute(self, graph: Graph) -> pb.ComputeResponse:
+        return await self.servicer.compute(pb.ComputeRequest(graph=graph_to_pb(graph)), call_of("a"))
+
+    async def run(self, graph: Graph, keep: pb.Keep | None = None) -> None:
+        call = call_of("a")
+        call.send(start_message(graph, keep))
+        await self.servicer.run(None, call)
+
+    async def submit(self, graph: Graph, key: str = "") -> pb.Job:
+        return await self.submitted.submit_job(pb.SubmitJobRequest(graph=graph_to_pb(graph), key=key), call_of("a"))
+
+    async def work_until(self, condition: Callable[[], bool]) -> None:
+        def works() -> bool:
+            self.bench.work()
+            return condition()
+
+        await until(works)
+
+    async def done(self, graph: Graph, key: str = "") -> str:
+        """Submit a job and let it end; returns its id."""
+        id = (await self.submit(graph, key)).id
+        await self.work_until(lambda: self.bench.get(id).state is State.SUCCEEDED)
+        return id
+
+
+def call_of(client: str) -> Any:
+    return MemoryCall(client, grpc.aio.EOF)
+
+
+@pytest_asyncio.fixture
+async def desk() -> AsyncIterator[Desk]:
+    desk = Desk()
+    yield desk
+    await desk.bench.close()
+    assert (desk.calls.jobs.held, desk.calls.submitted.held) == (0, 0)
+
+
+WAYS: dict[str, Callable[[Desk, Graph], Awaitable[Any]]] = {
+    "Compute": lambda desk, graph: desk.compute(graph),
+    "Run": lambda desk, graph: desk.run(graph),
+    "SubmitJob": lambda desk, graph: desk.submit(graph),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_waits_to_be_read_has_a_place_and_the_next_is_refused(
+    desk: Desk, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 300 such calls of 828 KB to a server of 8 places all were taken in and lay in memory, before."""
+    monkeypatch.setattr(desk.calls.submitted, "_limit", PLACES)
+    await desk.occupy()
+    waiting = list[asyncio.Future[Any]]()
+    for _ in range(2):
+        waiting.append(asyncio.ensure_future(WAYS[way](desk, LARGE)))
+        await turns(5)
+    with pytest.raises(BusyError, match=r"2 of 3 calls that .* are open"):
+        await WAYS[way](desk, LARGE)
+    await desk.free()
+    await desk.work_until(lambda: all(call.done() for call in waiting))
+    for call in waiting:
+        call.result()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_leaves_while_it_waits_to_be_read_leaves_its_place(desk: Desk, way: str) -> None:
+    await desk.occupy()
+    waiting = asyncio.ensure_future(WAYS[way](desk, LARGE))
+    await turns(5)
+    assert desk.calls.jobs.held + desk.calls.submitted.held == 1
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert desk.calls.jobs.held + desk.calls.submitted.held == 0
+    await desk.free()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_who_is_refused_once_it_is_read_leaves_its_place(desk: Desk, way: str) -> None:
+    other = Input((3,), X.dtype, None, bytes(24))
+    bad = Graph((*LARGE.nodes, other, Operation("add", (0, LARGE_NODES))), (LARGE_NODES + 1,))
+    with pytest.raises(ShapeError):
+        await WAYS[way](desk, bad)
+    assert desk.calls.jobs.held + desk.calls.submitted.held == 0
+
+
+async def test_a_submitted_job_has_its_place_until_it_ends(desk: Desk) -> None:
+    job = await desk.submit(LARGE)
+    assert desk.calls.submitted.held == 1
+    await desk.work_until(lambda: desk.bench.get(job.id).state is State.SUCCEEDED)
+    assert desk.calls.submitted.held == 0
+
+
+# ---------------------------------------------------------------------- while the server shuts down
+
+NOBODYS = Resident("nobody")
+READS = [Graph((NOBODYS,), (0,)), Graph((NOBODYS, NOBODYS), (0, 1))]
+WORKS = [LARGE, Graph((NOBODYS, Operation("negative", (0,))), (1,)), Graph((NOBODYS, INLINE), (0, 1))]
+
+
+@pytest.mark.parametrize("way", ["Compute", "Run"])
+async def test_only_what_reads_is_taken_while_the_server_shuts_down(desk: Desk, way: str) -> None:
+    desk.calls.close()
+    for graph in READS:
+        with pytest.raises(ArrayNotFoundError):
+            await WAYS[way](desk, graph)
+    for graph in WORKS:
+        with pytest.raises(ConnectionFailedError, match="shutting down"):
+            await WAYS[way](desk, graph)
+
+
+async def test_to_keep_what_is_read_is_work(desk: Desk) -> None:
+    desk.calls.close()
+    with pytest.raises(ConnectionFailedError, match="shutting down"):
+        await desk.run(READS[0], pb.Keep())
+
+
+# ---------------------------------------------------------------------- keys
+
+
+async def test_who_joins_a_job_waits_for_no_thought(desk: Desk) -> None:
+    """It has been read and planned already."""
+    id = (await desk.submit(LARGE, "k")).id
+    await desk.occupy()
+    async with asyncio.timeout(20):
+        assert (await desk.submit(LARGE, "k")).id == id
+        with pytest.raises(JobKeyError):
+            await desk.submit(chain(INLINE, LARGE_NODES + 1), "k")
+    await desk.free()
+
+
+async def test_who_joins_a_job_needs_no_array_that_it_has_read(desk: Desk) -> None:
+    read = await desk.done(Graph((INLINE, Operation("negative", (0,))), (1,)))
+    array = desk.bench.get(read).results[0].id
+    id = await desk.done(chain(Resident(array)), "k")
+    desk.bench.residents.delete(array)
+    assert (await desk.submit(chain(Resident(array)), "k")).id == id
+
+
+async def test_who_joins_a_job_takes_no_place(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = (await desk.submit(LARGE, "k")).id
+    monkeypatch.setattr(desk.calls.submitted, "_limit", 0)
+    assert (await desk.submit(LARGE, "k")).id == id
+
+
+async def test_of_two_at_a_time_with_one_key_one_makes_the_job(desk: Desk) -> None:
+    """Both find the key free, and both are read."""
+    await desk.occupy()
+    both = [asyncio.ensure_future(desk.submit(LARGE, "k")) for _ in range(2)]
+    await turns(5)
+    assert desk.calls.submitted.held == 2
+    await desk.free()
+    first, second = await asyncio.gather(*both)
+    assert first.id == second.id
+    assert desk.calls.submitted.held == 1
+
+
+async def test_who_has_too_many_jobs_is_refused_unread(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk.bench.board, "_max_per_client", 1)
+    await desk.submit(LARGE)
+    await desk.occupy()
+    async with asyncio.timeout(20):
+        with pytest.raises(BusyError, match="--max-client-jobs 1"):
+            await desk.submit(LARGE)
+    await desk.free()
