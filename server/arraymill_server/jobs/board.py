@@ -127,7 +127,6 @@ class Board:
         task = self._live.get(job)
         if task is not None:
             await asyncio.wait([task], timeout=seconds)
-        self.ledger.look(job)
 
     async def cancel(self, id: str) -> SubmittedJob:
         """Stop a job; returns when its memory is free. Cancelling the wait stops the job all the same.

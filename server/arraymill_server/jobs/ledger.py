@@ -9,12 +9,12 @@ import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from arraymill_proto.errors import ArrayNotFoundError, JobKeyError, JobNotFoundError, ParameterError
 from arraymill_proto.limits import shorten
 from arraymill_server.jobs.life import Event, Life, State
-from arraymill_server.jobs.residents import Residents
+from arraymill_server.jobs.residents import ResidentArray, Residents
 from arraymill_server.jobs.storage import Storage
 from arraymill_server.jobs.submitted import Feed, Submission, SubmittedJob
 
@@ -58,6 +58,9 @@ class Ledger:
         self._made = 0
         self._ended: dict[str, SubmittedJob] = {}
         """Those that have ended, the first that did before the others."""
+        self._makers: dict[ResidentArray, SubmittedJob] = {}
+        """Of results that are still there."""
+        residents.on_delete = self._lost
 
     def __repr__(self) -> str:
         return f"<Ledger of {self._made} jobs, {len(self._ended)} ended and remembered>"
@@ -86,18 +89,22 @@ class Ledger:
         """A job has ended: remember it for some time."""
         job.ended = self._clock()
         self._ended[job.id] = job
+        self._makers.update(dict.fromkeys(job.results, job))
 
     def delete_results(self, job: SubmittedJob) -> None:
         """Delete what a job has left behind."""
         if job.report is None:
             return
         arrays, job.report.arrays = job.report.arrays, ()
-        for array in arrays:
-            with suppress(ArrayNotFoundError):  # it is gone already, or is another output as well
+        for array in dict.fromkeys(arrays):
+            self._makers.pop(array, None)
+            with suppress(ArrayNotFoundError):  # it is gone already
                 self._residents.delete(array.id)
 
     def forget(self, job: SubmittedJob) -> None:
         """Forget a job; its results stay."""
+        for array in job.results:
+            self._makers.pop(array, None)
         self._ended.pop(job.id, None)
         self._storage.remove(job)
 
@@ -123,7 +130,6 @@ class Ledger:
                 f"no submitted job {shorten(id)!r}: never submitted to this server, deleted, or ended long ago",
                 job=shorten(id),
             )
-        self.look(job)
         return job
 
     def joined(self, submission: Submission) -> SubmittedJob | None:
@@ -133,17 +139,15 @@ class Ledger:
             JobKeyError: That job computes something else.
         """
         job = self._storage.with_key(submission.key) if submission.key else None
-        if job is None:
-            return None
-        self.look(job)
-        if job.state in _FREE:
+        if job is None or job.state in _FREE:
             return None
         if job.submission.digest != submission.digest:
+            is_own = job.submission.client == submission.client
+            details: dict[str, Any] = {"key": submission.key} | ({"job": job.id} if is_own else {})
             raise JobKeyError(
-                f"the key {submission.key!r} is that of job {job.id}, which computes another expression and "
-                f"{OUTCOMES[job.state]}; choose another key, or delete that job",
-                key=submission.key,
-                job=job.id,
+                f"the key {submission.key!r} is that of {f'job {job.id}' if is_own else 'a job'}, which computes "
+                f"another expression and {OUTCOMES[job.state]}; choose another key, or delete that job",
+                **details,
             )
         return job
 
@@ -161,14 +165,13 @@ class Ledger:
             raise ParameterError(f"page_token {shorten(token)!r} is none that this server gave", parameter="page_token")
         size = min(size or DEFAULT_PAGE, MAX_PAGE)
         found = self._storage.after(int(token or "0", 16), size + 1)
-        for job in found:
-            self.look(job)
         page = found[:size]
         return page, token_of(page[-1]) if len(found) > size else ""
 
-    def look(self, job: SubmittedJob) -> None:
-        """Notice that results are gone: without one of them the others are of no use."""
-        if any(array.is_deleted for array in job.results):
+    def _lost(self, array: ResidentArray) -> None:
+        """An array is gone: without it the other results of its job are of no use."""
+        job = self._makers.pop(array, None)
+        if job is not None:
             self.delete_results(job)
             self.note(job, Event.EXPIRE)
 

@@ -100,6 +100,8 @@ class Residents:
         self._made = 0
         self.on_commit: Callable[[], None] | None = None
         """Called when an array was made: `next_expiry` may have changed."""
+        self.on_delete: Callable[[ResidentArray], None] = lambda array: None
+        """Called when an array was deleted, or has expired."""
 
     def __repr__(self) -> str:
         return (
@@ -304,6 +306,7 @@ class Residents:
         self._names.pop(array.name, None)
         array.is_deleted = True
         self._free_if_over(array)
+        self.on_delete(array)
 
     def _free_if_over(self, array: ResidentArray) -> None:
         if array.is_deleted and not array.pins:

@@ -11,7 +11,7 @@ import pytest
 from boards import INLINE, SQRT, SUM, Case, Stage
 from plans import graph_of, operation
 
-from arraymill_proto.errors import ComputationError, InvalidJobError, JobNotFoundError, ParameterError
+from arraymill_proto.errors import ComputationError, InvalidJobError, JobKeyError, JobNotFoundError, ParameterError
 from arraymill_proto.graph import Input
 from arraymill_server.jobs import ledger
 from arraymill_server.jobs.life import State
@@ -125,3 +125,23 @@ def test_what_has_ended_is_remembered_without_its_graph_and_all_that_ran_it(
     finally:
         tracemalloc.stop()
     assert held / 10 < 5_000
+
+
+def test_results_that_are_gone_are_noticed_at_once_and_take_the_others_along(stage: Stage) -> None:
+    job = stage.submit(SQRT)
+    stage.finish(job, SQRT)
+    stage.bench.residents.delete(job.results[1].id)
+    assert (job.state, job.results) == (State.EXPIRED, ())
+    assert job.report is not None
+    assert job.report.arrays == ()
+    assert (len(stage.bench.residents), stage.bench.arena.resident) == (0, 0)
+    assert stage.events(job)[-1] == "expired"
+
+
+def test_the_key_of_another_client_s_job_does_not_tell_its_id(stage: Stage) -> None:
+    job = stage.submit(SUM, client="a", key="k")
+    with pytest.raises(JobKeyError, match=f"is that of job {job.id}"):
+        stage.submit(SQRT, client="a", key="k")
+    with pytest.raises(JobKeyError, match="is that of a job") as caught:
+        stage.submit(SQRT, client="b", key="k")
+    assert job.id not in f"{caught.value} {caught.value.details}"
