@@ -18,8 +18,9 @@ from servers import RunningServer
 import arraymill as am
 from arraymill import _bulk, _caller
 from arraymill_server.app.server import App
-from arraymill_server.config import MIB, ServerConfig
+from arraymill_server.config import ServerConfig
 from arraymill_server.jobs.exchange import Outgoing
+from arraymill_server.quantities import MIB
 from arraymill_server.rpc import lanes
 from arraymill_server.rpc.bulk import BulkConnection
 from arraymill_server.rpc.lanes import StreamExchange

@@ -15,7 +15,7 @@ from arraymill_server.app.exit_codes import ExitCode
 from arraymill_server.app.sockets import ClaimedPath, claim_sockets
 from arraymill_server.app.stop import Stop
 from arraymill_server.arena.arena import Arena
-from arraymill_server.config import OFF, ConfigError, ServerConfig, format_bytes
+from arraymill_server.config import OFF, ConfigError, ServerConfig
 from arraymill_server.engine.base import Engine, EngineStartError
 from arraymill_server.engine.pool import PoolEngine
 from arraymill_server.jobs.admission import Admission
@@ -24,6 +24,7 @@ from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import SLOTS_PER_WORKER
 from arraymill_server.listen import parse_address
 from arraymill_server.log import get_logger
+from arraymill_server.quantities import format_bytes
 from arraymill_server.rpc.calls import Calls
 from arraymill_server.rpc.ports import Listener, leave, listeners, share, steer
 

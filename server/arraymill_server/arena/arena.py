@@ -33,7 +33,7 @@ from numpy.typing import DTypeLike, NDArray
 from arraymill_server.arena.attach import RawBytes, attach, view
 from arraymill_server.arena.extents import ALIGNMENT, Extent, Extents
 from arraymill_server.arena.shm import SharedMemory
-from arraymill_server.config import format_bytes
+from arraymill_server.quantities import format_bytes
 
 
 def _shared_bytes(size: int) -> RawBytes:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arraymill_server.cgroup import PROC, SHM, free_bytes
-from arraymill_server.config import ConfigError, format_bytes
+from arraymill_server.config import ConfigError
+from arraymill_server.quantities import format_bytes
 
 FIX = "give it more room (shm_size: in docker-compose.yml, --shm-size of docker run) or start with a smaller --arena"
 

@@ -49,8 +49,8 @@ from typing import Final
 
 from arraymill_proto.errors import BusyError, TooLargeError
 from arraymill_server.arena.arena import Arena, Lease
-from arraymill_server.config import format_bytes
 from arraymill_server.jobs.ticket import Ticket
+from arraymill_server.quantities import format_bytes
 
 MAX_OVERTAKES: Final = 64
 """How often others may pass a job that waits for more memory than is free. Enough to keep small jobs flowing while a

@@ -28,8 +28,9 @@ from arraymill_proto.errors import ArrayExistsError, ArrayNotFoundError, BusyErr
 from arraymill_proto.graph import ArrayType, Order
 from arraymill_proto.limits import MAX_NAME_CHARS
 from arraymill_server.arena.arena import Arena, Lease
-from arraymill_server.config import MAX_TTL_SECONDS, format_bytes
+from arraymill_server.config import MAX_TTL_SECONDS
 from arraymill_server.jobs.claim import Pending
+from arraymill_server.quantities import format_bytes
 
 DEFAULT_PAGE: Final = 100
 """Arrays in a page when the client does not say."""

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from arraymill_proto.errors import ArraymillError
 from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_PRIORITY
 from arraymill_server.arena.arena import Lease
-from arraymill_server.config import MIB
+from arraymill_server.quantities import MIB
 
 LEAST_COST: Final = MIB // 4
 """Bytes that a job counts at least in the order of turns: a job of 1 KiB costs a dispatch all the same."""

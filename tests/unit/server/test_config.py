@@ -3,71 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, fields, replace
-from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from arraymill_proto.graph import Graph, Input, Operation, Params, Shape
 from arraymill_proto.validate import infer_graph
 from arraymill_server.cgroup import Machine
-from arraymill_server.config import (
-    GIB,
-    JOB_ROOM_BYTES,
-    KIB,
-    MIB,
-    TIB,
-    ConfigError,
-    ServerConfig,
-    format_bytes,
-    parse_bytes,
-    parse_seconds,
-    settings,
-)
+from arraymill_server.config import JOB_ROOM_BYTES, ConfigError, ServerConfig, settings
 from arraymill_server.plan.planner import PlanLimits, plan_job
 from arraymill_server.plan.workspace import JobLayout
+from arraymill_server.quantities import GIB, MIB
 
 MACHINE = Machine(cpus=4, memory_bytes=8 * GIB, shm_free_bytes=4 * GIB)
 
 
 def make(**mapping: object) -> ServerConfig:
     return ServerConfig.from_mapping(mapping, machine=MACHINE)
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        (1024, 1024),
-        ("1024", 1024),
-        ("256MiB", 256 * MIB),
-        ("256 mib", 256 * MIB),
-        ("256M", 256 * MIB),
-        ("1.5GiB", 3 * GIB // 2),
-        ("2TiB", 2 * TIB),
-        ("1MB", 10**6),
-        ("7B", 7),
-        (" 4KiB ", 4 * KIB),
-        ("-1", -1),
-    ],
-)
-def test_bytes_from_text(text: str | int, count: int) -> None:
-    assert parse_bytes(text) == count
-
-
-@pytest.mark.parametrize("text", ["", "MiB", "1 XiB", "1,5GiB", "1e9", "0x10", "inf", "1MiBB", True, float("nan")])
-def test_what_is_no_number_of_bytes(text: Any) -> None:
-    with pytest.raises(ConfigError, match="is not a number of bytes; write for example 256MiB"):
-        parse_bytes(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [(90, 90), (0.5, 0.5), ("90", 90), ("90s", 90), ("1.5min", 90), ("2m", 120), ("12h", 43200), ("250ms", 0.25)],
-)
-def test_seconds_from_text(text: str | float, seconds: float) -> None:
-    assert parse_seconds(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -81,32 +33,6 @@ def test_switches(text: str | bool, value: bool) -> None:
 def test_what_is_no_switch(text: object) -> None:
     with pytest.raises(ConfigError, match="is neither true nor false"):
         make(take_over=text)
-
-
-def test_what_is_no_duration() -> None:
-    with pytest.raises(ConfigError, match="'soon' is not a duration"):
-        parse_seconds("soon")
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 B"),
-        (1000, "1000 B"),
-        (64 * KIB, "64 KiB"),
-        (3 * GIB // 2, "1.5 GiB"),
-        (512 * MIB, "512 MiB"),
-        (1023 * MIB, "1023 MiB"),
-        (TIB, "1 TiB"),
-    ],
-)
-def test_bytes_for_people(count: int, text: str) -> None:
-    assert format_bytes(count) == text
-
-
-@given(st.integers(0, 64 * TIB))
-def test_formatted_bytes_read_back_within_their_digits(count: int) -> None:
-    assert parse_bytes(format_bytes(count)) == pytest.approx(count, rel=0.006)
 
 
 def test_defaults_come_from_the_machine() -> None:

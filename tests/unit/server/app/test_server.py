@@ -12,8 +12,9 @@ from structlog.testing import capture_logs
 
 from arraymill_server.app.exit_codes import ExitCode
 from arraymill_server.app.server import App, serve
-from arraymill_server.config import MIB, ServerConfig
+from arraymill_server.config import ServerConfig
 from arraymill_server.jobs.residents import Residents
+from arraymill_server.quantities import MIB
 
 
 @pytest.fixture

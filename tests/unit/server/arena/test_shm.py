@@ -9,7 +9,8 @@ import pytest
 
 from arraymill_server.arena.shm import SharedMemory
 from arraymill_server.cgroup import free_bytes
-from arraymill_server.config import ConfigError, format_bytes
+from arraymill_server.config import ConfigError
+from arraymill_server.quantities import format_bytes
 
 MIB = 1 << 20
 

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from arraymill_proto.errors import BusyError, ConnectionFailedError, Reason
 from arraymill_proto.identity import CLIENT_KEY, MAX_CLIENT_CHARS, is_client_name
-from arraymill_server.config import MIB
+from arraymill_server.quantities import MIB
 from arraymill_server.rpc.calls import READ_BYTES, Calls, Places, client_of
 
 
