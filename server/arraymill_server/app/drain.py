@@ -88,7 +88,8 @@ async def drained(jobs: EndableJobs, calls: Calls) -> None:
     while True:
         await jobs.wait_idle()
         await calls.jobs.wait_free()
-        if not jobs.is_idle:
+        await calls.feeds.wait_free()
+        if not jobs.is_idle or calls.jobs.held:
             continue
         quiet = monotonic() - max(jobs.last_kept, calls.last_read)
         if quiet >= LINGER_SECONDS:

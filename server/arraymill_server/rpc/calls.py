@@ -1,9 +1,10 @@
 """The calls that are open: counted, shared out among clients, and told when the server shuts down.
 
-Calls that run jobs and calls that wait for something have places of their own, so that neither keeps the other out;
-what is answered at once has none and is never refused. A client may hold as many places as are still free. So one that
-asks for more than there are gets half, two get a third each, and whoever comes next always finds one; no limit per
-client needs to be chosen. The same holds for the bytes of their messages, which lie in the server's own memory.
+Calls that run jobs, calls that wait for something and calls that feed submitted jobs have places of their own, so that
+none keeps the others out; what is answered at once has none and is never refused. A client may hold as many places as
+are still free. So one that asks for more than there are gets half, two get a third each, and whoever comes next always
+finds one; no limit per client needs to be chosen. The same holds for the bytes of their messages, which lie in the
+server's own memory.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any, Final, Protocol
 
 from arraymill_proto.errors import BusyError, ConnectionFailedError, Reason
 from arraymill_proto.identity import CLIENT_KEY, is_client_name
-from arraymill_server.config import MIB, format_bytes
 from arraymill_server.log import get_logger
+from arraymill_server.quantities import MIB, format_bytes
 
 RETRY_SECONDS: Final = 1.0
 """What a client is told to wait for a place."""
@@ -202,6 +203,8 @@ class Calls:
     def __init__(self, limit: int) -> None:
         self.jobs = Places(limit, "run jobs", "--max-streams")
         self.waits = Places(MAX_WAITS, "wait")
+        self.feeds = Places(MAX_SUBMITTED, "feed submitted jobs")
+        """Counted, and never refused: their jobs were accepted, and a job has one that is not about to end."""
         self.submitted = Places(MAX_SUBMITTED, "have submitted jobs", budget_bytes=SUBMITTED_BYTES)
         """Not calls any more: what they have brought."""
         self.is_closed = False

@@ -124,7 +124,7 @@ class Servicer:
             bulk = self._bulk if first.start.bulk or first.attach.bulk else None
             if first.HasField("attach"):
                 record.event = "feed"
-                with self._calls.jobs.taken(client, is_bounded=False):  # its job was accepted
+                with self._calls.feeds.taken(client, is_bounded=False):
                     await self._submitted.feed(first.attach.job_id, context, bulk)
                 return
             start, nbytes = first.start, first.ByteSize()
