@@ -1,67 +1,80 @@
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Iterator
+
+import pytest
 
 from arraymill_server.engine.alarm import Alarm
+from arraymill_server.testing.clock import ClockedLoop
 
 
 class Bell:
+    """An alarm on a clock that a test moves, and how often it has rung."""
+
     def __init__(self) -> None:
-        self.rang = asyncio.Event()
         self.times = 0
+        self.loop = ClockedLoop()
+        self.alarm = self.loop.run(self._make())
 
-    def ring(self) -> None:
+    async def _make(self) -> Alarm:
+        return Alarm(self._ring)
+
+    def _ring(self) -> None:
         self.times += 1
-        self.rang.set()
+
+    def wait(self, seconds: float) -> None:
+        self.loop.advance(seconds)
+        self.loop.settle()
 
 
-async def test_it_rings_once_when_the_time_is_over() -> None:
+@pytest.fixture
+def bell() -> Iterator[Bell]:
     bell = Bell()
-    alarm = Alarm(bell.ring)
-    alarm.set(0.01)
-    before = alarm.is_due
-    await bell.rang.wait()
-    assert (before, alarm.is_due) == (False, True)
-    await asyncio.sleep(0.03)
-    assert (bell.times, alarm.seconds) == (1, 0.01)
+    yield bell
+    assert not bell.loop.defects
+    bell.loop.close()
 
 
-async def test_a_later_end_moves_the_bell() -> None:
-    bell = Bell()
-    alarm = Alarm(bell.ring)
-    alarm.set(0.01)
-    alarm.set(0.1)
-    await asyncio.sleep(0.05)
+def test_it_rings_once_when_the_time_is_over(bell: Bell) -> None:
+    bell.alarm.set(1.0)
+    bell.wait(0.9)
+    assert (bell.times, bell.alarm.is_due) == (0, False)
+    bell.wait(0.2)
+    assert (bell.times, bell.alarm.is_due) == (1, True)
+    bell.wait(5.0)
+    assert (bell.times, bell.alarm.seconds) == (1, 1.0)
+
+
+def test_a_later_end_moves_the_bell(bell: Bell) -> None:
+    bell.alarm.set(1.0)
+    bell.alarm.set(10.0)
+    bell.wait(5.0)
     assert not bell.times
-    await bell.rang.wait()
-    assert alarm.is_due
+    assert repr(bell.alarm) == "<Alarm in 5.000 s>"
+    bell.wait(5.0)
+    assert (bell.times, bell.alarm.is_due) == (1, True)
 
 
-async def test_an_earlier_end_is_not_late() -> None:
-    bell = Bell()
-    alarm = Alarm(bell.ring)
-    alarm.set(3600.0)
-    alarm.set(0.01)
-    async with asyncio.timeout(5):
-        await bell.rang.wait()
+def test_an_earlier_end_is_not_late(bell: Bell) -> None:
+    bell.alarm.set(3600.0)
+    bell.alarm.set(1.0)
+    bell.wait(1.0)
+    assert bell.times == 1
 
 
-async def test_a_cleared_alarm_is_silent_and_can_be_set_again() -> None:
-    bell = Bell()
-    alarm = Alarm(bell.ring)
-    alarm.set(0.01)
-    alarm.clear()
-    assert repr(alarm) == "<Alarm off>"
-    await asyncio.sleep(0.03)
-    assert (bell.times, alarm.is_due) == (0, False)
-    alarm.set(0.01)
-    await bell.rang.wait()
+def test_a_cleared_alarm_is_silent_and_can_be_set_again(bell: Bell) -> None:
+    bell.alarm.set(1.0)
+    bell.alarm.clear()
+    assert repr(bell.alarm) == "<Alarm off>"
+    bell.wait(3.0)
+    assert (bell.times, bell.alarm.is_due) == (0, False)
+    bell.alarm.set(1.0)
+    bell.wait(1.0)
+    assert bell.times == 1
 
 
-async def test_a_stopped_alarm_is_silent() -> None:
-    bell = Bell()
-    alarm = Alarm(bell.ring)
-    alarm.set(0.01)
-    alarm.stop()
-    await asyncio.sleep(0.03)
+def test_a_stopped_alarm_is_silent(bell: Bell) -> None:
+    bell.alarm.set(1.0)
+    bell.alarm.stop()
+    bell.wait(3.0)
     assert not bell.times
