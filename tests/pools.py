@@ -16,10 +16,13 @@ from arraymill_server.arena.attach import RawBytes
 from arraymill_server.engine.pool import PoolEngine
 from arraymill_server.engine.processes import fork_server
 from arraymill_server.engine.supervisor import WorkerMain
-from arraymill_server.testing.faults import faulty_main
+from arraymill_server.testing.faults import CELL_BYTES, faulty_main
 
 WORKER_MEMORY: Final = 64 << 20
 """Bytes; enough for every kernel, and soon used up."""
+
+CELLS: Final = [64 + CELL_BYTES * number for number in range(40)]
+"""Where tasks of `testing.faults` write: within `shared_bytes`."""
 
 
 def shared_bytes(size: int = 1 << 16) -> RawBytes:

@@ -5,10 +5,10 @@ import os
 import signal
 
 import pytest
-from pools import WORKER_MEMORY, pool_of, shared_bytes, worker_pids
+from pools import CELLS, WORKER_MEMORY, pool_of, worker_pids
 
 from arraymill_proto.errors import ConnectionFailedError, InternalError, Reason, TooLargeError, WorkerError
-from arraymill_server.arena.attach import RawBytes, attach
+from arraymill_server.arena.attach import RawBytes
 from arraymill_server.engine.base import Engine, EngineStartError, EngineStatus
 from arraymill_server.engine.link import Link
 from arraymill_server.engine.messages import decode_request
@@ -17,7 +17,6 @@ from arraymill_server.engine.processes import fork_server
 from arraymill_server.engine.turns import Entry
 from arraymill_server.plan.program import BlockTask, ProgramRef, Region
 from arraymill_server.testing.faults import (
-    CELL_BYTES,
     DONE,
     Fault,
     Point,
@@ -29,18 +28,6 @@ from arraymill_server.testing.faults import (
     result,
     write_task,
 )
-
-CELLS = [64 + CELL_BYTES * number for number in range(40)]
-
-
-@pytest.fixture
-def raw() -> RawBytes:
-    return shared_bytes()
-
-
-@pytest.fixture
-def memory(raw: RawBytes) -> memoryview:
-    return attach(raw)
 
 
 def test_a_pool_is_an_engine(raw: RawBytes) -> None:

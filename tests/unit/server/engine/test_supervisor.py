@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from itertools import pairwise
 
 import pytest
-from pools import WORKER_MEMORY, shared_bytes
+from pools import WORKER_MEMORY
 
 from arraymill_server.arena.attach import RawBytes, attach
 from arraymill_server.engine import supervisor as module
@@ -58,11 +58,6 @@ def supervisor_of(crew: Crew, raw: RawBytes, count: int, start_seconds: float = 
 
 
 @pytest.fixture
-def raw() -> RawBytes:
-    return shared_bytes()
-
-
-@pytest.fixture
 def crew() -> Crew:
     return Crew()
 
@@ -101,9 +96,21 @@ async def test_a_dead_worker_is_replaced(crew: Crew, supervisor: Supervisor) -> 
 
 
 @pytest.mark.parametrize("fault", Fault)
-async def test_a_worker_that_fails_at_its_start_is_tried_again(crew: Crew, raw: RawBytes, fault: Fault) -> None:
-    supervisor = supervisor_of(crew, raw, 1, start_seconds=0.8)
-    arm_start(attach(raw), fault, START_ATTEMPTS - 1)
+async def test_a_worker_that_fails_at_its_start_is_tried_again(
+    crew: Crew, raw: RawBytes, memory: memoryview, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that shall fail have little time for it, and the last one has much."""
+    supervisor = supervisor_of(crew, raw, 1, start_seconds=0.3)
+    died = crew.worker_died
+
+    def note_death(link: Link, death: Death, suspect: Entry | None) -> None:
+        died(link, death, suspect)
+        if crew.deaths.qsize() == START_ATTEMPTS - 1:
+            arm_start(memory, fault, 0)
+            monkeypatch.setattr(supervisor, "_bounds", Bounds(30.0, math.inf, 1 << 30))
+
+    monkeypatch.setattr(crew, "worker_died", note_death)
+    arm_start(memory, fault, START_ATTEMPTS)
     await supervisor.start()
     assert crew.deaths.qsize() == START_ATTEMPTS - 1
     await supervisor.close(grace_seconds=5)
