@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import grpc.aio
@@ -44,6 +44,15 @@ def start_message(graph: Graph, keep: pb.Keep | None = None, *, bulk: bool = Fal
 def frame_message(want: int, index: int, offset: int, data: bytes) -> bytes:
     frame = pb.Frame(want=want, index=index, offset=offset, data=data)
     return pb.RunRequest(frame=frame).SerializeToString()
+
+
+async def write_unless_ended(call: Call, message: bytes) -> None:
+    """Write, though the server may end the call at this moment.
+
+    The call's own `write` would then hide what the server says behind an internal error.
+    """
+    with suppress(grpc.aio.InternalError):
+        await call._cython_call.send_serialized_message(message)
 
 
 async def responses(call: Call) -> AsyncIterator[pb.RunResponse]:

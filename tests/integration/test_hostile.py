@@ -31,6 +31,7 @@ from wire import (
     start_message,
     wanted_bytes,
     word_sum,
+    write_unless_ended,
 )
 
 from arraymill_proto.codec import graph_to_pb
@@ -105,8 +106,7 @@ async def test_frames_that_bring_nothing_are_no_move(channel: grpc.aio.Channel) 
     failing = asyncio.ensure_future(failure(call))
     while not failing.done():
         for size in (0, 8):
-            if not call.done():
-                await call.write(frame_message(want.want, 0, want.offset, bytes(size)))
+            await write_unless_ended(call, frame_message(want.want, 0, want.offset, bytes(size)))
         await asyncio.wait([failing], timeout=0.2)
     assert failing.result()[0] == "DEADLINE"
 
@@ -115,9 +115,9 @@ async def test_a_client_that_feeds_slowly_is_served(channel: grpc.aio.Channel) -
     call = open_run(channel)
     await call.write(start_message(SUM))
     want = await next_want(call)
-    size = want.length // 4
+    size = want.length // 8
     for start in range(0, want.length, size):
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.2)  # far less than the client may take, and more when all are added
         await call.write(frame_message(want.want, 0, want.offset + start, bytes(min(size, want.length - start))))
     frames = [response.frame.data async for response in responses(call) if response.HasField("frame")]
     assert frames == [bytes(8)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -23,6 +22,7 @@ from wire import (
     record_bytes,
     responses,
     start_message,
+    write_unless_ended,
 )
 
 from arraymill_proto.codec import graph_to_pb
@@ -41,15 +41,6 @@ async def is_cut_off(call: Call) -> None:
     assert (told.code, told.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE")
     assert "moved too little while its job waited" in told.text
     assert told.numbers["least_bytes_per_second"] == "4096"
-
-
-async def write_unless_ended(call: Call, message: bytes) -> None:
-    """Write, though the server may end the call at this moment.
-
-    The call's own `write` would then hide what the server says behind an internal error.
-    """
-    with suppress(grpc.aio.InternalError):
-        await call._cython_call.send_serialized_message(message)
 
 
 async def frames_of_one_byte(channel: grpc.aio.Channel) -> None:
