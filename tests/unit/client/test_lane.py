@@ -89,6 +89,7 @@ async def test_no_answer_at_all(
 
     server.run = run
     first = asyncio.ensure_future(streaming.sum(X))
+    await until(lambda: bool(lane.hellos))
     await asyncio.sleep(0.15)
     assert await streaming.sum(X) == X.sum()
     assert await first == X.sum()
