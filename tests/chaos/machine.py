@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,8 +102,11 @@ def _little_memory(nbytes: int) -> Generator[tuple[str, ...]]:
         with suppress(OSError):
             group.rmdir()
         raise NotHereError(f"no control group for memory can be made: {exc.strerror}") from exc
+    prefix = "sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"
     try:
-        yield "sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"
+        if not _runs(prefix):
+            raise NotHereError("no process can be moved to a control group of its own")
+        yield prefix
     finally:
         _remove(group)
 
@@ -120,10 +123,7 @@ def _own_shared_memory(nbytes: int) -> Generator[tuple[str, ...]]:
     """
     script = f'mount -t tmpfs -o size={nbytes} tmpfs /dev/shm && exec "$@"'
     prefix = "unshare", "--mount", "sh", "-c", script, "sh"
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode
-    ):
+    if shutil.which("unshare") is None or not _runs(prefix):
         raise NotHereError("no /dev/shm of its own can be mounted: that takes root and unshare")
     yield prefix
 
@@ -185,6 +185,11 @@ def _memory_group() -> tuple[Path, str]:
     if "memory" not in _read(_CGROUP / "cgroup.controllers").split():
         raise NotHereError("no control group of this machine limits memory")
     return _CGROUP / name, "memory.max"
+
+
+def _runs(prefix: Sequence[str]) -> bool:
+    """Whether a command can be run behind a prefix."""
+    return subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0
 
 
 def _read(path: Path) -> str:

@@ -75,7 +75,7 @@ async def soak(
     run.figures["faults"] = ", ".join(f"{count} {name}" for name, count in sorted(told.items()))
     run.figures["calls"] = f"{len(run.ledger.calls)}, failed {len(run.ledger.of(Outcome.FAILED))}"
     run.figures["time of a call"] = milliseconds(latencies(run.ledger.calls), 50, 99)
-    _judge(run, samples)
+    judge_growth(run, samples)
 
 
 async def _sample(run: Trial, seconds: float) -> list[Sample]:
@@ -118,7 +118,7 @@ async def _poison(run: Trial) -> None:
             call.check(is_right=False)
 
 
-def _judge(run: Trial, samples: Sequence[Sample]) -> None:
+def judge_growth(run: Trial, samples: Sequence[Sample]) -> None:
     """Tell the slopes, and hold the server to them where there was time enough."""
     kept = samples[int(SETTLING * len(samples)) :]
     span = kept[-1].at - kept[0].at
