@@ -22,6 +22,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
@@ -37,6 +38,10 @@ ONE_THREAD: Final[Mapping[str, str]] = {
     "BLIS_NUM_THREADS": "1",
 }
 """The environment that holds NumPy's libraries to one thread: workers are the parallelism."""
+
+ANSWER_SECONDS: Final = 5.0
+"""What a fork server that runs may take to start a process, which takes it 2 ms: one that takes longer is stopped, or
+cannot be helped, and the event loop waits for it."""
 
 # multiprocess has neither types nor stubs; the Protocols below are all that is used of it.
 _multiprocess: Final[Any] = importlib.import_module("multiprocess")
@@ -134,12 +139,12 @@ def spawn(name: str, main: Callable[..., None], *args: object) -> Process:
 
     Raises:
         OSError: No process, or no file descriptor, is to be had.
-        EOFError: The fork server died in the attempt.
+        EOFError: The fork server died in the attempt, or was killed because it did not answer.
     """
     context = _multiprocess.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
     process = cast("Process", context.Process(target=main, args=args, name=name, daemon=True))
-    with _main_left_alone():
+    with _main_left_alone(), _answering():
         process.start()
     return process
 
@@ -159,6 +164,25 @@ def _main_left_alone() -> Generator[None, None, None]:
         yield
     finally:
         main.__spec__ = spec
+
+
+@contextmanager
+def _answering() -> Generator[None, None, None]:
+    """Kill a fork server that does not answer in time: whoever waits for it gets an error, and the next one a new one.
+
+    A fork server that must be started first has as long as it takes: it imports NumPy from a disk that may be cold.
+    """
+    pid = _forkserver._forkserver._forkserver_pid
+    if pid is None:
+        yield
+        return
+    timer = threading.Timer(ANSWER_SECONDS, os.kill, (pid, signal.SIGKILL))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _kill_all() -> None:

@@ -99,3 +99,33 @@ if __name__ == "__main__":
 
 def test_the_main_module_does_not_run_again_in_a_worker(tmp_path: Path) -> None:
     assert run(tmp_path / "script.py", MAIN_WITH_EFFECT) == "main runs\nworker runs\n"
+
+
+STOPPED = """
+import os, signal
+from arraymill_server.engine import processes
+from arraymill_server.engine.processes import fork_server, spawn
+
+def run():
+    process = spawn("test", print, "worker runs")
+    process.join()
+    process.close()
+
+fork_server.hold()
+run()
+(server,) = {pid for pid in fork_server.pids() if b"forkserver" in open(f"/proc/{pid}/cmdline", "rb").read()}
+os.kill(server, signal.SIGSTOP)
+processes.ANSWER_SECONDS = 0.3
+try:
+    run()
+except (OSError, EOFError) as error:
+    print("no process")
+processes.ANSWER_SECONDS = 60.0
+run()
+print(server not in fork_server.pids())
+fork_server.release()
+"""
+
+
+def test_a_fork_server_that_does_not_answer_is_replaced(tmp_path: Path) -> None:
+    assert run(tmp_path / "script.py", STOPPED) == "worker runs\nno process\nworker runs\nTrue\n"
