@@ -1,7 +1,8 @@
 """Where submitted jobs are remembered: the one boundary that a durable store would stand behind.
 
-`MemoryStorage` forgets with the server. A store that outlives it implements `Storage`: it would write the journal ahead
-of each answer, and give back at start what had not ended.
+`MemoryStorage` forgets with the server. A store that outlives it would write the journal ahead of each answer. Besides
+these methods it needs the request of each job as it came, and one that gives back at start what had not ended: nothing
+here would use them, so they are not there.
 """
 
 from __future__ import annotations
