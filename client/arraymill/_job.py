@@ -13,7 +13,7 @@ from arraymill._expression import expression_of
 from arraymill._feeder import Feeder
 from arraymill._graph import build
 from arraymill._job_info import JobState, JobStatus, expired, failure_of, job_status
-from arraymill._limits import INFORMATION_SECONDS, JOB_SECONDS, Remaining, within
+from arraymill._limits import JOB_SECONDS, Remaining, within
 from arraymill._reductions import Outs, Result
 from arraymill._sink import checked_outs
 from arraymill._ticket import Ticket
@@ -21,12 +21,7 @@ from arraymill._transfer import Options
 from arraymill._watch import watch_job
 from arraymill_proto.errors import ArrayNotFoundError, DeadlineError, JobEndedError, JobNotFoundError
 from arraymill_proto.graph import ArrayType
-from arraymill_proto.limits import MAX_WAIT_SECONDS
 from arraymill_proto.v1 import arraymill_pb2 as pb
-
-EARLY_PAUSE: Final = 0.5
-"""Seconds before a server is asked again that has answered before the job ended, or the wait was over."""
-
 
 LEAST_SECONDS: Final = 1e-3
 """What remains for the results of a job that ended just in time."""
@@ -171,7 +166,8 @@ class AsyncJob:
     async def uploaded(self, *, timeout: float | None = None) -> None:
         """Wait until the job needs nothing more from this process: then it may exit.
 
-        Returns at once where the inputs went with the submission, or another process submitted the job.
+        Returns when the job has ended: until then it may need another pass over the inputs, or another client that
+        feeds it may stop. At once where the inputs went with the submission, or another process submitted the job.
 
         Raises:
             ArraymillError: The upload has failed, or the job before it had all.
@@ -222,26 +218,16 @@ class AsyncJob:
         return values[0] if len(values) == 1 else tuple(values)
 
     async def _end(self, remaining: Remaining) -> JobStatus:
-        """Wait until the job has ended; one call waits no longer than the server lets it."""
-        loop = asyncio.get_running_loop()
+        """Wait until the job has ended."""
         while True:
-            info, left, id = await self._caller.ready(remaining, self._ticket), remaining(), self.id
-            longest = info.max_wait_seconds or MAX_WAIT_SECONDS
-            wait, begin = longest if left is None else min(left, longest), loop.time()
-            request = pb.GetJobRequest(id=id, wait_seconds=wait)
-            patience = wait + INFORMATION_SECONDS
+            id = self.id
             try:
-                message = await self._caller.asked(
-                    "GetJob", request, pb.Job, remaining, place=self._ticket, longest=patience
-                )
+                self._last = status = await self._ticket.wait(inf, remaining)
             except JobNotFoundError as exc:
                 await self._ticket.renew(exc, id, remaining)
-                continue
-            status = self._seen(message)
-            if status.has_ended:
-                return status
-            if loop.time() - begin < wait / 2:
-                await self._caller.retry.sleep(EARLY_PAUSE)
+            else:
+                if status.has_ended:
+                    return status
 
     async def _end_unless_unfed(self, remaining: Remaining) -> JobStatus:
         """Wait until the job has ended, or will not because our upload has failed and no other client has ended it."""

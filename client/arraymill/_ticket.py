@@ -8,11 +8,18 @@ says of its age. A job that was deleted, or forgotten by the server that had it,
 
 from __future__ import annotations
 
+import asyncio
+from typing import Final
+
 from arraymill._caller import Caller
 from arraymill._job_info import JobStatus, job_status
-from arraymill._limits import Remaining
+from arraymill._limits import INFORMATION_SECONDS, Remaining
 from arraymill_proto.errors import ArraymillError
+from arraymill_proto.limits import MAX_WAIT_SECONDS
 from arraymill_proto.v1 import arraymill_pb2 as pb
+
+EARLY_PAUSE: Final = 0.5
+"""Seconds before a server is asked again that has answered before the job ended, or the wait was over."""
 
 
 class Ticket:
@@ -46,6 +53,24 @@ class Ticket:
         self._server_began = self.connection.server_began
         self.id = message.id
         return job_status(message)
+
+    async def wait(self, seconds: float, remaining: Remaining) -> JobStatus:
+        """Ask how the job is at its end, or when some seconds have passed, or as many as the server lets a call wait.
+
+        Raises:
+            ArraymillError: What the server or the connection has to say.
+        """
+        loop = asyncio.get_running_loop()
+        info, left = await self._caller.ready(remaining, self), remaining()
+        longest = min(seconds, info.max_wait_seconds or MAX_WAIT_SECONDS)
+        wait, begin = longest if left is None else min(left, longest), loop.time()
+        request = pb.GetJobRequest(id=self.id, wait_seconds=wait)
+        patience = wait + INFORMATION_SECONDS
+        message = await self._caller.asked("GetJob", request, pb.Job, remaining, place=self, longest=patience)
+        status = job_status(message)
+        if not status.has_ended and loop.time() - begin < wait / 2:
+            await self._caller.retry.sleep(EARLY_PAUSE)
+        return status
 
     async def renew(self, error: ArraymillError, id: str, remaining: Remaining) -> None:
         """Submit the job again where the server that had it is gone.

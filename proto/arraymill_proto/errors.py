@@ -21,6 +21,7 @@ The tree (fault; can a retry help?)::
     ├── ResultExpiredError(LookupError)        nobody came for the result in time; submit again
     ├── JobKeyError(ValueError)                the caller's: the key is another job's; no
     ├── JobEndedError                          the job has ended already; no
+    ├── JobTakenError                          nobody's: another client feeds the job; only if that one stops
     ├── DeadlineError(TimeoutError)            the deadline passed; yes, with more time
     ├── CorruptedError                         the wire's; yes
     ├── JobCancelledError                      somebody cancelled the job; yes
@@ -67,6 +68,7 @@ class Reason(StrEnum):
     RESULT_EXPIRED = "RESULT_EXPIRED"
     JOB_KEY = "JOB_KEY"
     JOB_ENDED = "JOB_ENDED"
+    JOB_TAKEN = "JOB_TAKEN"
     DEADLINE = "DEADLINE"
     CORRUPTED = "CORRUPTED"
     CANCELLED = "CANCELLED"
@@ -236,6 +238,12 @@ class JobEndedError(ArraymillError):
     default_reason = Reason.JOB_ENDED
 
 
+class JobTakenError(ArraymillError):
+    """Another client brings the input of the job now. Keep yours until the job has ended: that one may stop."""
+
+    default_reason = Reason.JOB_TAKEN
+
+
 class DeadlineError(ArraymillError, TimeoutError):
     """The deadline passed before the job ended; the server has stopped its work."""
 
@@ -298,6 +306,7 @@ ERRORS: Final[dict[Reason, type[ArraymillError]]] = {
     Reason.RESULT_EXPIRED: ResultExpiredError,
     Reason.JOB_KEY: JobKeyError,
     Reason.JOB_ENDED: JobEndedError,
+    Reason.JOB_TAKEN: JobTakenError,
     Reason.DEADLINE: DeadlineError,
     Reason.CORRUPTED: CorruptedError,
     Reason.CANCELLED: JobCancelledError,
@@ -329,6 +338,7 @@ STATUS: Final[dict[Reason, str]] = {
     Reason.RESULT_EXPIRED: "NOT_FOUND",
     Reason.JOB_KEY: "ALREADY_EXISTS",
     Reason.JOB_ENDED: "FAILED_PRECONDITION",
+    Reason.JOB_TAKEN: "FAILED_PRECONDITION",
     Reason.DEADLINE: "DEADLINE_EXCEEDED",
     Reason.CORRUPTED: "DATA_LOSS",
     Reason.CANCELLED: "CANCELLED",

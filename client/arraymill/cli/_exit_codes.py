@@ -20,6 +20,7 @@ from arraymill_proto.errors import (
     JobEndedError,
     JobKeyError,
     JobNotFoundError,
+    JobTakenError,
     ResultExpiredError,
     TooLargeError,
 )
@@ -72,6 +73,7 @@ _BY_ERROR: Final[tuple[tuple[type[ArraymillError], ExitCode], ...]] = (
     (ResultExpiredError, ExitCode.INPUT),
     (JobKeyError, ExitCode.INPUT),
     (JobEndedError, ExitCode.INPUT),
+    (JobTakenError, ExitCode.INPUT),
 )
 
 

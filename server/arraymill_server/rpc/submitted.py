@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 from arraymill_proto.codec import graph_from_pb
-from arraymill_proto.errors import JobEndedError, ParameterError
+from arraymill_proto.errors import JobEndedError, JobTakenError, ParameterError
 from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_WAIT_SECONDS
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.jobs.board import Board
@@ -135,7 +135,7 @@ class SubmittedServicer:
             try:
                 await _first(over, session.sending, reader)
                 if session.is_replaced:
-                    raise JobEndedError(f"another client feeds job {id} now", job=id, state=job.state.name)
+                    raise JobTakenError(f"another client feeds job {id} now", job=id, state=job.state.name)
                 await over
                 async with patience(self._stall_seconds, "does not read the end of its job"):
                     await session.wait_said()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,6 +20,7 @@ from arraymill_proto.errors import (
     JobEndedError,
     JobKeyError,
     JobNotFoundError,
+    JobTakenError,
     ParameterError,
 )
 from arraymill_proto.graph import Graph, Input
@@ -81,10 +82,13 @@ class FakeJobServer(FakeServer):
         jobs: By id.
         is_held: Jobs stay queued, whatever they have.
         cuts: Streams that feed a job break after so many wants; the next one takes the next number.
+        halts: Streams that feed a job want no more after so many wants, as if those who feed it were dead.
+        on_wait: Called when GetJob is asked to wait for the end of a job.
         watch_cuts: Streams that watch a job break after so many messages; below 0: they end, without an error.
         watch_raw: What replaces the messages of streams that watch.
         waits: The seconds that GetJob was asked to wait.
         waiting: Set when it was.
+        answering: While it is not set, GetJob does not answer.
     """
 
     def __init__(self) -> None:
@@ -94,10 +98,14 @@ class FakeJobServer(FakeServer):
         self._made = 0
         self.is_held = False
         self.cuts: list[int] = []
+        self.halts: list[int] = []
+        self.on_wait: Callable[[FakeJob], None] = lambda _: None
         self.watch_cuts: list[int] = []
         self.watch_raw = b""
         self.waits: list[float] = []
         self.waiting = asyncio.Event()
+        self.answering = asyncio.Event()
+        self.answering.set()
 
     async def replace(self) -> None:
         """Let another server take the place of this one: it has no jobs and no arrays."""
@@ -155,10 +163,12 @@ class FakeJobServer(FakeServer):
 
     async def _get(self, serialized: bytes) -> pb.Job:
         request = pb.GetJobRequest.FromString(serialized)
+        await self.answering.wait()
         job = self._known(request.id)
         if request.wait_seconds:
             self.waits.append(request.wait_seconds)
             self.waiting.set()
+            self.on_wait(job)
             if request.wait_seconds > self.info.max_wait_seconds:
                 raise ParameterError(f"wait_seconds is {request.wait_seconds}")
             await job.wait(request.wait_seconds)
@@ -220,10 +230,13 @@ class FakeJobServer(FakeServer):
         replaced = job.feeder = asyncio.Event()
         job.feeds += 1
         left = self.cuts.pop(0) if self.cuts else 1 << 30
+        halt = self.halts.pop(0) if self.halts else 1 << 30
         session.start.graph.CopyFrom(job.request.graph)
-        await session.accept(blocks=10)
         job.now(state=pb.JOB_RUNNING)
-        for place in self._missing(job):
+        await session.accept(blocks=10)
+        for number, place in enumerate(self._missing(job)):
+            if number == halt:
+                await self._end(job, replaced)
             if not left:
                 await session.context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
             left -= 1
@@ -246,7 +259,7 @@ class FakeJobServer(FakeServer):
         try:
             await asyncio.wait({receiving, taken}, return_when=asyncio.FIRST_COMPLETED)
             if taken.done():
-                raise JobEndedError(f"another client feeds job {job.message.id} now")
+                raise JobTakenError(f"another client feeds job {job.message.id} now")
             job.pieces[place] = receiving.result()
         finally:
             receiving.cancel()
@@ -258,7 +271,7 @@ class FakeJobServer(FakeServer):
         while not job.has_ended:
             await job.changed.wait()
             if replaced.is_set():
-                raise JobEndedError(f"another client feeds job {job.message.id} now")
+                raise JobTakenError(f"another client feeds job {job.message.id} now")
         if job.message.state != pb.JOB_SUCCEEDED:
             raise JobEndedError(f"job {job.message.id} has ended")
 

@@ -174,6 +174,7 @@ class FakeServer:
         self.left: set[str] = set()
         self.reading: set[str] = set()
         self._began = 0.0
+        self._starts = 0
         self.hangs = asyncio.Event()
         self.cancelled = asyncio.Event()
         self.port = 0
@@ -184,7 +185,9 @@ class FakeServer:
         return f"127.0.0.1:{self.port}"
 
     async def start(self) -> Self:
-        self._began = monotonic()
+        # However soon one server follows another, and however slowly they are asked, clients can tell them apart.
+        self._starts += 1
+        self._began = monotonic() - 10_000 + 100 * self._starts
         options = [("grpc.max_receive_message_length", MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
         self._server = grpc.aio.server(options=options)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self.handlers()),))

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
-from unit.client.fake_jobs import PIECE, FakeJobServer
+from patience import until
+from unit.client.fake_jobs import PIECE, FakeJob, FakeJobServer
 from unit.client.fake_server import Session, fail
 
 from arraymill import AsyncClient, AsyncJob, JobState, asarray
@@ -122,11 +123,130 @@ async def test_who_attaches_later_takes_over(jobs: FakeJobServer, feeding: Async
     async with AsyncClient(jobs.address) as other:
         again = await other.submit(asarray(X).sum(), key=job.key)
         assert again.id == job.id
-        await job.uploaded(timeout=20)
-        assert jobs.job.feeds == 2, "the first does not fight for its place"
+        await asyncio.wait_for(jobs.waiting.wait(), 20)
         jobs.execute(jobs.job)
-        assert await again.result() == await job.result() == X.sum()
+        await job.uploaded()
         await again.uploaded()
+        assert await again.result() == await job.result() == X.sum()
+    assert jobs.job.feeds == 2, "the first does not fight for its place"
+
+
+async def replaced(jobs: FakeJobServer, mill: AsyncClient, other: AsyncClient) -> AsyncJob:
+    """A job of one client, which another one has brought three pieces of six, and has no more."""
+    jobs.halts = [2, 1]
+    job = await mill.submit(asarray(X).sum())
+    while len(jobs.job.pieces) < 2:
+        await jobs.job.changed.wait()
+    await other.submit(asarray(X).sum(), key=job.key)
+    while len(jobs.job.pieces) < 3:
+        await jobs.job.changed.wait()
+    return job
+
+
+async def test_who_was_replaced_goes_on_when_the_other_dies(
+    jobs: FakeJobServer, feeding: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arraymill._feeder.STILL_SECONDS", 0.05)
+    async with AsyncClient(jobs.address) as other:
+        job = await replaced(jobs, feeding, other)
+        uploaded = asyncio.create_task(job.uploaded())
+        await asyncio.wait_for(jobs.waiting.wait(), 20)
+        assert not uploaded.done(), "who is told that it may exit takes the arrays along"
+    assert await job.result(timeout=20) == X.sum()
+    await uploaded
+    assert sent(jobs) == list(range(0, X.nbytes, PIECE))
+    assert jobs.job.feeds == 3
+
+
+async def test_who_was_replaced_holds_its_place_back_while_bytes_come(
+    jobs: FakeJobServer, feeding: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arraymill._feeder.STILL_SECONDS", 0.001)
+    looks = asyncio.Semaphore(0)
+
+    def move(job: FakeJob) -> None:
+        job.message.received_bytes += 1
+        looks.release()
+
+    jobs.on_wait = move
+    async with AsyncClient(jobs.address) as other:
+        job = await replaced(jobs, feeding, other)
+        for _ in range(20):
+            await asyncio.wait_for(looks.acquire(), 20)
+        assert jobs.job.feeds == 2
+        jobs.on_wait = lambda _: None
+        assert await job.result(timeout=20) == X.sum()
+    assert jobs.job.feeds == 3
+
+
+async def test_a_job_that_does_not_run_gets_nothing_and_is_not_abandoned(
+    jobs: FakeJobServer, feeding: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server has been told to queue it again, for instance."""
+    monkeypatch.setattr("arraymill._feeder.STILL_SECONDS", 0.001)
+    looks = asyncio.Semaphore(0)
+
+    def queue(job: FakeJob) -> None:
+        job.message.state = pb.JOB_QUEUED
+        looks.release()
+
+    jobs.on_wait = queue
+    async with AsyncClient(jobs.address) as other:
+        await replaced(jobs, feeding, other)
+        for _ in range(20):
+            await asyncio.wait_for(looks.acquire(), 20)
+        assert jobs.job.feeds == 2
+
+
+async def test_two_feeders_of_a_job_that_waits_for_nothing_take_turns_ever_less_often(
+    jobs: FakeJobServer, feeding: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arraymill._feeder.STILL_SECONDS", 0.01)
+    job = await running(jobs, feeding)
+    async with AsyncClient(jobs.address) as other:
+        again = await other.submit(asarray(X).sum(), key=job.key)
+        while jobs.job.feeds < 6:
+            await jobs.job.changed.wait()
+        jobs.execute(jobs.job)
+        await again.uploaded()
+        await job.uploaded()
+    patiences = [0.01 * 2 ** (turn // 2) for turn in range(jobs.job.feeds - 2)]
+    assert len(jobs.waits) >= sum(patience / 0.01 for patience in patiences)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let feeders look soon, and servers answer soon."""
+    monkeypatch.setattr("arraymill._feeder.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("arraymill._feeder.INFORMATION_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_server_that_wants_nothing_for_long_is_asked_whether_it_is_there(
+    jobs: FakeJobServer, feeding: AsyncClient
+) -> None:
+    jobs.halts = [2]
+    job = await feeding.submit(asarray(X).sum())
+    await until(lambda: jobs.calls["GetJob"] >= 3)
+    assert jobs.job.feeds == 1, "it answers: all is well"
+    jobs.answering.clear()
+    await until(lambda: jobs.calls["GetJob"] >= 5)
+    jobs.answering.set()
+    assert await job.result(timeout=20) == X.sum()
+    assert jobs.job.feeds == 2
+    assert sent(jobs) == list(range(0, X.nbytes, PIECE))
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_stream_that_does_not_tell_the_end_of_its_job(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    async def feed(session: Session, attach: pb.Attach) -> None:
+        await session.accept()
+        jobs.job.now(state=pb.JOB_SUCCEEDED)
+        await asyncio.Event().wait()
+
+    jobs.feed = feed  # type: ignore[method-assign]
+    job = await feeding.submit(asarray(X).sum())
+    await job.uploaded(timeout=20)
 
 
 async def test_a_job_that_has_ended_already_is_not_fed(jobs: FakeJobServer, feeding: AsyncClient) -> None:

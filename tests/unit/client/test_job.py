@@ -74,7 +74,7 @@ async def test_a_server_that_does_not_wait_is_not_asked_all_the_time(
 ) -> None:
     job = await held(jobs, worker)
     jobs.raw["GetJob"] = jobs.job.message.SerializeToString()
-    monkeypatch.setattr("arraymill._job.EARLY_PAUSE", 0.02)
+    monkeypatch.setattr("arraymill._ticket.EARLY_PAUSE", 0.02)
     with pytest.raises(DeadlineError):
         await job.wait(timeout=0.2)
     assert jobs.calls["GetJob"] <= 12
