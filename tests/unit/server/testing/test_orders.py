@@ -23,6 +23,7 @@ from arraymill_proto.graph import Constant
 from arraymill_server.engine.messages import Request, encode, frame
 from arraymill_server.engine.pool import PoolEngine
 from arraymill_server.engine.processes import Connection, connection
+from arraymill_server.plan.program import BlockTask, ProgramRef, Region
 from arraymill_server.testing import orders as module
 from arraymill_server.testing import simulate
 from arraymill_server.testing.faults import EXIT_CODE, write_task
@@ -192,15 +193,19 @@ def plus_one(number: float = 1.0) -> Simulation:
     return Simulation(plan_of(graph, block_elements=6), [X], is_watched=False)
 
 
-@pytest.mark.usefixtures("ordered")
-def test_a_worker_is_struck_in_a_task_of_whose_output_a_byte_is_wrong(book: OrderBook) -> None:
-    job = plus_one()
-    job.memory.fill(0)
+def test_a_worker_is_struck_in_a_task_of_whose_output_a_byte_is_wrong(book: OrderBook, orders: Orders) -> None:
+    outputs = (Region(8, (0, 3), (24, 8)),), (Region(16, (1, 3), (24, 8)),)
+    task = BlockTask(ProgramRef(b"digest", 0, 8), (0, 0), (1, 3), (), outputs)
+    memory = memoryview(bytearray(64))
     book.order(Blow.KILL, Point.COMPUTE)
     with pytest.raises(StruckError):
-        job.run()
-    assert np.array_equal(plus_one().run()[0], X + 1), "the byte is right in the end"
-    assert 0xFF in job.memory
+        OrderedRunner(memory, orders).run(task)
+    assert {place: byte for place, byte in enumerate(memory) if byte} == {16: 0xFF}, "the first output has no bytes"
+
+
+@pytest.mark.usefixtures("ordered")
+def test_the_byte_is_right_in_the_end() -> None:
+    assert np.array_equal(plus_one().run()[0], X + 1)
 
 
 @pytest.mark.usefixtures("ordered")
