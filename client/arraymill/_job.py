@@ -90,7 +90,8 @@ class AsyncJob:
     async def watch(self, *, timeout: float | None = None) -> AsyncGenerator[JobStatus, None]:
         """Tell how far the job is: at once, at every change (at most some times in a second), and at its end.
 
-        A connection that breaks is made again, and watching goes on.
+        When nothing changes for long, the same is told again. A connection that breaks, or on which nothing is told for
+        a minute, is made again, and watching goes on.
 
         Args:
             timeout: Seconds for all of it; None: the client's, else as long as the job lives.

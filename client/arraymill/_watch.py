@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Final
 
 from arraymill._caller import Caller
-from arraymill._connection import RawEvents
+from arraymill._connection import Connection, RawEvents
 from arraymill._job_info import JobStatus, job_status
 from arraymill._limits import Remaining, within
 from arraymill._retry import Backoff
 from arraymill._ticket import Ticket
 from arraymill_proto.errors import ArraymillError, ConnectionFailedError, DeadlineError, JobNotFoundError
+from arraymill_proto.limits import WATCH_REPEAT_SECONDS
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 _METHOD = "WatchJob"
+
+SILENT_SECONDS: Final = 2 * WATCH_REPEAT_SECONDS
+"""How long a server may tell nothing before the connection is taken for lost."""
 
 
 async def watch_job(caller: Caller, ticket: Ticket, seconds: float) -> AsyncGenerator[JobStatus, None]:
@@ -88,10 +93,18 @@ class _Events:
             with connection.errors(_METHOD):
                 if self._stream is None:
                     self._stream = connection.events(_METHOD, pb.WatchJobRequest(id=id), None)
-                message = await self._stream.read()
+                message = await self._read(self._stream, connection, id)
             if not isinstance(message, bytes):
                 raise ConnectionFailedError(f"the server at {connection.address} stopped telling of job {id}")
             return job_status(connection.parsed(_METHOD, message, pb.Job))
+
+    async def _read(self, stream: RawEvents, connection: Connection, id: str) -> object:
+        try:
+            async with asyncio.timeout(SILENT_SECONDS):
+                return await stream.read()
+        except TimeoutError as exc:
+            silence = f"the server at {connection.address} told nothing of job {id} for {SILENT_SECONDS:g} s"
+            raise ConnectionFailedError(silence) from exc
 
     def end(self) -> None:
         """Cancel the stream; the next status comes on a new one."""

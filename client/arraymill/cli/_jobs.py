@@ -72,7 +72,7 @@ _PLAIN: Final = (
 def watch(settings: Settings, id: str, output: Path | None) -> None:
     """Watch a submitted job until it has ended; the exit code tells how.
 
-    Prints a line for every new state, with --json a document for every change.
+    Prints a line for every new state, with --json a document for every change, and twice a minute.
     """
     converse(settings, lambda mill: _watch(mill, settings, id, output))
 

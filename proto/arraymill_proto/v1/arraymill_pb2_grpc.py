@@ -134,7 +134,8 @@ class ArraymillServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchJob(self, request, context):
-        """Describe a submitted job now, whenever something has changed (at most some times in a second), and at its end.
+        """Describe a submitted job now, whenever something has changed (at most some times in a second), and at its end. While
+        nothing changes the same is said again, at least every 30 s: who hears nothing for a minute has lost its server.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

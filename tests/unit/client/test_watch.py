@@ -74,6 +74,30 @@ async def test_watching_without_retries_tells_of_the_cut(jobs: FakeJobServer) ->
             await anext(job.watch())
 
 
+async def test_a_silent_server_is_a_lost_one(
+    jobs: FakeJobServer, worker: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has nothing new to tell says the same again."""
+    monkeypatch.setattr("arraymill._watch.SILENT_SECONDS", 0.05)
+    job = await held(jobs, worker)
+    async with aclosing(job.watch(timeout=20)) as events:
+        for _ in range(3):
+            assert (await anext(events)).state is JobState.QUEUED
+        assert jobs.calls["WatchJob"] == 3
+        jobs.execute(jobs.job)
+        assert (await anext(events)).state is JobState.SUCCEEDED
+
+
+async def test_silence_is_told_without_retries(jobs: FakeJobServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arraymill._watch.SILENT_SECONDS", 0.05)
+    async with AsyncClient(jobs.address, retry_for=0) as mill:
+        job = await held(jobs, mill)
+        async with aclosing(job.watch()) as events:
+            await anext(events)
+            with pytest.raises(ConnectionFailedError, match=r"told nothing of job job0 for 0\.05 s"):
+                await anext(events)
+
+
 async def test_a_limit_for_all_of_it(jobs: FakeJobServer, worker: AsyncClient) -> None:
     job = await held(jobs, worker)
     events = job.watch(timeout=0.1)
