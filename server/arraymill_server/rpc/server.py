@@ -25,6 +25,11 @@ from arraymill_server.rpc.submitted import SubmittedServicer
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Arraymill"].full_name
 
+MAX_PENDING: Final = 10_000
+"""Calls of a method that gRPC holds until the event loop takes them: some 15 KB each, 80 KB with a message. It drops
+what comes beyond, with a bare CANCELLED that tells nobody to try again. Its default is 1,000, and one burst of a client
+reaches that; the loop takes some thousands in a second."""
+
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),
@@ -35,6 +40,8 @@ _OPTIONS: Final = (
     ("grpc.http2.max_pings_without_data", 0),
     # gRPC waits 60 s for the answer to a ping of its own, and asks nothing meanwhile: a dead peer is noticed late.
     ("grpc.http2.ping_timeout_ms", 25_000),
+    ("grpc.server.max_pending_requests", MAX_PENDING),
+    ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING + 1),  # by default those between are drawn by lot
 )
 
 Method: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
