@@ -13,8 +13,7 @@ from arraymill._job import AsyncJob
 from arraymill._limits import JOB_SECONDS, LONGEST_SECONDS, checked_seconds, within
 from arraymill._ticket import Ticket
 from arraymill_proto.codec import graph_to_pb
-from arraymill_proto.errors import ParameterError
-from arraymill_proto.limits import MAX_KEY_CHARS, MAX_PRIORITY, shorten
+from arraymill_proto.identity import check_key, check_priority
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 OWN_KEY: Final = "auto:"
@@ -35,8 +34,8 @@ def request_of(key: str | None, priority: int | None, deadline: float | None, tt
     """
     checked_seconds("deadline", deadline)
     return pb.SubmitJobRequest(
-        key=OWN_KEY + os.urandom(12).hex() if key is None else _checked_key(key),
-        priority=None if priority is None else _checked_priority(priority),
+        key=OWN_KEY + os.urandom(12).hex() if key is None else check_key(key),
+        priority=None if priority is None else check_priority(priority),
         deadline_seconds=0.0 if deadline is None or deadline > LONGEST_SECONDS else deadline,
         ttl_seconds=checked_seconds("ttl", ttl) or 0.0,
     )
@@ -71,23 +70,3 @@ async def submit(caller: Caller, job: Computation, request: pb.SubmitJobRequest,
                 is_fed = False
             feeder = Feeder(caller, ticket, job, slot.pop_all()) if is_fed else None
         return AsyncJob(caller, ticket, status, types=job.results, feeder=feeder)
-
-
-def _checked_key(key: str) -> str:
-    if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may have no type checker
-        raise ParameterError(f"the key is {shorten(repr(key))}, it must be a text", parameter="key")
-    if not 0 < len(key) <= MAX_KEY_CHARS:
-        raise ParameterError(f"the key has {len(key):,} characters, it must have 1 to {MAX_KEY_CHARS}", parameter="key")
-    if not all("!" <= character <= "~" for character in key):
-        raise ParameterError(
-            f"the key {shorten(repr(key))} may have visible ASCII characters only, and no spaces", parameter="key"
-        )
-    return key
-
-
-def _checked_priority(priority: int) -> int:
-    if not isinstance(priority, int) or not 0 <= priority <= MAX_PRIORITY:  # pyright: ignore[reportUnnecessaryIsInstance]  # users may have no type checker
-        raise ParameterError(
-            f"the priority is {shorten(repr(priority))}, it must be 0 to {MAX_PRIORITY}", parameter="priority"
-        )
-    return priority

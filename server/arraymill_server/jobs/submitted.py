@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from arraymill_proto.errors import ArraymillError, ParameterError
-from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_KEY_CHARS, MAX_PRIORITY, shorten
+from arraymill_proto.identity import check_key, check_priority
+from arraymill_proto.limits import DEFAULT_PRIORITY
 from arraymill_server.jobs.exchange import Exchange
 from arraymill_server.jobs.life import Life, State
 from arraymill_server.jobs.residents import ResidentArray
 from arraymill_server.jobs.service import Report
-
-_KEY: Final = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +38,13 @@ class Submission:
         Raises:
             ParameterError: Something is out of bounds.
         """
-        key, deadline = self.key, self.deadline_seconds
-        if len(key) > MAX_KEY_CHARS:
+        if self.key:
+            check_key(self.key)
+        check_priority(self.priority)
+        if not 0 <= self.deadline_seconds < float("inf"):
             raise ParameterError(
-                f"the key has {len(key):,} characters, at most {MAX_KEY_CHARS} are allowed", parameter="key"
-            )
-        if key and not _KEY.fullmatch(key):
-            raise ParameterError(f"the key {shorten(key)!r} may have visible ASCII characters only", parameter="key")
-        if self.priority > MAX_PRIORITY:
-            raise ParameterError(
-                f"the priority is {self.priority}, it must be 0 to {MAX_PRIORITY}", parameter="priority"
-            )
-        if not 0 <= deadline < float("inf"):
-            raise ParameterError(
-                f"the deadline is in {deadline:g} s; give seconds above 0, or 0 for none", parameter="deadline"
+                f"the deadline is in {self.deadline_seconds:g} s; give seconds above 0, or 0 for none",
+                parameter="deadline",
             )
 
 

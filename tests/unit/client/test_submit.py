@@ -70,7 +70,7 @@ async def test_the_same_key_is_the_same_job(jobs: FakeJobServer, worker: AsyncCl
 
 BAD_TERMS: dict[str, tuple[dict[str, Any], str]] = {
     "no text": ({"key": 7}, "the key is 7, it must be a text"),
-    "empty": ({"key": ""}, "the key has 0 characters, it must have 1 to 128"),
+    "empty": ({"key": ""}, "the key is empty, it must have a character"),
     "long": ({"key": "k" * 129}, "the key has 129 characters"),
     "space": ({"key": "a b"}, "visible ASCII"),
     "surrogate": ({"key": "\ud800"}, "visible ASCII"),
