@@ -16,6 +16,7 @@ from links import Link, link_to
 from servers import RunningServer, running_server
 
 import arraymill as am
+from arraymill._client import CONNECT_SECONDS
 
 X = np.random.default_rng(0).random((500, 1000))
 
@@ -82,22 +83,24 @@ async def test_everything_under_way_fails_when_the_connection_is_cut(link: Link,
     await until_it_answers(mill)
 
 
-@pytest.mark.parametrize("name", CALLS)
-async def test_a_deadline_holds_when_nobody_answers(link: Link, name: str) -> None:
+async def test_a_deadline_holds_when_nobody_answers(link: Link) -> None:
     link.is_silent = True
-    async with am.AsyncClient(link.address, retry_for=0) as mill:
-        begin = monotonic()
-        with pytest.raises(am.DeadlineError, match="1 s"):
-            await CALLS[name](mill)
-        assert 0.9 < monotonic() - begin < 3
+
+    async def call(name: str) -> None:
+        async with am.AsyncClient(link.address, retry_for=0) as mill:
+            with pytest.raises(am.DeadlineError, match="1 s"):
+                await CALLS[name](mill)
+
+    begin = monotonic()
+    await asyncio.gather(*map(call, CALLS))
+    assert 0.9 < monotonic() - begin < CONNECT_SECONDS
 
 
-@pytest.mark.parametrize("name", CALLS)
-async def test_a_deadline_holds_when_a_server_falls_silent(link: Link, mill: am.AsyncClient, name: str) -> None:
+async def test_a_deadline_holds_when_a_server_falls_silent(link: Link, mill: am.AsyncClient) -> None:
     assert await mill.sum([1]) == 1
     link.is_silent = True
-    with pytest.raises(am.DeadlineError):
-        await CALLS[name](mill)
+    outcomes = await asyncio.gather(*(call(mill) for call in CALLS.values()), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [am.DeadlineError] * len(CALLS)
 
 
 async def test_the_first_answer_is_waited_for_no_longer_than_the_caller_says(link: Link) -> None:
@@ -118,7 +121,7 @@ async def test_a_refused_connection_fails_at_once_and_tells_what_to_do() -> None
                     await call(mill)
                 assert address in str(caught.value)
                 assert isinstance(caught.value, ConnectionError)
-            assert monotonic() - begin < 3, "far less than the 10 s that a server may take to answer"
+            assert monotonic() - begin < CONNECT_SECONDS
 
 
 async def test_a_network_that_comes_back(link: Link, mill: am.AsyncClient) -> None:
