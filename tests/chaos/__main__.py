@@ -28,9 +28,7 @@ STUCK_SECONDS: Final = 3 * 3600.0
 def main() -> int:
     """Run rows; return the exit code."""
     options = _options()
-    print(
-        f'seed {options.seed}: replay with make chaos ARGS="{" ".join(options.rows)} --seed {options.seed}"', flush=True
-    )
+    print(f'replay with make chaos ARGS="{" ".join(_words(options))}"', flush=True)
     told: list[tuple[str, str, Figures, tuple[str, ...]]] = []
     for name in options.rows:
         row = ROWS[name]
@@ -63,6 +61,14 @@ def _arguments(name: str, row: Row, options: argparse.Namespace) -> dict[str, An
     if name == "soak" and options.minutes is not None:
         arguments["minutes"] = options.minutes
     return arguments
+
+
+def _words(options: argparse.Namespace) -> list[str]:
+    """Return the words that lead to the same run."""
+    words: list[str] = [*options.rows, *(["--short"] if options.short else [])]
+    if options.minutes is not None:
+        words += ["--minutes", f"{options.minutes:g}"]
+    return [*words, "--seed", str(options.seed)]
 
 
 def _options() -> argparse.Namespace:

@@ -73,7 +73,7 @@ class Row:
         return run.figures
 
 
-SHORT_LIMIT: Final = 90.0
+SHORT_LIMIT: Final = 60.0
 
 ROWS: Final[Mapping[str, Row]] = {
     "deaths": Row(
