@@ -23,6 +23,7 @@ from arraymill_proto.errors import (
     JobEndedError,
     JobKeyError,
     JobNotFoundError,
+    JobTakenError,
     ParameterError,
     TooLargeError,
     WorkerError,
@@ -40,7 +41,15 @@ DIGESTS = {case.digest: case for case in CASES.values()}
 REFUSALS: dict[str, type[ArraymillError]] = {"huge": TooLargeError, "lost": ArrayNotFoundError}
 """Why some are never accepted."""
 
-FATES = (JobEndedError, JobCancelledError, JobNotFoundError, ComputationError, WorkerError, DeadlineError)
+FATES = (
+    JobEndedError,
+    JobTakenError,
+    JobCancelledError,
+    JobNotFoundError,
+    ComputationError,
+    WorkerError,
+    DeadlineError,
+)
 """What a client that feeds may hear of its job."""
 
 
