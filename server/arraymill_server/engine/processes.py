@@ -22,6 +22,7 @@ import importlib
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -48,6 +49,10 @@ _multiprocess: Final[Any] = importlib.import_module("multiprocess")
 _connection: Final[Any] = importlib.import_module("multiprocess.connection")
 _forkserver: Final[Any] = importlib.import_module("multiprocess.forkserver")
 _resource_tracker: Final[Any] = importlib.import_module("multiprocess.resource_tracker")
+
+
+MAX_FOLDER_BYTES: Final = 107 - len("/pymp-12345678/listener-12345678")
+"""Longest name of the folder for temporary files: the fork server has its socket below it, of at most 107 bytes."""
 
 
 class Process(Protocol):
@@ -128,6 +133,12 @@ class ForkServer:
 
 fork_server: Final = ForkServer()
 """The fork server of this process."""
+
+
+def folder_too_long() -> int | None:
+    """Return the bytes of the name of the folder for temporary files, None if they are not too many."""
+    length = len(os.fsencode(tempfile.gettempdir()))
+    return length if length > MAX_FOLDER_BYTES else None
 
 
 def spawn(name: str, main: Callable[..., None], *args: object) -> Process:

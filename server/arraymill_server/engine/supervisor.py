@@ -27,7 +27,15 @@ from arraymill_server.engine.base import EngineStartError
 from arraymill_server.engine.death import Death, Ending
 from arraymill_server.engine.link import Link
 from arraymill_server.engine.messages import Reply
-from arraymill_server.engine.processes import Connection, Process, connection, fork_server, spawn
+from arraymill_server.engine.processes import (
+    MAX_FOLDER_BYTES,
+    Connection,
+    Process,
+    connection,
+    folder_too_long,
+    fork_server,
+    spawn,
+)
 from arraymill_server.engine.turns import Entry
 from arraymill_server.engine.worker import WorkerSettings
 from arraymill_server.log import get_logger
@@ -133,6 +141,11 @@ class Supervisor:
         Raises:
             EngineStartError: START_ATTEMPTS workers in a row ended before they were ready.
         """
+        if (length := folder_too_long()) is not None:
+            raise EngineStartError(
+                f"the name of the folder for temporary files has {length} bytes, at most {MAX_FOLDER_BYTES} leave room "
+                "for the socket of the workers; set TMPDIR to a shorter one"
+            )
         fork_server.hold()
         self._is_holding = True
         self._started = asyncio.get_running_loop().create_future()

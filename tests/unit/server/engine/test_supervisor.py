@@ -4,6 +4,7 @@ import asyncio
 import math
 import os
 import signal
+import tempfile
 from collections.abc import AsyncGenerator, Callable
 from itertools import pairwise
 
@@ -218,3 +219,11 @@ async def test_a_cancelled_close_ends_all_the_same(crew: Crew, raw: RawBytes) ->
     with pytest.raises(asyncio.CancelledError):
         await close
     assert crew.deaths.qsize() == 1
+
+
+async def test_a_folder_that_leaves_no_room_for_a_socket(
+    crew: Crew, raw: RawBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * 75)
+    with pytest.raises(EngineStartError, match="has 76 bytes, at most 75 leave room .*; set TMPDIR to a shorter one"):
+        await supervisor_of(crew, raw, 1).start()

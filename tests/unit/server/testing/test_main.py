@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import runpy
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +51,16 @@ def test_the_doubles_are_in_their_places_while_the_command_runs(
     assert places() == before
 
 
-async def test_a_server_that_is_observed_tells_where_it_stands_and_dies_where_it_must(tmp_path: Path) -> None:
-    site = Site(tmp_path, workers=1, arena="64MiB", machine=Machine())
-    book = OrderBook(tmp_path)
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose name leaves room for that of a socket."""
+    with tempfile.TemporaryDirectory(prefix="am-") as name:
+        yield Path(name)
+
+
+async def test_a_server_that_is_observed_tells_where_it_stands_and_dies_where_it_must(short_path: Path) -> None:
+    site = Site(short_path, workers=1, arena="64MiB", machine=Machine())
+    book = OrderBook(short_path)
     try:
         await site.start(CrashPoint("task queued"))
         await until(lambda: len(site.observed()) > 0)
