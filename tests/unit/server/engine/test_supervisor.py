@@ -225,5 +225,5 @@ async def test_a_folder_that_leaves_no_room_for_a_socket(
     crew: Crew, raw: RawBytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * 75)
-    with pytest.raises(EngineStartError, match="has 76 bytes, at most 75 leave room .*; set TMPDIR to a shorter one"):
+    with pytest.raises(EngineStartError, match=r"has 76 bytes, at most 75 leave room .*; set TMPDIR to a shorter one"):
         await supervisor_of(crew, raw, 1).start()
