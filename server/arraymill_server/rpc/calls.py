@@ -205,6 +205,8 @@ class Calls:
         self.waits = Places(MAX_WAITS, "wait")
         self.feeds = Places(MAX_SUBMITTED, "feed submitted jobs")
         """Counted, and never refused: their jobs were accepted, and a job has one that is not about to end."""
+        self.ends = Places(MAX_WAITS, "have failed")
+        """Counted, and never refused: their clients are being told why."""
         self.submitted = Places(MAX_SUBMITTED, "have submitted jobs", budget_bytes=SUBMITTED_BYTES)
         """Not calls any more: what they have brought."""
         self.is_closed = False

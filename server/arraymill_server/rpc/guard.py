@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from functools import wraps
-from typing import Protocol, Self, TypeAlias, TypeVar
+from typing import Final, NoReturn, Protocol, Self, TypeAlias, TypeVar
 
+import grpc
 from google.protobuf.message import DecodeError
 
-from arraymill_proto.errors import ArraymillError, InvalidJobError, JobCancelledError
+from arraymill_proto.errors import InvalidJobError, JobCancelledError
 from arraymill_server.log import get_logger
 from arraymill_server.rpc.calls import Calls, client_of, shutting_down
+from arraymill_server.rpc.cut import cut
 from arraymill_server.rpc.status import GONE, declared, status_of
 from arraymill_server.rpc.streams import Context
 
@@ -30,6 +32,11 @@ class Message(Protocol):
 
 Request = TypeVar("Request", bound=Message)
 
+END_SECONDS: Final = 5.0
+"""What a client may take to read the end of a call that has failed: all that was on its way to it lies in memory until
+then, without a place. Its connection is cut then, with all of its calls. 200 clients of streams that read nothing held
+414 MiB for as long as they liked; now 214 MiB for these seconds."""
+
 Check: TypeAlias = Callable[[int, Context], None]
 
 
@@ -40,9 +47,9 @@ def guard(
 
     @wraps(method)
     async def guarded(request: bytes, context: Context) -> Answer:
-        async with _answering(method.__name__, context, calls):
+        with _Answering(method.__name__, context, calls) as answering, calls.open():
             return await method(request, context)
-        raise AssertionError("abort returns")
+        return await answering.tell()
 
     return guarded
 
@@ -77,11 +84,13 @@ def answers(
 
     @wraps(method)
     async def guarded(message: bytes, context: Context) -> AsyncGenerator[Answer]:
-        async with _answering(method.__name__, context, calls):
-            with calls.waits.taken(client_of(context)):
-                async with aclosing(method(_parse(request, message), context)) as told:
-                    async for answer in told:
-                        yield answer
+        place = calls.waits.taken(client_of(context))
+        with _Answering(method.__name__, context, calls) as answering, calls.open(), place:
+            async with aclosing(method(_parse(request, message), context)) as told:
+                async for answer in told:
+                    yield answer
+        if answering.status is not None:
+            await answering.tell()
 
     return guarded
 
@@ -93,26 +102,51 @@ def _parse(request: type[Request], message: bytes) -> Request:
         raise InvalidJobError(f"the request of {len(message):,} bytes is no {request.__name__}") from exc
 
 
-@asynccontextmanager
-async def _answering(method: str, context: Context, calls: Calls) -> AsyncGenerator[None]:
-    try:
-        with calls.open():
-            yield
-        return
-    except asyncio.CancelledError:
-        if context.cancelled() or context.done():
-            raise
-        error: ArraymillError = (
-            shutting_down() if calls.is_ended else JobCancelledError("the job was cancelled by the server")
-        )
-    except GONE as exc:
-        raise _client_gone(method, context) from exc
-    except Exception as exc:
-        error = declared(exc, method=method)
-    try:
-        await context.abort_with_status(status_of(error))
-    except GONE as exc:
-        raise _client_gone(method, context) from exc
+class _Answering:
+    """Catches what a handler raises, and tells the client; whoever has gone is told nothing."""
+
+    def __init__(self, method: str, context: Context, calls: Calls) -> None:
+        self.status: grpc.Status | None = None
+        """What the client is to be told; None: it has been answered."""
+        self._method = method
+        self._context = context
+        self._calls = calls
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        context = self._context
+        if isinstance(error, GONE):
+            raise _client_gone(self._method, context) from error
+        if isinstance(error, asyncio.CancelledError) and not (context.cancelled() or context.done()):
+            cancelled = JobCancelledError("the job was cancelled by the server")
+            self.status = status_of(shutting_down() if self._calls.is_ended else cancelled)
+        elif isinstance(error, Exception):
+            self.status = status_of(declared(error, method=self._method))
+            error.__traceback__ = None
+        return self.status is not None
+
+    async def tell(self) -> NoReturn:
+        """Tell the client that its call has failed.
+
+        Not while the error is handled: gRPC's would keep it, and with it what its frames held, until the garbage
+        collector comes. Of 250 clients that had stopped reading, that were 190 MiB long after they had gone.
+        """
+        assert self.status is not None
+        cutting = asyncio.get_running_loop().call_later(END_SECONDS, self._cut)
+        try:
+            with self._calls.ends.taken(client_of(self._context), is_bounded=False):
+                await self._context.abort_with_status(self.status)
+        except GONE as exc:
+            raise _client_gone(self._method, self._context) from exc
+        finally:
+            cutting.cancel()
+        raise AssertionError("abort returns")
+
+    def _cut(self) -> None:
+        peer = self._context.peer()
+        _log.warning("client does not read", method=self._method, peer=peer, is_cut=cut(peer))
 
 
 def _client_gone(method: str, context: Context) -> asyncio.CancelledError:
