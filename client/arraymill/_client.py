@@ -189,8 +189,9 @@ class AsyncClient(Reductions):
 
         Args:
             *expressions: Arrays, or anything that `asarray` takes.
-            key: A name that makes it one job however often it is submitted, by whomever: the same expressions under
-                the key of a job join that job. At most 128 visible characters.
+            key: A name that makes it one job however often it is submitted, by whomever: the same expressions of the
+                same data under the key of a job join that job. Larger arrays are read once more for it, to tell them
+                from others. At most 128 visible characters.
             priority: 0 (others first) to 9 (first of all); None: 5.
             deadline: Seconds from now until the server stops the job; None: never.
             ttl: Seconds after the last use until the server deletes a result; None: the server's default.
@@ -198,7 +199,7 @@ class AsyncClient(Reductions):
 
         Raises:
             ParameterError: The key, the priority or a time makes no sense.
-            JobKeyError: The key is that of a job with other expressions.
+            JobKeyError: The key is that of a job with other expressions, or with other data.
             TooLargeError: The job can never fit.
             BusyError: The server has no place for it, or this client has too many.
         """

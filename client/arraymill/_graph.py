@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,10 +36,20 @@ class Computation:
         """Bytes of all results."""
         return sum(type.nbytes for type in self.results)
 
-    def inlined(self) -> Graph:
-        """Return the graph with the elements of every input in it."""
+    def inlined(self, *, ordered: bool = True) -> Graph:
+        """Return the graph with the elements of every input in it.
+
+        Args:
+            ordered: As they lie in memory, as far as possible; False: in C order, so equal arrays give equal bytes.
+        """
+        return self.with_inputs(
+            lambda node, array: _with_elements(node if ordered else replace(node, order=None), array)
+        )
+
+    def with_inputs(self, change: Callable[[Input, AnyArray], Input]) -> Graph:
+        """Return the graph with other inputs, each made of the one that it replaces and its array."""
         arrays = iter(self.inputs)
-        nodes = (_with_elements(node, next(arrays)) if isinstance(node, Input) else node for node in self.graph.nodes)
+        nodes = (change(node, next(arrays)) if isinstance(node, Input) else node for node in self.graph.nodes)
         return replace(self.graph, nodes=tuple(nodes))
 
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Final
 
 from arraymill._caller import Caller
 from arraymill._feeder import Feeder
 from arraymill._graph import Computation
 from arraymill._job import AsyncJob
+from arraymill._layout import AnyArray
 from arraymill._limits import JOB_SECONDS, LONGEST_SECONDS, checked_seconds, within
+from arraymill._source import ArraySource
 from arraymill._ticket import Ticket
 from arraymill_proto.codec import graph_to_pb
+from arraymill_proto.fingerprints import BLOCK_BYTES, Fingerprint
+from arraymill_proto.graph import Graph
 from arraymill_proto.identity import check_key, check_priority
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
+PIECE_BYTES: Final = 16 * BLOCK_BYTES
+"""What is read of an array before others on the event loop have their turn: about 0.4 ms."""
+
 OWN_KEY: Final = "auto:"
-"""What a key begins with that the client has made up."""
+"""What a key begins with that the client has made up: nobody else comes to it by chance."""
 
 
 def request_of(key: str | None, priority: int | None, deadline: float | None, ttl: float | None) -> pb.SubmitJobRequest:
@@ -44,7 +53,8 @@ def request_of(key: str | None, priority: int | None, deadline: float | None, tt
 async def submit(caller: Caller, job: Computation, request: pb.SubmitJobRequest, timeout: float | None) -> AsyncJob:
     """Submit a job; return when the server has it in its queue.
 
-    Inputs that are small enough together go with it; others are fed in the background.
+    Inputs that are small enough together go with it; others are fed in the background. Of those a fingerprint goes with
+    it where somebody has chosen the key: the key is that of the data as well.
 
     Args:
         caller: The client's calls.
@@ -58,7 +68,13 @@ async def submit(caller: Caller, job: Computation, request: pb.SubmitJobRequest,
     async with within(caller.limit(timeout, JOB_SECONDS)) as remaining:
         info = await caller.ready(remaining)
         is_fed = job.input_bytes > info.unary_bytes
-        request.graph.CopyFrom(graph_to_pb(job.graph if is_fed else job.inlined()))
+        if not is_fed:
+            graph = job.inlined(ordered=False)
+        elif request.key.startswith(OWN_KEY):
+            graph = job.graph
+        else:
+            graph = await _with_fingerprints(job)
+        request.graph.CopyFrom(graph_to_pb(graph))
         with ExitStack() as slot:
             if is_fed:
                 await caller.upload_slots.take()
@@ -70,3 +86,18 @@ async def submit(caller: Caller, job: Computation, request: pb.SubmitJobRequest,
                 is_fed = False
             feeder = Feeder(caller, ticket, job, slot.pop_all()) if is_fed else None
         return AsyncJob(caller, ticket, status, types=job.results, feeder=feeder)
+
+
+async def _with_fingerprints(job: Computation) -> Graph:
+    """Return the graph of a job with the fingerprints of its inputs. Each is read once, and never copied as a whole."""
+    values = iter([await fingerprint_of(array) for array in job.inputs])
+    return job.with_inputs(lambda node, _: replace(node, fingerprint=next(values)))
+
+
+async def fingerprint_of(array: AnyArray) -> int:
+    """Return the fingerprint of an array, however it lies in memory; other tasks have their turns meanwhile."""
+    fingerprint = Fingerprint(array.nbytes)
+    for _, data in ArraySource(array).frames(0, array.nbytes, PIECE_BYTES):
+        fingerprint.add(data)
+        await asyncio.sleep(0)
+    return fingerprint.value()

@@ -227,7 +227,7 @@ class ResultExpiredError(ArraymillError, LookupError):
 
 
 class JobKeyError(ArraymillError, ValueError):
-    """The key names a job with another expression."""
+    """The key names a job with another expression, or with other arrays."""
 
     default_reason = Reason.JOB_KEY
 

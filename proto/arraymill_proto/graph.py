@@ -83,6 +83,8 @@ class Input:
     """In which order of axes the client sends the elements cheapest; None: C order."""
     inline: bytes | memoryview | None = field(default=None, compare=False)
     """The elements themselves, in `order`; None when they are streamed."""
+    fingerprint: int = field(default=0, compare=False)
+    """Of the elements, where a key is to tell them from others (see `fingerprints`); 0: not given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Two clients that feed one job of a real server: the later one stops, and the earlier one goes on."""
+"""Several clients that submit and feed one job of a real server."""
 
 from __future__ import annotations
 
@@ -35,4 +35,17 @@ async def test_a_feeder_that_was_replaced_goes_on(server: RunningServer, monkeyp
         assert failure_of(caught.value).reason == "JOB_TAKEN"
         np.testing.assert_allclose(await job.result(timeout=60), X.sum())
         await job.uploaded()
+        await job.delete()
+
+
+async def test_a_key_is_that_of_the_data_as_well(server: RunningServer) -> None:
+    other = X.copy()
+    other[0, 0], other[-1, -1] = X[-1, -1], X[0, 0]
+    async with am.AsyncClient(server.address) as first, am.AsyncClient(server.address) as second:
+        job = await first.submit(am.asarray(X).max(axis=0), key="data")
+        with pytest.raises(am.JobKeyError, match="or with other arrays"):
+            await second.submit(am.asarray(other).max(axis=0), key="data")
+        again = await second.submit(am.asarray(np.asfortranarray(X)).max(axis=0), key="data")
+        assert again.id == job.id
+        assert np.array_equal(await again.result(timeout=60), X.max(axis=0))
         await job.delete()

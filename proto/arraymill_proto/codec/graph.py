@@ -84,6 +84,7 @@ def _input_to_pb(node: Input) -> pb.Input:
         shape=node.shape,
         order=node.order or (),
         inline=None if node.inline is None else bytes(node.inline),
+        fingerprint=node.fingerprint,
     )
 
 
@@ -95,6 +96,7 @@ def _input_from_pb(message: pb.Input) -> Input:
         dtype=from_code(message.dtype, big_endian=message.byte_order == pb.BIG_ENDIAN),
         order=numbers(message.order, "axes in order") or None,
         inline=message.inline if message.HasField("inline") else None,
+        fingerprint=message.fingerprint,
     )
 
 

@@ -95,18 +95,20 @@ class Node(_message.Message):
     def __init__(self, input: _Optional[_Union[Input, _Mapping]] = ..., resident: _Optional[_Union[Resident, _Mapping]] = ..., constant: _Optional[_Union[Constant, _Mapping]] = ..., operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
 
 class Input(_message.Message):
-    __slots__ = ("dtype", "byte_order", "shape", "order", "inline")
+    __slots__ = ("dtype", "byte_order", "shape", "order", "inline", "fingerprint")
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     BYTE_ORDER_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     INLINE_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     dtype: DType
     byte_order: ByteOrder
     shape: _containers.RepeatedScalarFieldContainer[int]
     order: _containers.RepeatedScalarFieldContainer[int]
     inline: bytes
-    def __init__(self, dtype: _Optional[_Union[DType, str]] = ..., byte_order: _Optional[_Union[ByteOrder, str]] = ..., shape: _Optional[_Iterable[int]] = ..., order: _Optional[_Iterable[int]] = ..., inline: _Optional[bytes] = ...) -> None: ...
+    fingerprint: int
+    def __init__(self, dtype: _Optional[_Union[DType, str]] = ..., byte_order: _Optional[_Union[ByteOrder, str]] = ..., shape: _Optional[_Iterable[int]] = ..., order: _Optional[_Iterable[int]] = ..., inline: _Optional[bytes] = ..., fingerprint: _Optional[int] = ...) -> None: ...
 
 class Resident(_message.Message):
     __slots__ = ("id", "slices")

@@ -146,7 +146,8 @@ class Ledger:
             details: dict[str, Any] = {"key": submission.key} | ({"job": job.id} if is_own else {})
             raise JobKeyError(
                 f"the key {submission.key!r} is that of {f'job {job.id}' if is_own else 'a job'}, which computes "
-                f"another expression and {OUTCOMES[job.state]}; choose another key, or delete that job",
+                f"another expression, or with other arrays, and {OUTCOMES[job.state]}; choose another key, or delete "
+                "that job",
                 **details,
             )
         return job

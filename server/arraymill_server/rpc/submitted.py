@@ -157,12 +157,25 @@ class SubmittedServicer:
 def _submission_of(request: pb.SubmitJobRequest, client: str) -> Submission:
     return Submission(
         client,
-        hashlib.sha256(request.graph.SerializeToString(deterministic=True)).digest(),
+        _digest(request.graph),
         request.key,
         request.priority if request.HasField("priority") else DEFAULT_PRIORITY,
         request.deadline_seconds,
         request.ttl_seconds,
     )
+
+
+def _digest(graph: pb.Graph) -> bytes:
+    """Return what tells a graph from others. In which order a client would like to send elements is no part of it."""
+    streamed = [
+        index for index, node in enumerate(graph.nodes) if node.input.order and not node.input.HasField("inline")
+    ]
+    if streamed:
+        message, graph = graph, pb.Graph()
+        graph.CopyFrom(message)
+        for index in streamed:
+            graph.nodes[index].input.ClearField("order")
+    return hashlib.sha256(graph.SerializeToString(deterministic=True)).digest()
 
 
 async def _first(over: asyncio.Future[None], sending: asyncio.Future[None], reader: asyncio.Future[None]) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+from hypothesis import given
+from numpy.typing import NDArray
+from strategies import Array, arrays
 from unit.client.fake_jobs import FakeJobServer
 
 from arraymill import AsyncClient, JobState, asarray
+from arraymill._submit import PIECE_BYTES, fingerprint_of
 from arraymill_proto.errors import (
     BusyError,
     ConnectionFailedError,
@@ -19,6 +23,7 @@ from arraymill_proto.errors import (
     ParameterError,
     ShapeError,
 )
+from arraymill_proto.fingerprints import Fingerprint
 from arraymill_proto.limits import MAX_KEY_CHARS
 
 X = np.arange(1000.0).reshape(10, 100)
@@ -66,6 +71,81 @@ async def test_the_same_key_is_the_same_job(jobs: FakeJobServer, worker: AsyncCl
     assert jobs.job.executed == 1
     with pytest.raises(JobKeyError, match="the key 'a'"):
         await worker.submit(asarray(X).max(), key="a")
+
+
+LAYOUTS: dict[str, NDArray[Any]] = {
+    "C": X,
+    "Fortran": np.asfortranarray(X),
+    "strided": np.repeat(np.repeat(X, 2, axis=0), 3, axis=1)[::2, ::3],
+    "reversed": X[::-1, ::-1].copy()[::-1, ::-1],
+}
+
+is_fed_or_inline = pytest.mark.parametrize("unary_bytes", [0, 1 << 20], ids=["fed", "inline"])
+
+
+@is_fed_or_inline
+@pytest.mark.parametrize("layout", LAYOUTS)
+async def test_the_same_data_is_the_same_job_however_it_lies_in_memory(
+    jobs: FakeJobServer, worker: AsyncClient, unary_bytes: int, layout: str
+) -> None:
+    jobs.info.unary_bytes = unary_bytes
+    first = await worker.submit(asarray(LAYOUTS["Fortran"]).sum(), key="a")
+    async with AsyncClient(jobs.address) as other:
+        second = await other.submit(asarray(LAYOUTS[layout]).sum(), key="a")
+        assert (first.id, await first.result()) == (second.id, await second.result())
+    assert jobs.job.executed == 1
+
+
+def swapped() -> NDArray[Any]:
+    x = X.copy()
+    x[0, 0], x[9, 99] = X[9, 99], X[0, 0]
+    return x
+
+
+@is_fed_or_inline
+@pytest.mark.parametrize("other", [X + 1, swapped(), X[::-1], X.T.reshape(X.shape)], ids=str)
+async def test_other_data_under_the_same_key_is_refused(
+    jobs: FakeJobServer, worker: AsyncClient, unary_bytes: int, other: NDArray[Any]
+) -> None:
+    """Of the same shape and dtype: the graph alone would not tell it."""
+    jobs.info.unary_bytes = unary_bytes
+    job = await worker.submit(asarray(X).sum(axis=0), key="a")
+    async with AsyncClient(jobs.address) as second:
+        with pytest.raises(JobKeyError):
+            await second.submit(asarray(other).sum(axis=0), key="a")
+    assert np.array_equal(await job.result(), X.sum(axis=0))
+
+
+async def test_only_who_chooses_a_key_pays_for_a_fingerprint(jobs: FakeJobServer, worker: AsyncClient) -> None:
+    jobs.info.unary_bytes = 0
+    for key in (None, "a"):
+        await worker.submit(asarray(X) * X[0], key=key)
+    own, chosen = (
+        [node.input.fingerprint for node in job.request.graph.nodes if node.HasField("input")]
+        for job in jobs.jobs.values()
+    )
+    assert own == [0, 0]
+    assert all(chosen)
+    assert chosen[0] != chosen[1]
+    first = jobs.jobs["job0"].request.key
+    assert (await worker.submit(asarray(X) * X[0], key=first)).id == "job0", "a job may be asked for by its own key"
+
+
+@given(arrays())
+def test_a_fingerprint_is_that_of_the_elements_in_c_order(array: Array) -> None:
+    """Of every dtype and layout, in pieces of a few blocks."""
+    expected = Fingerprint(array.nbytes)
+    expected.add(array.tobytes())
+    assert asyncio.run(fingerprint_of(array)) == expected.value()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_fingerprint_of_many_pieces(order: Literal["C", "F"]) -> None:
+    array = np.array(np.random.default_rng(3).random((700, 611)), order=order)
+    assert array.nbytes > 3 * PIECE_BYTES
+    expected = Fingerprint(array.nbytes)
+    expected.add(array.tobytes())
+    assert asyncio.run(fingerprint_of(array)) == expected.value()
 
 
 BAD_TERMS: dict[str, tuple[dict[str, Any], str]] = {

@@ -18,6 +18,7 @@ from arraymill_proto.catalogue import OPERATIONS, Kind, infer
 from arraymill_proto.checksums import checksum
 from arraymill_proto.codec import graph_from_pb
 from arraymill_proto.errors import ERRORS, STATUS, Reason
+from arraymill_proto.fingerprints import BLOCK_BYTES, Fingerprint
 from arraymill_proto.frames import Envelope, FrameView, decode, encode_frame
 from arraymill_proto.graph import Graph, Input, Operation
 from arraymill_proto.v1 import arraymill_pb2 as pb
@@ -80,7 +81,25 @@ def bounds() -> str:
     return table(["name", "value", "meaning"], rows)
 
 
-@pytest.mark.parametrize("render", [operations, errors, bounds])
+def fingerprints() -> str:
+    """Return the table of examples."""
+    examples = {
+        "none": b"",
+        '"mill"': b"mill",
+        "1.5, 2.5 as float64": np.array([1.5, 2.5], "<f8").tobytes(),
+        "2.5, 1.5 as float64": np.array([2.5, 1.5], "<f8").tobytes(),
+        "0, 1, … 8192 as int64": np.arange(8193, dtype="<i8").tobytes(),
+    }
+    rows: list[list[str]] = []
+    for name, data in examples.items():
+        fingerprint = Fingerprint(len(data))
+        for at in range(0, len(data), BLOCK_BYTES):
+            fingerprint.add(data[at : at + BLOCK_BYTES])
+        rows.append([name, f"`{fingerprint.value():016x}`"])
+    return table(["bytes", "fingerprint"], rows)
+
+
+@pytest.mark.parametrize("render", [operations, errors, bounds, fingerprints])
 def test_tables_are_those_of_the_code(render: Callable[[], str]) -> None:
     expected = render()
     title = {"bounds": "limits"}.get(render.__name__, render.__name__)

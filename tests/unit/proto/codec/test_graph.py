@@ -77,6 +77,14 @@ def test_numpy_scalars_keep_their_dtype(data: st.DataObject, dtype: DType) -> No
     assert np.array_equal(node.value, value, equal_nan=dtype.kind in "fc")
 
 
+def test_fingerprints_travel() -> None:
+    nodes = (Input((2,), np.dtype("f8"), fingerprint=2**64 - 1), Input((2,), np.dtype("f8")))
+    there, absent = travelled(Graph(nodes, (0, 1))).nodes
+    assert isinstance(there, Input)
+    assert isinstance(absent, Input)
+    assert (there.fingerprint, absent.fingerprint) == (2**64 - 1, 0)
+
+
 def test_memoryviews_travel_as_bytes() -> None:
     array = np.arange(3.0)
     (node,) = travelled(Graph((Input((3,), array.dtype, inline=array.data),), (0,))).nodes

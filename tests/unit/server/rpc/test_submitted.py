@@ -106,6 +106,31 @@ def test_a_graph_with_a_nan_joins_its_key(stage: Stage, scalar: Any) -> None:
     assert np.isnan(stage.bench.array(job.results[0].id)).all()
 
 
+def fed(order: tuple[int, ...] | None, fingerprint: int) -> Case:
+    """A job whose array is streamed, in an order that its client would like."""
+    return Case(graph_of(Input((20, 30), np.dtype("f8"), order, None, fingerprint), operation("sum", 0)))
+
+
+def test_a_key_is_that_of_the_data_of_its_job(stage: Stage) -> None:
+    job = stage.submit(fed(None, 7), key="k")
+    assert stage.submit(fed(None, 7), key="k") is job
+    for fingerprint in (8, 0):
+        with pytest.raises(JobKeyError, match="computes another expression"):
+            stage.submit(fed(None, fingerprint), key="k")
+
+
+def test_in_which_order_elements_would_come_is_no_matter_of_the_key(stage: Stage) -> None:
+    """That of inline elements is: it says which element is where."""
+    job = stage.submit(fed((1, 0), 7), key="k")
+    assert stage.submit(fed(None, 7), key="k") is stage.submit(fed((1, 0), 7), key="k") is job
+    cases = [
+        Case(graph_of(Input((2, 2), np.dtype("u1"), order, b"abcd"), operation("sum", 0))) for order in (None, (1, 0))
+    ]
+    stage.submit(cases[0], key="inline")
+    with pytest.raises(JobKeyError):
+        stage.submit(cases[1], key="inline")
+
+
 def test_zeros_of_two_signs_are_two_graphs(stage: Stage) -> None:
     stage.submit(constant_sum(0.0), key="k")
     with pytest.raises(JobKeyError):
