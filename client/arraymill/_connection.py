@@ -133,6 +133,15 @@ class Connection:
                 self._check = check = Shared(self._ask())
             return await check.wait()
 
+    def doubt(self) -> None:
+        """Ask the server for its information again before the next call.
+
+        Between the question and a call the connection may have been lost and made again, and nobody has noticed: then
+        what is known is that of another server than the one that answered the call.
+        """
+        if self._check is not None and self._check.is_done:
+            self._check = None
+
     async def call(self, method: str, request: Message, answer: type[Answer], timeout: float | None) -> Answer:
         """Make a unary call; cancelling it cancels the call.
 
@@ -188,8 +197,7 @@ class Connection:
                 raise self._closed() from exc
             raise
         except ConnectionFailedError:
-            if self._check is not None and self._check.is_done:
-                self._check = None
+            self.doubt()
             raise
 
     def garbled(self, method: str) -> InternalError:

@@ -117,13 +117,14 @@ class Feeder:
 
     async def _feed(self, job: Computation) -> None:
         while True:
+            id = self._ticket.id
             try:
                 await self._attach(job)
                 return
             except JobTakenError:
                 pause = await self._stand_by()
             except ArraymillError as exc:
-                pause = await self._pause_after(exc)
+                pause = await self._pause_after(exc, id)
             if pause is None:
                 return
             await self._caller.retry.sleep(pause)
@@ -163,13 +164,18 @@ class Feeder:
         """Whatever fails from now on is a new row of failures."""
         self._backoff.reset()
 
-    async def _pause_after(self, error: ArraymillError) -> float | None:
+    async def _pause_after(self, error: ArraymillError, id: str) -> float | None:
         """Return the seconds until the next attempt; None: the job has ended, or is stopping.
+
+        Args:
+            error: What has happened.
+            id: The job's at that time.
 
         Raises:
             ArraymillError: The upload has failed.
         """
-        id = self._ticket.id
+        if id != self._ticket.id:
+            return 0.0  # somebody who waits for the job has submitted it again meanwhile
         try:
             with self._caller.on(self._ticket) as connection:
                 await connection.ready()
@@ -193,10 +199,11 @@ class Feeder:
         loop = asyncio.get_running_loop()
         seen, since = -1, 0.0
         while True:
+            id = self._ticket.id
             try:
                 status = await self._ticket.wait(min(self._patience, STILL_SECONDS), lambda: None)
             except ArraymillError as exc:
-                return await self._pause_after(exc)
+                return await self._pause_after(exc, id)
             if self._is_over(status):
                 return None
             if status.state is not JobState.RUNNING or status.received_bytes != seen:

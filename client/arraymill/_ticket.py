@@ -85,14 +85,24 @@ class Ticket:
         """
         if id != self.id:
             return  # somebody else has done it meanwhile
-        is_gone = _are_apart(self._server_began, self.connection.server_began)
-        if self._request is None or not self._caller.retry.seconds or not is_gone:
+        if self._again() is None:
             raise error
-        await self.send(self._request, remaining)
+        self.connection.doubt()
+        await self._caller.ready(remaining, self)
+        if id != self.id:
+            return
+        request = self._again()
+        if request is None or not _are_apart(self._server_began, self.connection.server_began):
+            raise error
+        await self.send(request, remaining)
 
     def spend(self) -> None:
         """Submit the job never again: its inputs are not here any more."""
         self._request = None
+
+    def _again(self) -> pb.SubmitJobRequest | None:
+        """Return what submits the job again, if that is wanted."""
+        return self._request if self._caller.retry.seconds else None
 
 
 def _are_apart(one: tuple[float, float] | None, other: tuple[float, float] | None) -> bool:

@@ -302,6 +302,24 @@ async def test_a_job_that_is_gone_with_its_server_is_fed_anew(jobs: FakeJobServe
         await job.result()  # after an upload its arrays are the program's again
 
 
+async def test_who_waits_may_submit_it_again_before_its_feeder_knows(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    job = await running(jobs, feeding)
+    feed = jobs.feed
+
+    async def feed_late(session: Session, attach: pb.Attach) -> None:
+        if attach.job_id == "job0":
+            await until(lambda: job.id != "job0")
+        await feed(session, attach)
+
+    jobs.feed = feed_late  # type: ignore[method-assign]
+    jobs.is_held = False
+    waiting = asyncio.create_task(job.result(timeout=20))
+    await jobs.replace()
+    await job.uploaded(timeout=20)
+    assert await waiting == X.sum()
+    assert jobs.job.executed == 1
+
+
 async def refuse(jobs: FakeJobServer, error: ArraymillError) -> None:
     async def feed(session: Session, attach: pb.Attach) -> None:
         await fail(session.context, error)
