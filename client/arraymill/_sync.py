@@ -63,14 +63,17 @@ def _iterating(
 
     @wraps(method)
     def call(self: _Facade[A], /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
-        items = method(_twin(self), *args, **kwargs)
-        try:
-            while (item := run(_next, items)) is not None:
-                yield item
-        finally:
-            run(items.aclose)
+        return _all_of(method(_twin(self), *args, **kwargs))  # wrong arguments are told at once, not by the first item
 
     return call
+
+
+def _all_of(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+    try:
+        while (item := run(_next, items)) is not None:
+            yield item
+    finally:
+        run(items.aclose)
 
 
 async def _next(items: AsyncGenerator[T, None]) -> T | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +101,24 @@ def test_calls(server: FakeServer, mill: Client) -> None:
 def test_errors(mill: Client) -> None:
     with pytest.raises(AxisError):
         mill.sum(X, axis=7)
+
+
+WRONG_CALLS: dict[str, Callable[[Any, Any], object]] = {
+    "plain": lambda mill, job: mill.sum(X, axs=1),
+    "plain, missing": lambda mill, job: mill.sum(),
+    "a job": lambda mill, job: mill.submit(X, kee="a"),
+    "a job, missing": lambda mill, job: mill.job(),
+    "iterating": lambda mill, job: job.watch(timeut=1),
+    "iterating, too many": lambda mill, job: job.watch(1, 2),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_CALLS)
+def test_wrong_arguments_are_told_at_once(worker: Client, name: str) -> None:
+    job = worker.submit(X)
+    with pytest.raises(TypeError, match="argument"):
+        WRONG_CALLS[name](worker, job)
+    assert job.status().has_ended, "the client is unharmed"
 
 
 def test_repr(server: FakeServer, mill: Client) -> None:
