@@ -123,7 +123,7 @@ class BoardModel(RuleBasedStateMachine):
         try:
             job = await self.bench.submit(CASES[name], client, **terms)
         except BusyError as error:
-            is_share = "limit" in error.details
+            is_share = "--max-client-jobs" in error.message
             assert is_share == (count >= MAX_PER_CLIENT)
             raise
         assert count < MAX_PER_CLIENT or job.key
