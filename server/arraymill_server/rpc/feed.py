@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Final
 
 from arraymill_proto.frames import FrameView
 from arraymill_proto.graph import Graph, Input
@@ -20,6 +21,9 @@ from arraymill_server.jobs.submitted import Figures
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.bulk_listener import BulkListener
 from arraymill_server.rpc.lanes import StreamExchange, Writer
+
+GRACE_SECONDS: Final = 10.0
+"""Longest time to begin of a client that attaches when its job has waited long: some round trips on a bad line."""
 
 
 class _Nobody:
@@ -74,8 +78,9 @@ class FedExchange(StreamExchange):
         self._blocks_done = 0
         self._started: Started | None = None
         self._session: Session | None = None
-        self._coming_counts = self._going_counts = True
-        """Whether a client that comes, or goes, has moved. Once between two bytes: who does nothing else is silent."""
+        self._grace_seconds = min(stall_seconds / 4, GRACE_SECONDS)
+        self._has_grace = True
+        """Once between two bytes: whoever comes and goes, and brings nothing, is silent."""
         self.on_start: Callable[[], None] | None = None
         self.on_end: Callable[[], None] = lambda: None
         """Called when the job has ended."""
@@ -94,7 +99,7 @@ class FedExchange(StreamExchange):
         if self.on_start is not None:
             self.on_start()
         self._started = started
-        self._coming_counts = self._going_counts = True
+        self._has_grace = True
         super().start(started, peer)
 
     def progress(self, blocks_done: int) -> None:
@@ -125,9 +130,8 @@ class FedExchange(StreamExchange):
             self._put(messages.accepted(self._started, self._offer()))
             for number, wanted in self._wants.reopen():
                 self._put(messages.want(number, wanted))
-        if self._coming_counts:
-            self._stall.restart()
-            self._coming_counts = False
+        if self._has_grace and self._stall.allow(self._grace_seconds):
+            self._has_grace = False
         try:
             yield session
         finally:
@@ -135,7 +139,7 @@ class FedExchange(StreamExchange):
                 self._detach(session)
 
     def moved(self, nbytes: int) -> None:
-        self._coming_counts = self._going_counts = True
+        self._has_grace = True
         super().moved(nbytes)
 
     def bulk_failed(self, error: Exception) -> None:
@@ -155,9 +159,6 @@ class FedExchange(StreamExchange):
         self._session, self._writer, self._listener = None, _Nobody(), None
         self._messages.clear()
         self._progress = None
-        if self._going_counts and not self._is_closed:
-            self._stall.restart()
-            self._going_counts = False
 
     def _duty(self) -> str | None:
         return self._wants.oldest()  # a client that does not read harms nobody: the job has nothing for it

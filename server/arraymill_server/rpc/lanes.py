@@ -150,8 +150,10 @@ class StreamExchange:
         if self._inline.fill(wanted, target):
             self._peer.done(token)
             return
+        is_waiting = self._duty() is not None
         self._put(messages.want(self._wants.open(wanted, target, token), wanted))
-        self._stall.restart()
+        if not is_waiting:  # else its silence goes on
+            self._stall.restart()
         if self._input_has_ended:
             self.input_ended()
 

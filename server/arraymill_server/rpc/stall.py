@@ -60,6 +60,13 @@ class Stall:
         self._add(nbytes / LEAST_RATE)
         self.restart()
 
+    def allow(self, seconds: float) -> bool:
+        """Let a silence last for so long from now on, at least; tell whether that makes a difference."""
+        moved = self._loop.time() + seconds - self._seconds
+        is_later = moved > self._moved
+        self._moved = max(self._moved, moved)
+        return is_later
+
     def close(self) -> None:
         """Stop the clocks for good."""
         if not self.expired.cancel() and not self.expired.cancelled():

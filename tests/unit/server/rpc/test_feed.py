@@ -3,106 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from random import Random
 from typing import Any, TypeAlias
 
-import numpy as np
 import pytest
+from feeders import DATA, INPUT_BYTES, Client, Job
 from patience import turns, until
 from wire import BulkStream, bulk_stream, hello_bytes, record_bytes
 
-from arraymill_proto.errors import DeadlineError, FrameError
-from arraymill_proto.frames import FrameView
-from arraymill_proto.graph import Graph, Input
-from arraymill_proto.v1 import arraymill_pb2 as pb
-from arraymill_server.jobs.exchange import Started
+from arraymill_proto.errors import FrameError
 from arraymill_server.jobs.submitted import Figures
 from arraymill_server.listen import Address
-from arraymill_server.plan.model import Wanted
 from arraymill_server.rpc import bulk, lanes
 from arraymill_server.rpc.bulk_listener import BulkListener
-from arraymill_server.rpc.feed import FedExchange
-from arraymill_server.testing.clock import ClockedLoop
 
 Run: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 
-INPUT_BYTES = 40_000
-DATA = Random(4).randbytes(INPUT_BYTES)
-GRAPH = Graph((Input((INPUT_BYTES,), np.dtype("u1")), Input((3,), np.dtype("u1"), None, b"abc")), (0,))
 PATTERN = 0xA5
-STALL_SECONDS = 10.0
-
-
-class Client:
-    """Whoever feeds a job."""
-
-    def __init__(self, job: Job, listener: BulkListener | None = None) -> None:
-        self.sent: list[pb.RunResponse] = []
-        self.is_reading = asyncio.Event()
-        self.is_reading.set()
-        self._context = job.exchange.attached(self, listener)
-        self.session = self._context.__enter__()
-
-    async def write(self, message: bytes) -> None:
-        await self.is_reading.wait()
-        await asyncio.sleep(0)
-        self.sent.append(pb.RunResponse.FromString(message))
-
-    def leave(self) -> None:
-        self._context.__exit__(None, None, None)
-
-    def frame(self, want: int, start: int, end: int) -> None:
-        self.session.receive(FrameView(want, 0, start, memoryview(DATA)[start:end]))
-
-    @property
-    def told(self) -> list[str]:
-        """What it was told, in brief."""
-        return [_brief(message) for message in self.sent]
-
-    @property
-    def secret(self) -> bytes:
-        return self.sent[0].accepted.bulk.secret
-
-
-def _brief(message: pb.RunResponse) -> str:
-    kind, want = message.WhichOneof("message") or "", message.want
-    return f"want {want.want}: {want.offset}+{want.length}" if kind == "want" else kind
-
-
-class Job:
-    """A job that asks for ranges of its input, and notes what it hears."""
-
-    def __init__(self, stall_seconds: float = 60.0) -> None:
-        self.exchange = FedExchange(GRAPH, stall_seconds)
-        self.memory = bytearray(INPUT_BYTES)
-        self.tokens: list[int] = []
-        self.errors: list[BaseException] = []
-
-    def done(self, token: int) -> None:
-        self.tokens.append(token)
-
-    def fail(self, error: BaseException) -> None:
-        self.errors.append(error)
-
-    def start(self) -> None:
-        self.exchange.start(Started("j7", 4096, 9, (), is_kept=True), self)
-
-    def want(self, offset: int, nbytes: int) -> None:
-        """Ask for a range; the token is its offset."""
-        target = memoryview(self.memory)[offset : offset + nbytes]
-        self.exchange.want(Wanted(0, offset, nbytes, (0,)), target, offset)
-
-    def has(self, end: int, start: int = 0) -> bool:
-        """Whether a range of its input lies where it belongs."""
-        return bytes(self.memory[start:end]) == DATA[start:end]
-
-    async def attach(self, told: int, listener: BulkListener | None = None) -> Client:
-        """Let a client come, and hear so much."""
-        client = Client(self, listener)
-        await until(lambda: len(client.sent) == told)
-        return client
 
 
 @asynccontextmanager
@@ -411,83 +329,3 @@ async def test_figures() -> None:
     client.leave()
     job.exchange.end()
     assert job.exchange.figures == Figures(INPUT_BYTES, 4000, 3, 9)
-
-
-# ---------------------------------------------------------------------- patience
-
-
-class Waiting:
-    """A job that waits for its input, on a clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.loop = ClockedLoop()
-        self.job = self.loop.run(self._make())
-
-    async def _make(self) -> Job:
-        job = Job(STALL_SECONDS)
-        job.start()
-        job.want(0, 10_000)
-        return job
-
-    async def _attach(self) -> Client:
-        return Client(self.job)
-
-    def attach(self) -> Client:
-        client = self.loop.run(self._attach())
-        self.loop.settle()
-        return client
-
-    def pass_time(self, seconds: float) -> None:
-        self.loop.advance(seconds)
-        self.loop.settle()
-
-    def is_over(self) -> bool:
-        return self.job.exchange.stalled.done()
-
-    def close(self) -> None:
-        self.job.exchange.end()
-        self.loop.settle()
-        assert not self.loop.defects
-        self.loop.close()
-
-
-@pytest.fixture
-def waiting() -> Iterator[Waiting]:
-    waiting = Waiting()
-    yield waiting
-    waiting.close()
-
-
-def test_who_comes_and_who_goes_gets_time_anew(waiting: Waiting) -> None:
-    waiting.pass_time(9)
-    client = waiting.attach()
-    waiting.pass_time(9)
-    client.leave()
-    waiting.pass_time(9)
-    assert not waiting.is_over()
-    waiting.pass_time(1)
-    error = waiting.job.exchange.stalled.exception()
-    assert isinstance(error, DeadlineError)
-    assert "owes want 2: 10,000 bytes of input 0 at offset 0, of which 0 came and did not move for 10 s" in str(error)
-
-
-def test_to_come_and_go_again_is_no_move(waiting: Waiting) -> None:
-    """The silence began when the first client had gone."""
-    waiting.attach().leave()
-    waiting.pass_time(5)
-    client = waiting.attach()
-    waiting.pass_time(4)
-    client.leave()
-    assert not waiting.is_over()
-    waiting.pass_time(1)
-    assert waiting.is_over()
-
-
-def test_who_brings_something_may_come_and_go(waiting: Waiting) -> None:
-    for want in (2, 3):
-        client = waiting.attach()
-        client.frame(want, 0, 9_999)
-        waiting.pass_time(9)
-        client.leave()
-        waiting.pass_time(9)
-    assert not waiting.is_over()
