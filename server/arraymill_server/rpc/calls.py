@@ -18,8 +18,8 @@ from typing import Any, Final, Protocol
 
 from arraymill_proto.errors import BusyError, ConnectionFailedError, Reason
 from arraymill_proto.identity import CLIENT_KEY, is_client_name
-from arraymill_server.log import get_logger
 from arraymill_server.quantities import MIB, format_bytes
+from arraymill_server.rpc.tally import Tally
 
 RETRY_SECONDS: Final = 1.0
 """What a client is told to wait for a place."""
@@ -34,17 +34,11 @@ not in the arena. Jobs of this library bring at most 64 KiB in a message: there 
 SUBMITTED_BYTES: Final = 256 * MIB
 """The same for submitted jobs, which may wait for long, and bring up to 1 MiB."""
 
-NOTE_SECONDS: Final = 10.0
-"""Least time between two lines of the log about refused calls: thousands may be refused in a second."""
-
 MAX_SUBMITTED: Final = 100_000
 """Submitted jobs that may wait or run: the waiting line is shorter (--max-waiting-jobs)."""
 
 READ_BYTES: Final = 64 << 10
 """Largest message that may ask for resident arrays while the server shuts down; larger ones are refused unread."""
-
-
-_log = get_logger(__name__)
 
 
 class Caller(Protocol):
@@ -99,8 +93,7 @@ class Places:
         self._clients: dict[str, _Share] = {}
         self._free = asyncio.Event()
         self._free.set()
-        self._refused = 0
-        self._next_note = 0.0
+        self._refusals = Tally("calls refused", purpose=purpose, limit=limit)
 
     def __repr__(self) -> str:
         return f"<Places of calls that {self._purpose}: {self.held} of {self._limit} held>"
@@ -159,7 +152,7 @@ class Places:
         await self._free.wait()
 
     def _busy(self, own: _Share) -> BusyError:
-        self._note_refusal()
+        self._refusals.add()
         return BusyError(
             f"{self.held:,} of {self._limit:,} calls that {self._purpose} are open{self._option}, {own.calls:,} of "
             f"them this client's, which may have as many as are free; try again in {RETRY_SECONDS:g} s",
@@ -170,7 +163,7 @@ class Places:
         )
 
     def _too_many_bytes(self, own: _Share, nbytes: int) -> BusyError:
-        self._note_refusal()
+        self._refusals.add()
         held, budget = self._all.nbytes, self._budget
         return BusyError(
             f"a message of {format_bytes(nbytes)}, but those of calls that {self._purpose} hold {format_bytes(held)} "
@@ -182,12 +175,6 @@ class Places:
             client_bytes=own.nbytes,
             limit_bytes=budget,
         )
-
-    def _note_refusal(self) -> None:
-        self._refused += 1
-        if monotonic() >= self._next_note:
-            _log.warning("calls refused", purpose=self._purpose, count=self._refused, limit=self._limit)
-            self._refused, self._next_note = 0, monotonic() + NOTE_SECONDS
 
 
 _NOTHING: Final = _Share()

@@ -13,8 +13,14 @@ from arraymill_proto.errors import ArraymillError, Reason
 from arraymill_server.log import get_logger
 from arraymill_server.rpc.lanes import InlineExchange, StreamExchange
 from arraymill_server.rpc.status import GONE
+from arraymill_server.rpc.tally import Tally
 
-_MANY: Final = (("done", None), ("refused", Reason.BUSY), ("refused", Reason.SHUTTING_DOWN))
+_MANY: Final = (
+    ("done", None),
+    ("refused", Reason.BUSY),
+    ("refused", Reason.SHUTTING_DOWN),
+    ("cancelled", Reason.CANCELLED),
+)
 """Ends of which there may be thousands in a second."""
 
 _log = get_logger(__name__)
@@ -35,16 +41,18 @@ class Record:
 
 
 @contextmanager
-def recorded(peer: str) -> Generator[Record]:
-    """Log how a job ends: at debug when it is well or was turned away, else at info.
+def recorded(peer: str, cancelled: Tally) -> Generator[Record]:
+    """Log how a job ends: at debug when it is well, was turned away or cancelled, else at info.
 
     Args:
         peer: The client's address.
+        cancelled: Counts jobs whose clients have gone.
     """
     record, begin = Record(), monotonic()
     try:
         yield record
     except (asyncio.CancelledError, *GONE):
+        cancelled.add()
         _write(record, peer, begin, "cancelled", Reason.CANCELLED)
         raise
     except Exception as error:

@@ -34,6 +34,7 @@ from arraymill_server.rpc.record import recorded
 from arraymill_server.rpc.stall import patience
 from arraymill_server.rpc.streams import Context, receive, stop
 from arraymill_server.rpc.submitted import SubmittedServicer
+from arraymill_server.rpc.tally import Tally
 from arraymill_server.rpc.turns import Turns
 
 Answer = TypeVar("Answer")
@@ -76,6 +77,7 @@ class Servicer:
         self._bulk = bulk
         self._submitted = submitted
         self._turns = Turns()
+        self._cancelled = Tally("jobs cancelled")
         self._begin = monotonic()
         self._info = messages.server_info(version("arraymill"), bulk.port if bulk else 0)
 
@@ -104,7 +106,7 @@ class Servicer:
 
     async def compute(self, request: pb.ComputeRequest, context: Context) -> pb.ComputeResponse:
         """Run a small job in one round trip."""
-        with recorded(context.peer()) as record:
+        with recorded(context.peer(), self._cancelled) as record:
             client = client_of(context)
             nbytes = request.ByteSize()
             with self._calls.job(client, nbytes, is_read=_is_read(request.graph)):
@@ -117,7 +119,7 @@ class Servicer:
     async def run(self, _: object, context: Context) -> None:
         """Run a job whose arrays are streamed, or feed a submitted one."""
         client = client_of(context)
-        with recorded(context.peer()) as record:
+        with recorded(context.peer(), self._cancelled) as record:
             with self._calls.waits.taken(client):  # a silent stream takes no place of a job
                 async with patience(self._stall_seconds, "has not sent Start"):
                     first = self._parsed_first(await _read_first(context), context)

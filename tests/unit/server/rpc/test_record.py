@@ -20,6 +20,7 @@ from arraymill_proto.errors import (
     ShapeError,
 )
 from arraymill_server.rpc.record import Record, recorded
+from arraymill_server.rpc.tally import Tally
 
 
 @dataclass
@@ -39,7 +40,7 @@ def line_of(error: BaseException | None, exchange: Exchange | None, event: str =
     """What is logged of a job that came so far and ended so."""
 
     def work() -> None:
-        with recorded("ipv4:10.0.0.1:4711") as record:
+        with recorded("ipv4:10.0.0.1:4711", Tally("jobs cancelled")) as record:
             record.event = event
             record.exchange = any_(exchange) if exchange else None
             if error is not None:
@@ -52,7 +53,8 @@ def line_of(error: BaseException | None, exchange: Exchange | None, event: str =
             with pytest.raises(type(error)) as caught:
                 work()
             assert caught.value is error
-    (line,) = logs
+    line, *others = sorted(logs, key=lambda entry: entry["event"] == "jobs cancelled")
+    assert len(others) == (line["outcome"] == "cancelled")
     return line
 
 
@@ -84,10 +86,10 @@ ENDS: list[tuple[BaseException, Exchange | None, tuple[str, str, str]]] = [
     (DeadlineError("secret"), Exchange(), ("info", "failed", "DEADLINE")),
     (RuntimeError("secret"), Exchange(), ("info", "failed", "INTERNAL")),
     (RuntimeError("secret"), None, ("info", "refused", "INTERNAL")),
-    (asyncio.CancelledError("secret"), Exchange(), ("info", "cancelled", "CANCELLED")),
-    (asyncio.CancelledError("secret"), None, ("info", "cancelled", "CANCELLED")),
-    (grpc.aio.InternalError("secret"), Exchange(), ("info", "cancelled", "CANCELLED")),
-    (grpc.aio.UsageError("secret"), Exchange(), ("info", "cancelled", "CANCELLED")),
+    (asyncio.CancelledError("secret"), Exchange(), ("debug", "cancelled", "CANCELLED")),
+    (asyncio.CancelledError("secret"), None, ("debug", "cancelled", "CANCELLED")),
+    (grpc.aio.InternalError("secret"), Exchange(), ("debug", "cancelled", "CANCELLED")),
+    (grpc.aio.UsageError("secret"), Exchange(), ("debug", "cancelled", "CANCELLED")),
 ]
 
 

@@ -251,10 +251,10 @@ async def test_every_job_leaves_one_line(bench: Bench) -> None:
         await asyncio.wait([call])
     assert lines(logs) == [
         ("debug", "done", "", True),
-        ("info", "cancelled", "CANCELLED", True),
+        ("debug", "cancelled", "CANCELLED", True),
         ("info", "failed", "DEADLINE", True),
         ("info", "refused", "UNKNOWN_OPERATION", False),
-        ("info", "cancelled", "CANCELLED", False),
+        ("debug", "cancelled", "CANCELLED", False),
     ]
     assert (logs[0]["peer"], logs[0]["received_bytes"], logs[0]["sent_bytes"]) == ("fake:1", 8000, 8000)
     assert "secret" not in repr(logs)
