@@ -116,8 +116,11 @@ class AsyncJob:
             async with within(seconds) as remaining:
                 return await self._end_unless_unfed(remaining)
         except DeadlineError as exc:
+            state = progress_text(self._last)
             raise DeadlineError(
-                f"job {self.id} had not ended after {seconds:g} s ({progress_text(self._last)}); it goes on, ask again",
+                f"the answer that job {self.id} has ended ({state}) did not come within {seconds:g} s; ask again"
+                if self._last.has_ended
+                else f"job {self.id} had not ended after {seconds:g} s ({state}); it goes on, ask again",
                 job=self.id,
                 state=self._last.state,
             ) from exc
@@ -250,7 +253,7 @@ def progress_text(status: JobStatus) -> str:
     """Return how far a job is, in a few words."""
     match status.state:
         case JobState.QUEUED:
-            return f"queued, {status.position:,} before it"
+            return f"queued, {status.position:,} before it" if status.position else "queued, waits for memory"
         case JobState.RUNNING:
             return f"running, {status.blocks_done:,} of {status.blocks:,} blocks"
         case JobState.FAILED:

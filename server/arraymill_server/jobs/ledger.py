@@ -127,7 +127,8 @@ class Ledger:
         job = self._storage.get(id)
         if job is None:
             raise JobNotFoundError(
-                f"no submitted job {shorten(id)!r}: never submitted to this server, deleted, or ended long ago",
+                f"no submitted job {shorten(id)!r}: never submitted to this server, deleted, or ended long ago; "
+                "a server that was started anew knows none of those before",
                 job=shorten(id),
             )
         return job

@@ -254,9 +254,9 @@ class Line:
     def _busy(self, client: str) -> BusyError:
         own = self._places[client]
         return BusyError(
-            f"{self.waiting:,} jobs of {self._max_waiting:,} that may (--max-waiting-jobs) wait for "
-            f"{format_bytes(self.waiting_bytes)} of memory, {own:,} of them this client's, which may have as many as "
-            f"places are free; try again in {RETRY_AFTER_SECONDS:g} s",
+            f"{self.waiting:,} jobs, of at most {self._max_waiting:,} (--max-waiting-jobs), wait for "
+            f"{format_bytes(self.waiting_bytes)} of memory; {own:,} of them are this client's, which may have as "
+            f"many as it leaves free. Try again in {RETRY_AFTER_SECONDS:g} s, or delete results that nobody needs",
             retry_after=RETRY_AFTER_SECONDS,
             waiting_jobs=self.waiting,
             client_jobs=own,

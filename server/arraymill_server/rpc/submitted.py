@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from arraymill_proto.codec import graph_from_pb
 from arraymill_proto.errors import JobEndedError, JobTakenError, ParameterError
-from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_WAIT_SECONDS
+from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_WAIT_SECONDS, WATCH_REPEAT_SECONDS
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.jobs.board import Board
 from arraymill_server.jobs.ledger import OUTCOMES, token_of
@@ -87,14 +87,16 @@ class SubmittedServicer:
         return self._described(job)
 
     async def watch_job(self, request: pb.WatchJobRequest, context: Context) -> AsyncGenerator[pb.Job]:
-        """Describe a job whenever it has changed, until it has ended."""
+        """Describe a job whenever it has changed, and again when nothing does for long, until it has ended."""
+        loop = asyncio.get_running_loop()
         job = self._board.ledger.get(request.id)
         before: pb.Job | None = None
+        due = 0.0
         while True:
             told = self._described(job)
-            if before is None or _without_times(told) != _without_times(before):
+            if before is None or loop.time() >= due or _without_times(told) != _without_times(before):
                 yield told
-                before = told
+                before, due = told, loop.time() + WATCH_REPEAT_SECONDS
             if job.state.has_ended:
                 return
             await self._board.wait(job, WATCH_SECONDS)

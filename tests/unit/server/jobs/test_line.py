@@ -218,7 +218,7 @@ def test_a_full_line_is_busy(make_line: MakeLine) -> None:
     line.serve()
     waiting = [ask(line, 1), ask(line, 1)]
     with pytest.raises(
-        BusyError, match=r"2 jobs of 2 that may \(--max-waiting-jobs\) wait for 8 KiB of memory, 2 .*again in 1 s"
+        BusyError, match=r"2 jobs, of at most 2 \(--max-waiting-jobs\), wait for 8 KiB of memory; 2 .*again in 1 s"
     ) as caught:
         ask(line, 1)
     assert caught.value.retry_after == 1
@@ -269,7 +269,7 @@ def test_one_client_leaves_places_to_others(make_line: MakeLine) -> None:
     line.serve()
     for _ in range(5):
         ask(line, 1, client="many")
-    with pytest.raises(BusyError, match=r"5 jobs of 8 that may .* 5 of them this client's, which may have as many as"):
+    with pytest.raises(BusyError, match=r"5 jobs, of at most 8 .* 5 of them are this client's, which may have as"):
         ask(line, 1, client="many")
     for _ in range(2):
         ask(line, 1, client="few")

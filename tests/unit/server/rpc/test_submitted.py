@@ -169,7 +169,8 @@ def test_a_wait_has_bounds(stage: Stage, seconds: float) -> None:
         stage.described(job.id, seconds)
 
 
-def test_a_watch_tells_changes_and_ends_with_the_job(stage: Stage) -> None:
+def test_a_watch_tells_changes_and_ends_with_the_job(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submitted, "WATCH_REPEAT_SECONDS", 6.0)
     job = stage.submit(SUM)
     told: list[pb.Job] = []
 
@@ -181,6 +182,8 @@ def test_a_watch_tells_changes_and_ends_with_the_job(stage: Stage) -> None:
     for _ in range(20):
         stage.pass_time(0.25)
     assert [each.state for each in told] == [pb.JOB_RUNNING], "time alone is no change"
+    stage.pass_time(2.0)
+    assert [each.state for each in told] == [pb.JOB_RUNNING] * 2, "who hears nothing takes the server for lost"
     feeder = stage.attach(job, SUM)
     feeder.answer()
     stage.settle()
