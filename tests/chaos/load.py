@@ -20,6 +20,9 @@ import arraymill as am
 CONNECT_SECONDS: Final = 30.0
 """More than a server takes that is started anew on a busy machine."""
 
+KEPT_SECONDS: Final = 60.0
+"""Time to live of results: those of a client that has given up must not keep the others out for an hour."""
+
 
 class Way(StrEnum):
     """How a job is run."""
@@ -112,7 +115,8 @@ async def _run_submitted(mill: am.AsyncClient, job: OracleJob, call: Call) -> An
     end = call.begin + call.timeout
     while True:
         try:
-            submitted = await mill.submit(job.expression, key=job.key, timeout=max(end - monotonic(), 0.001))
+            left = max(end - monotonic(), 0.001)
+            submitted = await mill.submit(job.expression, key=job.key, deadline=left, ttl=KEPT_SECONDS, timeout=left)
             answer = await submitted.result(max(end - monotonic(), 0.001))
         except (am.JobNotFoundError, am.ResultExpiredError):
             call.again += 1

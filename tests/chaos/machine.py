@@ -14,10 +14,10 @@ from time import sleep
 from typing import Final
 
 GROUP_BYTES: Final = 768 << 20
-"""Memory of the control group: a server with its arena takes some 300 MiB of it."""
+"""Memory of the control group: a server with its arena takes some 360 MiB of it."""
 
-SHARED_BYTES: Final = 96 << 20
-"""Of the /dev/shm: an arena of 64 MiB and a little more."""
+SHARED_BYTES: Final = 160 << 20
+"""Of the /dev/shm: an arena of 128 MiB and a little more."""
 
 NO_COMPILER: Final = "there is no C compiler for the shim of the clock"
 

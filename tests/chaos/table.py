@@ -105,7 +105,6 @@ ROWS: Final[Mapping[str, Row]] = {
         body=greedy_workers,
         short={"greedy": 1, "jobs": 4, "clients": 2, "largest": 2 * MIB},
         options=("--worker-memory", "4GiB"),
-        arena="64MiB",
         machine=small_machine,
     ),
     "server-kills": Row(
@@ -113,6 +112,7 @@ ROWS: Final[Mapping[str, Row]] = {
         load="steady, 8 clients that submit by key and compute",
         body=server_kills,
         short={"kills": 1, "clients": 2, "in_flight": 1, "largest": MIB, "life": 0.5},
+        retry_for=120.0,
         shares_site=True,
     ),
     "lost-clients": Row(
@@ -152,7 +152,6 @@ ROWS: Final[Mapping[str, Row]] = {
         load="100 jobs, and as many of a client with the same clock",
         body=machine_tricks,
         short={"jobs": 8, "jumps": 4, "clients": 2, "largest": 2 * MIB},
-        arena="64MiB",
         machine=odd_machine,
     ),
     "cancels": Row(
