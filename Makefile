@@ -7,8 +7,9 @@ VENV = .venv
 BIN = $(VENV)/bin
 ARGS =
 
-# Processes that share the tests, file by file; for a debugger: make test TEST_WORKERS=0 ARGS=--pdb
-TEST_WORKERS = 2
+# Processes that share the tests, file by file: one more than two cores, since many tests wait. For a debugger:
+# make test TEST_WORKERS=0 ARGS=--pdb
+TEST_WORKERS = 3
 
 # Every package is pinned with its hashes, and as a wheel: no compiler, nothing that was not tested.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check

@@ -180,6 +180,8 @@ async def test_a_put_that_was_refused_is_made_again(
 async def test_a_put_waits_for_the_server_to_come_back(server: FakeServer, mill: AsyncClient) -> None:
     await mill.info()
     await server.stop()
+    with pytest.raises(ArraymillError):  # its end is noticed: a put that the connection takes along is not made again
+        await mill.info(timeout=0.2)
     putting = asyncio.create_task(mill.put(X, name="x"))
     await asyncio.sleep(0.05)
     await server.start()
