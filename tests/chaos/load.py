@@ -133,18 +133,20 @@ class Bystander:
         address: Of the server, past any proxy.
         ledger: Its own.
         pause: Seconds between two calls.
+        retry_for: Seconds for which it tries again what failed, and that a call may take.
     """
 
-    def __init__(self, address: str, ledger: Ledger, *, pause: float = 0.1, timeout: float = 30.0) -> None:
+    def __init__(self, address: str, ledger: Ledger, *, pause: float = 0.1, retry_for: float = 30.0) -> None:
         self._address = address
         self._ledger = ledger
         self._pause = pause
-        self._timeout = timeout
+        self._timeout = retry_for
 
     async def run(self) -> None:
         """Go on until cancelled."""
         x = np.arange(1000.0)
-        async with am.AsyncClient(self._address, connect_timeout=CONNECT_SECONDS) as mill:
+        client = am.AsyncClient(self._address, connect_timeout=CONNECT_SECONDS, retry_for=self._timeout)
+        async with client as mill:
             while True:
                 with self._call("bystander: sum") as call:
                     call.check(await mill.sum(x, timeout=self._timeout) == x.sum())

@@ -42,6 +42,7 @@ class Row:
     limit: float = 1800.0
     """Seconds after which it hangs."""
     retry_for: float = 30.0
+    bystander_retries_for: float = 30.0
     shares_site: bool = False
     """A server of the default arena will do, whatever other options it has, and outlives it."""
 
@@ -66,6 +67,7 @@ class Row:
                 arena=self.arena,
                 machine=machine,
                 retry_for=self.retry_for,
+                bystander_retries_for=self.bystander_retries_for,
                 is_strict=not is_short,
             )
             async with trial(plan, site) as run:
@@ -113,6 +115,7 @@ ROWS: Final[Mapping[str, Row]] = {
         body=server_kills,
         short={"kills": 1, "clients": 2, "in_flight": 1, "largest": MIB, "life": 0.5},
         retry_for=120.0,
+        bystander_retries_for=120.0,  # a server lives for some 2 s and takes as long to be back
         shares_site=True,
     ),
     "lost-clients": Row(

@@ -65,6 +65,8 @@ class Plan:
     machine: Machine = field(default_factory=Machine)
     retry_for: float = 30.0
     """Seconds for which clients try again what failed; the default is theirs."""
+    bystander_retries_for: float = 30.0
+    """The same of the client that has nothing to do with the fault, and what each of its calls may take."""
     is_strict: bool = True
     """Hold times to their bounds too; other programs on the machine make them longer."""
     has_bystander: bool = True
@@ -164,7 +166,7 @@ class Trial:
 
     async def _bystand(self) -> None:
         if self.plan.has_bystander:
-            await Bystander(self.site.address, self.bystander).run()
+            await Bystander(self.site.address, self.bystander, retry_for=self.plan.bystander_retries_for).run()
 
     async def _belongings(self) -> Belongings:
         async with self.client() as mill:
