@@ -6,11 +6,13 @@ import asyncio
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from itertools import count
 from time import monotonic
 from typing import Final
 
 import numpy as np
+import psutil
 from chaos.figures import milliseconds
 from chaos.ledger import Outcome
 from chaos.load import Load
@@ -28,6 +30,9 @@ TAKEN_SECONDS: Final = 0.5
 
 PACE_SECONDS: Final = (0.01, 0.05)
 """Least and greatest pause after a blow."""
+
+HANG_SECONDS: Final = 60.0
+"""Longest that a worker may hang: the time limit of its task."""
 
 OVERRUN_SECONDS: Final = 0.5
 """What a call may take beyond its deadline while workers hang."""
@@ -62,18 +67,18 @@ async def worker_deaths(
 async def worker_hangs(
     run: Trial,
     *,
-    hangs: int = 60,
+    hangs: int = 40,
     jobs: int = 300,
     clients: int = 8,
     largest: int = LARGEST_BYTES,
-    timeout: float = 8.0,
+    timeout: float = 5.0,
 ) -> None:
     """Workers stop, or compute for ever, or ignore SIGTERM as well: deadlines hold all the same."""
     load = Load(
         run.plan.seed, largest=largest, in_flight=-(-jobs // clients), timeout=timeout, expects=am.DeadlineError
     )
     numbers = count()
-    striking = asyncio.ensure_future(_strike(run, hangs, HANGING, BUSY))
+    striking = asyncio.ensure_future(_hang(run, hangs))
     while not striking.done():
         await _batch(run, load, numbers, jobs, clients)
     await striking
@@ -127,6 +132,19 @@ async def _strike(run: Trial, times: int, blows: Sequence[Blow], points: Sequenc
                 break
             run.book.withdraw()
         await asyncio.sleep(run.random.uniform(*PACE_SECONDS))
+
+
+async def _hang(run: Trial, times: int) -> None:
+    """Let one worker hang, every fourth time all of them, each time when those before are gone."""
+    for number in range(1, times + 1):
+        first = len(run.book.strikes())
+        await _strike(run, 1 if number % 4 else run.plan.workers, HANGING, BUSY)
+        for note in run.book.strikes()[first:]:
+            await until(partial(_is_gone, note.pid), HANG_SECONDS)
+
+
+def _is_gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid)
 
 
 async def _poison(run: Trial) -> None:
