@@ -28,6 +28,9 @@ _FORBIDDEN: Final[Mapping[str, re.Pattern[str]]] = {
     "a traceback": re.compile(r"Traceback|File \"|line \d+, in "),
 }
 
+_ID: Final = re.compile(r"\b[0-9a-f]{16}\b")
+"""Of a job or an array: digits in it that are also those of a process tell nothing."""
+
 _KEY: Final = re.compile(r"chaos-\d+-\d+")
 
 
@@ -102,7 +105,8 @@ def secrets_in(call: Call, pids: Collection[int]) -> list[str]:
     text = _ADDRESS.sub("", unnamed)
     found = [name for name, pattern in _FORBIDDEN.items() if pattern.search(text)]
     found += [f"the peer {peer}" for peer in set(_PEER.findall(call.text)) - set(_ADDRESS.findall(unnamed))]
-    found += [f"pid {pid}" for pid in pids if re.search(rf"(?<![\d,.]){pid}(?![\d,.])", text)]
+    nameless = _ID.sub("", text)
+    found += [f"pid {pid}" for pid in pids if re.search(rf"(?<![\d,.]){pid}(?![\d,.])", nameless)]
     return found + [f"the key {key}" for key in _KEY.findall(text) if key != call.key]
 
 

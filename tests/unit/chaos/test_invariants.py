@@ -66,6 +66,7 @@ SAYING = (
     "127.0.0.1:4711 does not answer: ipv4:127.0.0.1:4711: connect: refused (111)",
     "it takes 4,711 bytes of 24711, or 1.4711 s",
     "sum/mean of float32",
+    "job 5b6b4711c4968685 has not ended",
     "process it again",
 )
 
