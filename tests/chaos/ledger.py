@@ -87,18 +87,27 @@ class Ledger:
 
     @contextmanager
     def call(
-        self, what: str, *, timeout: float, key: str = "", nbytes: int = 0, expects: type[Exception] | None = None
+        self,
+        what: str,
+        *,
+        timeout: float,
+        begin: float | None = None,
+        key: str = "",
+        nbytes: int = 0,
+        expects: type[Exception] | tuple[type[Exception], ...] | None = None,
     ) -> Generator[Call]:
         """Note a call; errors of arraymill end it and go no further, an exception of any other kind likewise.
 
         Args:
             what: For people.
             timeout: Seconds that it may take.
+            begin: When it was to begin; None: now.
             key: Of the job.
             nbytes: Of its input.
-            expects: An error that it may end with.
+            expects: An error that it may end with, or some.
         """
-        call = Call(next(self._numbers), what, monotonic(), timeout, key, nbytes=nbytes)
+        begin = monotonic() if begin is None else begin
+        call = Call(next(self._numbers), what, begin, timeout, key, nbytes=nbytes)
         self.calls.append(call)
         self._write(call)
         try:

@@ -13,7 +13,7 @@ from chaos.rows.cancels import cancels
 from chaos.rows.clients import lost_clients
 from chaos.rows.machine import machine_tricks
 from chaos.rows.network import broken_links
-from chaos.rows.overload import overload, unfair_share
+from chaos.rows.overload import PLACES, overload, unfair_share
 from chaos.rows.server import rolling_restarts, server_kills
 from chaos.rows.soak import soak
 from chaos.rows.workers import greedy_workers, worker_deaths, worker_hangs
@@ -87,7 +87,7 @@ ROWS: Final[Mapping[str, Row]] = {
     ),
     "hangs": Row(
         fault="workers stopped, spinning in C, ignoring SIGTERM",
-        load="300 jobs in flight, 8 clients, deadlines of 8 s",
+        load="300 jobs in flight, 8 clients, deadlines of 5 s",
         body=worker_hangs,
         short={"hangs": 2, "jobs": 8, "clients": 4, "largest": 2 * MIB, "timeout": 1.0},
         short_options=("--task-timeout", "2"),
@@ -136,10 +136,10 @@ ROWS: Final[Mapping[str, Row]] = {
     ),
     "overload": Row(
         fault="10 × overload in waves",
-        load="open loop",
+        load=f"open loop, 4 processes; the server takes {PLACES} calls",
         body=overload,
-        short={"waves": 1, "seconds": 0.25, "factor": 4.0},
-        options=("--max-waiting-jobs", "32"),
+        short={"waves": 1, "seconds": 0.4, "factor": 4.0, "steps": 3, "processes": 2},
+        options=("--max-streams", str(PLACES)),
         arena="64MiB",
         shares_site=True,
     ),

@@ -3,60 +3,99 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
-from time import monotonic
-from typing import Final, Self, cast
+from typing import Any, Final
 
 import numpy as np
+from chaos.crowd import DEADLINE, Crowd
 from chaos.figures import milliseconds, percentile
 from chaos.ledger import Call, Ledger, Outcome
 from chaos.load import latencies
 from chaos.trial import Trial
-from numpy.typing import NDArray
+from chaos.work import Work
 
 import arraymill as am
 
-STEPS: Final = 6
-"""Sines in a row: with BYTES some 50 ms for a job, so that a client costs little beside it."""
+PLACES: Final = 32
+"""Calls that may be open: as much as is done in three seconds."""
 
-BYTES: Final = 4 << 20
-
-WAITING: Final = 32
-"""Jobs that may wait for memory."""
+RUSH: Final = 3
+"""A wave brings at least so many jobs for each place, however slow the machine is."""
 
 GOODPUT: Final = 0.8
 """Least part of the peak that is done while ten times as much is asked for."""
 
+REFUSAL_SECONDS: Final = 0.05
+"""Time in which who is refused must know."""
+
 UNFAIR: Final = 3.0
 """What a light client may wait, against its wait when all is quiet."""
 
-TIMEOUT: Final = 60.0
+STEPS: Final = 24
+"""Some 200 ms for a job: what the crowd and the refusals cost does not count beside it."""
+
+LIGHT_STEPS: Final = 6
+"""Some 50 ms for a job: enough of them for percentiles."""
+
+TOLD: Final = re.compile(r"\d+ of .*try again in \d", re.IGNORECASE)
+"""How a refusal gives its numbers and says when to come back."""
+
+QUESTIONS: Final = ("info", "sum", "submit", "status", "cancel")
+"""Of bystanders, who must be answered all the same."""
+
+PAUSE_SECONDS: Final = 0.2
+"""Between two rounds of questions."""
 
 
-async def overload(run: Trial, *, waves: int = 3, seconds: float = 10.0, factor: float = 10.0) -> None:
-    """Ten times as many jobs come as can be done, in waves."""
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """A time in which more is asked for than can be done."""
+
+    begin: float
+    seconds: float
+
+    def has(self, at: float) -> bool:
+        """Whether it was on."""
+        return self.begin <= at <= self.begin + self.seconds
+
+
+async def overload(
+    run: Trial,
+    *,
+    waves: int = 3,
+    seconds: float = 10.0,
+    factor: float = 10.0,
+    steps: int = STEPS,
+    processes: int = 4,
+) -> None:
+    """Ten times as many jobs come as can be done, in waves, from clients that give up when they are refused."""
+    memory: list[int] = []
     async with run.client() as mill:
-        work = await Work.put(mill, run.plan.seed)
-        peak = await work.peak(mill, run.ledger, 3 * run.plan.workers, seconds)
-        goodput: list[float] = []
-        memory: list[int] = []
-        async with am.AsyncClient(run.site.address, retry_for=0) as impatient:
-            for _ in range(waves):
-                first = len(run.ledger.calls)
-                begin = monotonic()
-                await work.run_at(factor * peak, seconds, impatient, run.ledger)
-                memory.append(await asyncio.to_thread(run.site.memory_bytes))
-                done = sum(call.outcome is Outcome.RIGHT for call in run.ledger.calls[first:])
-                goodput.append(done / (monotonic() - begin))
-                await asyncio.sleep(seconds / 4)
-    _tell_waves(run, peak, goodput, memory)
+        work = await Work.put(mill, run.plan.seed, steps)
+        async with Crowd(run.site.address, run.site.folder, work, processes) as crowd:
+            peak = await work.peak(mill, run.ledger, 3 * run.plan.workers, seconds)
+            rate = max(factor * peak, RUSH * PLACES / seconds)
+            passed: list[Wave] = []
+            async with _beside(_questions(run, mill), _sample(run, memory, seconds / 4)):
+                for _ in range(waves):
+                    passed.append(Wave(await crowd.wave(rate, seconds), seconds))
+                    await asyncio.sleep(seconds / 4)
+        calls = list(crowd.calls())
+    run.ledger.calls += calls
+    run.figures["peak memory"] = f"{max(memory) >> 20} MiB, {memory[0] >> 20} MiB before"
+    run.figures["load"] = f"{rate:.0f} jobs/s, {rate / peak:.0f} × the peak of {peak:.1f}"
+    judge_goodput(run, calls, passed, peak)
+    judge_refusals(run, calls)
+    _tell_bystanders(run, passed)
 
 
 async def unfair_share(run: Trial, *, seconds: float = 20.0, lights: int = 7, factor: float = 50.0) -> None:
     """One client asks for fifty times as much as each of seven others."""
     async with run.client() as mill:
-        work = await Work.put(mill, run.plan.seed)
+        work = await Work.put(mill, run.plan.seed, LIGHT_STEPS)
         peak = await work.peak(mill, run.ledger, 3 * run.plan.workers, seconds / 4)
         rate = 2 * peak / factor  # of a light client: the heavy one alone asks for twice as much as can be done
         quiet = await _light(run, work, rate, seconds, lights)
@@ -69,49 +108,6 @@ async def unfair_share(run: Trial, *, seconds: float = 20.0, lights: int = 7, fa
     run.figures["p99 against quiet"] = f"{after / before:.2f}"
     if after > UNFAIR * before:
         run.too_slow(f"light clients wait {after / before:.1f} times as long as when all is quiet")
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A job that costs a client little, and its answer: the same bits must come each time."""
-
-    expression: am.Array
-    known: float
-
-    @classmethod
-    async def put(cls, mill: am.AsyncClient, seed: int) -> Self:
-        """Put an array on the server, and compute the answer once."""
-        x: NDArray[np.float64] = np.random.Generator(np.random.Philox(key=seed)).random(BYTES // 8)
-        expression: am.Array = await mill.put(x)
-        for _ in range(STEPS):
-            expression = cast("am.Array", np.sin(expression))
-        return cls(expression.sum(), float(await mill.compute(expression.sum())))
-
-    async def run(self, mill: am.AsyncClient, ledger: Ledger, expects: type[Exception] | None = None) -> None:
-        """Run one job."""
-        with ledger.call("sines", timeout=TIMEOUT, nbytes=BYTES, expects=expects) as call:
-            call.check(await mill.compute(self.expression, timeout=TIMEOUT) == self.known)
-
-    async def run_at(self, rate: float, seconds: float, mill: am.AsyncClient, ledger: Ledger) -> None:
-        """Begin jobs at a rate, whatever becomes of those before; a busy server may refuse them."""
-        loop = asyncio.get_running_loop()
-        begin = loop.time()
-        jobs: list[asyncio.Task[None]] = []
-        for number in range(max(1, int(rate * seconds))):
-            await asyncio.sleep(begin + number / rate - loop.time())
-            jobs.append(asyncio.ensure_future(self.run(mill, ledger, am.BusyError)))
-        await asyncio.gather(*jobs)
-
-    async def peak(self, mill: am.AsyncClient, ledger: Ledger, hands: int, seconds: float) -> float:
-        """Return the jobs per second of a few hands that never rest."""
-        begin, first = monotonic(), len(ledger.calls)
-
-        async def hand() -> None:
-            while monotonic() < begin + seconds:
-                await self.run(mill, ledger)
-
-        await asyncio.gather(*(hand() for _ in range(hands)))
-        return (len(ledger.calls) - first) / (monotonic() - begin)
 
 
 async def _light(run: Trial, work: Work, rate: float, seconds: float, clients: int) -> Sequence[Call]:
@@ -133,15 +129,77 @@ async def _heavy(run: Trial, work: Work, rate: float, seconds: float) -> None:
         await work.run_at(rate, seconds, mill, run.ledger)
 
 
-def _tell_waves(run: Trial, peak: float, goodput: Iterable[float], memory: Sequence[int]) -> None:
-    refused = run.ledger.of(Outcome.EXPECTED)
-    least = min(goodput) / peak
-    run.figures["calls"] = f"{len(run.ledger.calls)}, {len(refused)} refused"
-    run.figures["goodput"] = f"{least:.2f} of the peak of {peak:.0f} jobs/s"
-    run.figures["refusal"] = milliseconds(latencies(refused), 50, 99)
-    for what in ("info", "sum"):
-        calls = [call for call in run.bystander.calls if call.what.endswith(what)]
-        run.figures[f"bystander's {what}"] = milliseconds(latencies(calls), 50, 99)
-    run.figures["peak memory"] = f"{max(memory) >> 20} MiB"
-    if least < GOODPUT:
-        run.too_slow(f"goodput was {least:.2f} of the peak")
+@asynccontextmanager
+async def _beside(*works: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """Do some things while the body runs; they end with it."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception):
+            raise error
+
+
+async def _questions(run: Trial, mill: am.AsyncClient) -> None:
+    """Submit a job, ask about it and cancel it, again and again."""
+    x = am.asarray(np.ones(8)).sum()
+    submitted: list[am.AsyncJob] = []
+
+    def call(what: str) -> AbstractContextManager[Call]:
+        return run.ledger.call(what, timeout=DEADLINE, expects=am.JobEndedError)
+
+    while True:
+        with call("submit"):
+            submitted.append(await mill.submit(x, timeout=DEADLINE))
+        for job in submitted:
+            with call("status"):
+                await job.status(timeout=DEADLINE)
+            with call("cancel"):
+                await job.cancel(timeout=DEADLINE)
+            with call("delete"):
+                await job.delete(timeout=DEADLINE)
+        submitted.clear()
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _sample(run: Trial, memory: list[int], pause: float) -> None:
+    """Note the server's memory now and then."""
+    while True:
+        memory.append(await asyncio.to_thread(run.site.memory_bytes))
+        await asyncio.sleep(pause)
+
+
+def judge_goodput(run: Trial, calls: Sequence[Call], waves: Sequence[Wave], peak: float) -> None:
+    """Compare what was done during each wave with the peak; what was still done after it does not count."""
+    ends = [call.end for call in calls if call.outcome is Outcome.RIGHT and call.end is not None]
+    parts = [sum(map(wave.has, ends)) / wave.seconds / peak for wave in waves]
+    run.figures["goodput"] = f"{', '.join(f'{part:.2f}' for part in parts)} of the peak"
+    if min(parts) < GOODPUT:
+        run.too_slow(f"goodput was {min(parts):.2f} of the peak")
+
+
+def judge_refusals(run: Trial, calls: Sequence[Call]) -> None:
+    ended = [call for call in calls if call.outcome is Outcome.EXPECTED]
+    refusals = [call for call in ended if call.reason == am.BusyError.default_reason]
+    refused = latencies(refusals)
+    late = sum(call.reason == am.DeadlineError.default_reason for call in ended)
+    run.figures["calls"] = f"{len(calls)}, {len(refused)} refused, {late} ended by their deadline of {DEADLINE:g} s"
+    run.figures["refusal"] = milliseconds(refused, 50, 99)
+    if not refused:
+        run.complaints.append("nobody was refused")
+    poor = sorted({call.text for call in refusals if not TOLD.search(call.text)})
+    run.complaints += [f"a refusal tells too little: {text}" for text in poor]
+    if percentile(refused, 99) > REFUSAL_SECONDS:
+        run.too_slow(f"the 99th of 100 refusals took {percentile(refused, 99):.3f} s")
+
+
+def _tell_bystanders(run: Trial, waves: Sequence[Wave]) -> None:
+    known = [*run.bystander.calls, *run.ledger.calls]
+    calls = [call for call in known if any(wave.has(call.begin) for wave in waves)]
+    for what in QUESTIONS:
+        seconds = latencies(call for call in calls if call.what.endswith(what))
+        run.figures[f"bystanders' {what}"] = milliseconds(seconds, 50, 99)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 from chaos.ledger import Call, Ledger, Outcome, read_calls
@@ -10,10 +11,10 @@ from chaos.ledger import Call, Ledger, Outcome, read_calls
 import arraymill as am
 
 
-def run(raised: BaseException | None, is_right: bool | None = None) -> Call:
+def run(raised: BaseException | None, is_right: bool | None = None, **terms: Any) -> Call:
     """Return the call in whose body an exception was raised, or an answer checked."""
     ledger = Ledger()
-    with ledger.call("sum", timeout=5, key="k", nbytes=8, expects=am.DeadlineError) as call:
+    with ledger.call("sum", **{"timeout": 5, "key": "k", "nbytes": 8, "expects": am.DeadlineError, **terms}) as call:
         if is_right is not None:
             call.check(is_right)
         if raised is not None:
@@ -52,6 +53,13 @@ def test_an_error_ends_a_call_and_goes_no_further(
     call = run(error, is_right)
     assert (call.outcome, call.reason, call.text) == (outcome, reason, text)
     assert call.end is not None
+
+
+def test_a_call_counts_from_when_it_was_due() -> None:
+    due = monotonic() - 5
+    call = run(am.BusyError("later"), begin=due, expects=(am.DeadlineError, am.BusyError))
+    assert (call.begin, call.outcome) == (due, Outcome.EXPECTED)
+    assert call.seconds >= 5
 
 
 def test_who_cancels_hears_of_it() -> None:
