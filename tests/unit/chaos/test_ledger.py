@@ -14,7 +14,8 @@ import arraymill as am
 def run(raised: BaseException | None, is_right: bool | None = None, **terms: Any) -> Call:
     """Return the call in whose body an exception was raised, or an answer checked."""
     ledger = Ledger()
-    with ledger.call("sum", **{"timeout": 5, "key": "k", "nbytes": 8, "expects": am.DeadlineError, **terms}) as call:
+    terms = {"timeout": 5, "key": "k", "nbytes": 8, "expects": am.DeadlineError, **terms}
+    with ledger.call("sum", **terms) as call:
         if is_right is not None:
             call.check(is_right)
         if raised is not None:
