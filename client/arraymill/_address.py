@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from arraymill._limits import checked_text
 from arraymill_proto.errors import ParameterError
 
 VARIABLE: Final = "ARRAYMILL_SERVER"
@@ -21,9 +22,9 @@ def resolve(address: str | None) -> str:
         address: `host:port`, `host`, `[ipv6]:port` or `unix:/path`; None for $ARRAYMILL_SERVER, else localhost:50051.
 
     Raises:
-        ParameterError: The address is of none of these forms.
+        ParameterError: The address is no text of one of these forms.
     """
-    given = address if address is not None else os.environ.get(VARIABLE) or DEFAULT
+    given = checked_text("address", address) if address is not None else os.environ.get(VARIABLE) or DEFAULT
     if given.startswith("unix:"):
         if not given.removeprefix("unix:").strip("/"):
             raise _malformed(given, "names no socket")

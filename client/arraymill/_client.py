@@ -17,7 +17,7 @@ from arraymill._info import ArrayInfo, ProgressCallback, ServerInfo, array_info,
 from arraymill._job import AsyncJob
 from arraymill._job_info import JobStatus, job_status
 from arraymill._layout import AnyArray
-from arraymill._limits import LONGEST_SECONDS, checked_seconds
+from arraymill._limits import LONGEST_SECONDS, checked_count, checked_seconds, checked_text
 from arraymill._numpy import canonical
 from arraymill._reductions import Outs, Reductions, Result
 from arraymill._retry import RETRY_SECONDS, Retry
@@ -78,8 +78,7 @@ class AsyncClient(Reductions):
         Raises:
             ParameterError: The address, a time or a size is malformed.
         """
-        if not 0 < frame_bytes <= FRAME_BYTES:
-            raise ParameterError(f"frame_bytes is {frame_bytes}, it must be 1 to {FRAME_BYTES:,}")
+        frame_bytes = checked_count("frame_bytes", frame_bytes, FRAME_BYTES)
         seconds = checked_seconds("connect_timeout", connect_timeout) or CONNECT_SECONDS
         if retry_for != 0:
             checked_seconds("retry_for", retry_for)
@@ -190,8 +189,9 @@ class AsyncClient(Reductions):
         Args:
             *expressions: Arrays, or anything that `asarray` takes.
             key: A name that makes it one job however often it is submitted, by whomever: the same expressions of the
-                same data under the key of a job join that job. Larger arrays are read once more for it, to tell them
-                from others. At most 128 visible characters.
+                same data under the key of a job join that job, which keeps its own priority, deadline and time to
+                live; of another priority a warning is logged (logger "arraymill"). Larger arrays are read once more for
+                it, to tell them from others. At most 128 visible characters.
             priority: 0 (others first) to 9 (first of all); None: 5.
             deadline: Seconds from now until the server stops the job; None: never.
             ttl: Seconds after the last use until the server deletes a result; None: the server's default.
@@ -212,7 +212,7 @@ class AsyncClient(Reductions):
         Raises:
             JobNotFoundError: There is none.
         """
-        ticket = Ticket(self._caller, id)
+        ticket = Ticket(self._caller, checked_text("id", id))
         message = await self._caller.ask("GetJob", pb.GetJobRequest(id=id), pb.Job, timeout, place=ticket)
         return AsyncJob(self._caller, ticket, job_status(message))
 
@@ -255,7 +255,7 @@ class AsyncClient(Reductions):
             TooLargeError: It can never fit.
             BusyError: The server's budget of resident arrays is spent now.
         """
-        keep = pb.Keep(name=name or "", ttl_seconds=checked_seconds("ttl", ttl) or 0.0)
+        keep = pb.Keep(name=checked_text("name", name or ""), ttl_seconds=checked_seconds("ttl", ttl) or 0.0)
         job = _computation([x], "put")
         _, kept = await self._caller.run(job, Options(timeout, progress=progress, keep=keep))
         assert kept is not None
@@ -285,7 +285,7 @@ class AsyncClient(Reductions):
         Raises:
             ArrayNotFoundError: There is none.
         """
-        request = pb.DescribeArrayRequest(id=id)
+        request = pb.DescribeArrayRequest(id=checked_text("id", id))
         info = array_info(await self._caller.ask("DescribeArray", request, pb.ArrayInfo, timeout))
         return Handle(info.id, info.type, info.name)
 
@@ -296,7 +296,7 @@ class AsyncClient(Reductions):
             ArrayNotFoundError: There is none.
         """
         id = array.id if isinstance(array, Handle) else array
-        request = pb.DeleteArrayRequest(id=id)
+        request = pb.DeleteArrayRequest(id=checked_text("array", id))
         await self._caller.ask_once("DeleteArray", request, pb.DeleteArrayResponse, timeout, done=ArrayNotFoundError)
 
     async def list(self, *, timeout: float | None = None) -> tuple[ArrayInfo, ...]:

@@ -38,7 +38,7 @@ _DETAILS_KEY: Final = "grpc-status-details-bin"
 _RESERVED: Final = frozenset({"message", "reason", "self", "retry_after"})
 """Names that details cannot have: they are parameters of the exceptions. RetryInfo gives `retry_after`."""
 
-_NO_ANSWER: Final = "{details} ({address}); is the server running? Start one with: arraymill serve"
+_NO_ANSWER: Final = "no connection to {address}: {details}; is the server running? Start one with: arraymill serve"
 _NOT_OURS: Final = "what answers at {address} is no arraymill server, or another version of it: {details}"
 _DEFECT: Final = "the server at {address} failed: {details}"
 _REFUSED: Final = "the server at {address} refused the job: {details}"
@@ -72,6 +72,30 @@ ours never send it: their errors carry a reason."""
 _BROKEN: Final = (ConnectionFailedError, "the connection to {address} broke; is the server still running?")
 
 
+_CAUSES: Final = (
+    ("Connection refused", "nothing listens there"),
+    ("No such file or directory", "there is no such socket"),
+    ("DNS resolution failed", "the name of the host is unknown"),
+    ("Permission denied", "the socket belongs to somebody else"),
+    ("No route to host", "the host cannot be reached"),
+    ("Network is unreachable", "the network cannot be reached"),
+    ("imed out", "the host does not answer"),
+    ("Timeout occurred", "the host does not answer"),
+    ("Connection reset", "the connection broke"),
+    ("Broken pipe", "the connection broke"),
+    ("Socket closed", "the connection was closed"),
+)
+"""What gRPC says of a connection that failed or broke, and what that means."""
+
+_CORE_PREFIX: Final = "failed to connect to all addresses; last error: "
+
+
+def _plain_cause(details: str) -> str:
+    """Return in plain words why there is no connection; gRPC's own where they are of a kind that is not known."""
+    known = next((words for text, words in _CAUSES if text in details), None)
+    return details.removeprefix(_CORE_PREFIX) if known is None else known
+
+
 @dataclass(slots=True)
 class Explanation:
     """What google.rpc details say of an error."""
@@ -99,6 +123,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> ArraymillError:
     explanation = _explain(error)
     if explanation.reason is None:
         kind, template = _BROKEN if message == _BROKEN_DETAILS else UNEXPLAINED[error.code()]
+        message = _plain_cause(message) if template is _NO_ANSWER else message
         return kind(template.format(address=address, details=message), grpc_status=error.code().name)
     return error_of(explanation.reason, message, explanation.details, explanation.retry_after)
 

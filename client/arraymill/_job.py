@@ -13,7 +13,7 @@ from arraymill._expression import expression_of
 from arraymill._feeder import Feeder
 from arraymill._graph import build
 from arraymill._job_info import JobState, JobStatus, expired, failure_of, job_status
-from arraymill._limits import JOB_SECONDS, Remaining, within
+from arraymill._limits import INFORMATION_SECONDS, JOB_SECONDS, Remaining, within
 from arraymill._reductions import Outs, Result
 from arraymill._sink import checked_outs
 from arraymill._ticket import Ticket
@@ -37,8 +37,11 @@ class AsyncJob:
 
     Every method takes `timeout`, in seconds; None is the client's, else 30 s for questions and an hour for waits.
 
-    When the server is replaced by another, its jobs are gone. `wait`, `result`, `handles` and `watch` then submit the
-    job again, under its key, where this client has submitted it and still has its inputs; `id` changes.
+    When the server is replaced by another, its jobs are gone. `status`, `wait`, `result`, `handles` and `watch` then
+    submit the job again, under its key, where this object comes from `submit` and still has its inputs; `id` changes.
+    Inputs of at most 1 MiB together it has for good, larger ones until they are uploaded: after that they belong to
+    the program again, which may change or drop them. Then JobNotFoundError is raised: call `submit` again. `cancel`
+    and `delete` never submit.
 
     Attributes:
         key: The name that it was submitted under; submitting the same expression again under it gives the same job.
@@ -81,11 +84,15 @@ class AsyncJob:
         """Ask how far the job is.
 
         Raises:
-            JobNotFoundError: It was deleted, or the server has forgotten it or was started anew.
+            JobNotFoundError: It was deleted, or the server has forgotten it.
         """
-        return self._seen(
-            await self._caller.ask("GetJob", pb.GetJobRequest(id=self.id), pb.Job, timeout, place=self._ticket)
-        )
+        async with within(self._caller.limit(timeout, INFORMATION_SECONDS)) as remaining:
+            while True:
+                id = self.id
+                try:
+                    return await self._status_of(id, remaining)
+                except JobNotFoundError as exc:
+                    await self._ticket.renew(exc, id, remaining)
 
     async def watch(self, *, timeout: float | None = None) -> AsyncGenerator[JobStatus, None]:
         """Tell how far the job is: at once, at every change (at most some times in a second), and at its end.
@@ -194,7 +201,8 @@ class AsyncJob:
         )
         if message is not None:
             return self._seen(message)
-        status = await self.status(timeout=timeout)
+        async with within(self._caller.limit(timeout, INFORMATION_SECONDS)) as remaining:
+            status = await self._status_of(self.id, remaining)
         if status.state not in (JobState.CANCELLED, JobState.STOPPING):
             raise JobEndedError(f"job {self.id} has ended already: it is {status.state}", job=self.id)
         return status
@@ -210,6 +218,11 @@ class AsyncJob:
         await self._caller.ask_once(
             "DeleteJob", request, pb.DeleteJobResponse, timeout, done=JobNotFoundError, place=self._ticket
         )
+
+    async def _status_of(self, id: str, remaining: Remaining) -> JobStatus:
+        """Ask the server that is there how far the job is."""
+        request = pb.GetJobRequest(id=id)
+        return self._seen(await self._caller.asked("GetJob", request, pb.Job, remaining, place=self._ticket))
 
     def _seen(self, message: pb.Job) -> JobStatus:
         self._last = job_status(message)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, TypeAlias
+from math import inf
+from operator import index
+from typing import Final, SupportsIndex, TypeAlias, cast
 
 from arraymill_proto.errors import DeadlineError, ParameterError
+from arraymill_proto.limits import shorten
 
 LONGEST_SECONDS: Final = 1e9
 """Some 30 years. Longer limits, infinite ones too, are none: gRPC's clock would overflow."""
@@ -94,3 +97,30 @@ def checked_seconds(name: str, seconds: float | None) -> float | None:
     if not is_positive:
         raise ParameterError(f"{name} is {seconds!r}, it must be more than 0 seconds", parameter=name)
     return seconds
+
+
+def checked_text(name: str, value: object) -> str:
+    """Return what is a text.
+
+    Raises:
+        ParameterError: It is none.
+    """
+    if not isinstance(value, str):
+        raise ParameterError(f"{name} is {shorten(repr(value))}, it must be a text", parameter=name)
+    return value
+
+
+def checked_count(name: str, value: object, most: float = inf) -> int:
+    """Return what is a whole number from 1 to `most`.
+
+    Raises:
+        ParameterError: It is none.
+    """
+    try:
+        count = index(cast("SupportsIndex", value))
+    except TypeError:
+        count = 0
+    if isinstance(value, bool) or not 1 <= count <= most:
+        bounds = "at least 1" if most == inf else f"1 to {most:,}"
+        raise ParameterError(f"{name} is {shorten(repr(value))}, it must be a whole number, {bounds}", parameter=name)
+    return count

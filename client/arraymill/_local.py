@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from arraymill._client import AsyncClient
+from arraymill._limits import checked_count
 from arraymill._sync import Client
 from arraymill_proto.errors import ArraymillError, ConnectionFailedError, ParameterError
 
@@ -25,6 +26,9 @@ STOP_SECONDS: Final = 10.0
 
 LONGEST_PARENT: Final = 70
 """Bytes of the folder for temporary files; the kernel takes 107 for the whole path of a socket."""
+
+REFUSED: Final = (2, 3)
+"""Exit codes of a server that was told what it cannot do: malformed, out of bounds, or too much for this machine."""
 
 _SERVER_PACKAGES: Final = (
     *("arraymill_server", "multiprocess", "msgspec", "structlog", "click", "uvloop"),
@@ -47,12 +51,10 @@ class Local:
             arena: Shared memory for all arrays: bytes, or a text such as "256MiB".
 
         Raises:
-            ParameterError: There is no worker.
+            ParameterError: The workers are no number, or less than 1; or the arena is no number of bytes and no text.
         """
-        if workers < 1:
-            raise ParameterError(f"workers is {workers}, at least 1 is needed")
-        self._workers = workers
-        self._arena = str(arena)
+        self._workers = checked_count("workers", workers)
+        self._arena = arena if isinstance(arena, str) else str(checked_count("arena", arena))
         self._server: _Server | None = None
         self._client: Client | None = None
         self._async_client: AsyncClient | None = None
@@ -122,7 +124,7 @@ def local(workers: int = 2, arena: str | int = "256MiB") -> Local:
         arena: Shared memory for all arrays: bytes, or a text such as "256MiB".
 
     Raises:
-        ParameterError: There is no worker.
+        ParameterError: The workers or the arena are malformed; on entering: the server cannot run with them.
         ArraymillError: On entering: the server is not installed.
         ConnectionFailedError: On entering: it does not start.
     """
@@ -143,6 +145,7 @@ class _Server:
         # -P: a module in the current directory must not hide one of the server's.
         command = [sys.executable, "-P", "-m", "arraymill_server", "--listen", self.address, "--exit-on-stdin-eof"]
         command += ["--workers", str(workers), "--arena", arena, "--log-level", "warning"]
+        self._wish = f"workers={workers}, arena={arena!r}"
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -203,6 +206,12 @@ class _Server:
         """Read the line, which comes in one piece: at the end of file there is none."""
         if not self._stdout.readline().decode().startswith(READY):
             code = self._process.wait(STOP_SECONDS)
+            if code in REFUSED:
+                raise ParameterError(
+                    f"the private server cannot run with {self._wish} (exit code {code}); what it says on stderr tells "
+                    "why",
+                    exit_code=code,
+                )
             raise ConnectionFailedError(
                 f"the private server did not start (exit code {code}); what it says on stderr tells why", exit_code=code
             )

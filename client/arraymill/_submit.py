@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,6 +13,7 @@ from arraymill._caller import Caller
 from arraymill._feeder import Feeder
 from arraymill._graph import Computation
 from arraymill._job import AsyncJob
+from arraymill._job_info import JobStatus
 from arraymill._layout import AnyArray
 from arraymill._limits import JOB_SECONDS, LONGEST_SECONDS, checked_seconds, within
 from arraymill._source import ArraySource
@@ -21,6 +23,8 @@ from arraymill_proto.fingerprints import BLOCK_BYTES, Fingerprint
 from arraymill_proto.graph import Graph
 from arraymill_proto.identity import check_key, check_priority
 from arraymill_proto.v1 import arraymill_pb2 as pb
+
+_log = logging.getLogger("arraymill")
 
 PIECE_BYTES: Final = 16 * BLOCK_BYTES
 """What is read of an array before others on the event loop have their turn: about 0.4 ms."""
@@ -81,11 +85,22 @@ async def submit(caller: Caller, job: Computation, request: pb.SubmitJobRequest,
                 slot.callback(caller.upload_slots.leave)
             ticket = Ticket(caller, request=request)
             status = await ticket.send(request, remaining)
+            _tell_of_another_priority(request, status)
             if is_fed and status.has_ended:
                 ticket.spend()  # whoever fed it has its inputs
                 is_fed = False
             feeder = Feeder(caller, ticket, job, slot.pop_all()) if is_fed else None
         return AsyncJob(caller, ticket, status, types=job.results, feeder=feeder)
+
+
+def _tell_of_another_priority(request: pb.SubmitJobRequest, status: JobStatus) -> None:
+    """Log that a job which was there before keeps its priority; a job of ours has the one that was asked for."""
+    if request.HasField("priority") and request.priority != status.priority and not status.has_ended:
+        _log.warning(
+            "job %s of key %r keeps priority %d, with which it was submitted first, not %d: "
+            "cancel it and submit it again to change that",
+            *(status.id, status.key, status.priority, request.priority),
+        )
 
 
 async def _with_fingerprints(job: Computation) -> Graph:

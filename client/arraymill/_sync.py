@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import contextmanager, suppress
 from functools import wraps
+from inspect import signature
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from arraymill._background import run
 from arraymill._client import CONNECT_SECONDS, AsyncClient
 from arraymill._job import AsyncJob
+from arraymill._job_info import JobStatus
 from arraymill._retry import RETRY_SECONDS
+from arraymill_proto.errors import ArraymillError
 from arraymill_proto.limits import FRAME_BYTES
 
 A = TypeVar("A")
@@ -32,6 +36,25 @@ def _twin(facade: _Facade[A]) -> A:
     return facade._twin  # pyright: ignore[reportPrivateUsage]  # part of the class
 
 
+@contextmanager
+def _named(facade: _Facade[Any], method: Callable[..., Any]) -> Generator[None]:
+    """Let Python's words about arguments that do not fit name the class that was called, and not its twin."""
+    try:
+        yield
+    except TypeError as exc:
+        if not isinstance(exc, ArraymillError) and (begin := f"{method.__qualname__}()") in str(exc):
+            raise TypeError(str(exc).replace(begin, f"{type(facade).__name__}.{method.__name__}()", 1)) from None
+        raise
+
+
+def _returning(annotation: object, call: Callable[P, T]) -> Callable[P, T]:
+    """Let a method tell what it returns itself, where its twin returns something else."""
+    documented: Any = call
+    documented.__signature__ = signature(call).replace(return_annotation=annotation)
+    documented.__annotations__ = {**call.__annotations__, "return": annotation}
+    return call
+
+
 def _blocking(
     method: Callable[Concatenate[A, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[_Facade[A], P], T]:
@@ -39,7 +62,8 @@ def _blocking(
 
     @wraps(method)
     def call(self: _Facade[A], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return run(method, _twin(self), *args, **kwargs)
+        with _named(self, method):
+            return run(method, _twin(self), *args, **kwargs)
 
     return call
 
@@ -51,9 +75,10 @@ def _giving_a_job(
 
     @wraps(method)
     def call(self: _Facade[A], /, *args: P.args, **kwargs: P.kwargs) -> Job:
-        return Job(run(method, _twin(self), *args, **kwargs))
+        with _named(self, method):
+            return Job(run(method, _twin(self), *args, **kwargs))
 
-    return call
+    return _returning(Job, call)
 
 
 def _iterating(
@@ -63,9 +88,10 @@ def _iterating(
 
     @wraps(method)
     def call(self: _Facade[A], /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
-        return _all_of(method(_twin(self), *args, **kwargs))  # wrong arguments are told at once, not by the first item
+        with _named(self, method):  # wrong arguments are told at once, not by the first item
+            return _all_of(method(_twin(self), *args, **kwargs))
 
-    return call
+    return _returning(Generator[JobStatus, None, None], call)
 
 
 def _all_of(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
@@ -73,7 +99,8 @@ def _all_of(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         while (item := run(_next, items)) is not None:
             yield item
     finally:
-        run(items.aclose)
+        with suppress(ArraymillError):  # at the end of the process nothing can be closed any more, nor need be
+            run(items.aclose)
 
 
 async def _next(items: AsyncGenerator[T, None]) -> T | None:

@@ -146,14 +146,16 @@ def test_cancel_tries_each(mill: am.Client, capsys: pytest.CaptureFixture[str]) 
     ends(ExitCode.INPUT, "cancel", done.id, waiting.id, "nothing")
     captured = capsys.readouterr()
     assert captured.out == f"{waiting.id}: cancelled\n"
-    absent, ended = captured.err.splitlines()
+    ended, absent = captured.err.splitlines()
     assert "no submitted job 'nothing'" in absent
     assert ended == f"arraymill: job {done.id} has ended already: it has succeeded"
 
     waiting.delete()
     other = starving(mill)
     ends(ExitCode.INPUT, "cancel", done.id, other.id, "--json")
-    refused, stopped = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    assert captured.err == "", "the document has it"
+    refused, stopped = json.loads(captured.out)
     assert (refused["id"], refused["error"]["reason"]) == (done.id, "JOB_ENDED")
     assert (stopped["id"], stopped["state"]) == (other.id, "cancelled")
 
@@ -175,6 +177,42 @@ def test_cancel_asks_nobody_twice(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_delete(mill: am.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    done, waiting, kept = mill.submit(am.asarray(X).sum(), key="again"), starving(mill), mill.put(X)
+    done.wait()
+    ends(ExitCode.INPUT, "delete", waiting.id, "nothing", done.id, kept.id)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    running, absent = captured.err.splitlines()
+    assert running.startswith(f"arraymill: job {waiting.id} is running; cancel it first")
+    assert absent == (
+        "arraymill: there is neither an array nor a submitted job 'nothing': see arraymill list and arraymill jobs"
+    )
+    assert [status.id for status in mill.jobs()] == [waiting.id]
+    assert not mill.list(), "the results of the job are gone with it"
+
+
+def test_delete_as_json(mill: am.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    done, kept = mill.submit(am.asarray(X).sum()), mill.put(X, name="delete/x")
+    done.wait()
+    ends(ExitCode.INPUT, "delete", "delete/x", done.id, "nothing", "--json")
+    captured = capsys.readouterr()
+    array, job, absent = json.loads(captured.out)
+    assert (array, job) == ({"id": kept.name, "deleted": "array"}, {"id": done.id, "deleted": "job"})
+    assert (absent["id"], absent["error"]["reason"]) == ("nothing", "ARRAY_NOT_FOUND")
+    assert captured.err == ""
+
+
+def test_an_array_of_the_name_of_a_job_is_deleted_first(mill: am.Client) -> None:
+    job = mill.submit(am.asarray(X).sum())
+    job.wait()
+    mill.put(X, name=job.id)
+    ends(ExitCode.OK, "delete", job.id)
+    assert job.status().has_ended
+    ends(ExitCode.OK, "delete", job.id)
+    assert not mill.jobs()
+
+
 # ------------------------------------------------------------------ from files to files
 
 
@@ -192,6 +230,13 @@ def test_submit_and_fetch(mill: am.Client, tmp_path: Path, capsys: pytest.Captur
     assert (mill.job(id).status().input_bytes, mill.job(id).key) == (x.nbytes, "nightly")
 
 
+def test_what_is_said_about_a_submission(mill: am.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    ends(ExitCode.OK, "compute", "1 + 1", "--submit", "--priority", "9", "--deadline", "3000", "--ttl", "77")
+    job = mill.job(capsys.readouterr().out.strip())
+    status = job.wait()
+    assert (status.priority, status.results[0].ttl_seconds) == (9, 77)
+
+
 def test_a_file_is_made_of_one_result(mill: am.Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job = mill.submit(am.asarray(X).sum(), am.asarray(X).max())
     ends(ExitCode.INPUT, "watch", job.id, "-o", str(tmp_path / "out.npy"))
@@ -201,7 +246,14 @@ def test_a_file_is_made_of_one_result(mill: am.Client, tmp_path: Path, capsys: p
 
 @pytest.mark.parametrize(
     ("options", "text"),
-    [(("--submit", "-o", "out.npy"), "-o is not for --submit"), (("--key", "k"), "--key is for --submit")],
+    [
+        (("--submit", "-o", "out.npy"), "-o is not for --submit"),
+        (("--key", "k"), "--key is for --submit"),
+        (("--priority", "0"), "--priority is for --submit"),
+        (("--deadline", "9"), "--deadline is for --submit"),
+        (("--ttl", "9"), "--ttl is for --submit"),
+        (("--submit", "--priority", "10"), "'--priority'"),
+    ],
 )
 def test_options_that_do_not_fit(
     mill: am.Client, options: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]

@@ -19,11 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if given[:1] == ["serve"]:
             serve(given[1:])
         _require_extra()
+        from arraymill.cli._command import run  # noqa: PLC0415  # needs the packages of the extra
     except MissingExtraError as exc:
         print(f"arraymill: {exc}", file=sys.stderr)
         sys.exit(ExitCode.MISSING)
-    from arraymill.cli._command import run  # noqa: PLC0415  # needs the packages of the extra
-
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
     sys.exit(run(given))
 
 

@@ -1,4 +1,4 @@
-"""The commands of arrays that the server keeps: `put`, `get`, `list`, `delete`."""
+"""The commands of arrays that the server keeps: `put`, `get`, `list`, `delete`, which takes jobs as well."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any, cast
 import click
 
 from arraymill import Array, ArrayInfo, AsyncClient, asarray
+from arraymill.cli._each import Outcomes, each_of, tell_outcomes
 from arraymill.cli._input import open_array
 from arraymill.cli._job import Operand, Work, run_work
 from arraymill.cli._options import OUTPUT, SECONDS, Settings, connected
 from arraymill.cli._progress import progress_bar
 from arraymill.cli._session import converse
 from arraymill.cli._show import bytes_text, seconds_text, shape_text, show_json, show_table
+from arraymill_proto.errors import ArrayNotFoundError, JobNotFoundError
 
 
 @click.command()
@@ -78,13 +80,32 @@ def array_document(info: ArrayInfo) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME|ID...")
 @connected
 def delete(settings: Settings, names: tuple[str, ...]) -> None:
-    """Delete arrays from the server; jobs that read them end undisturbed."""
+    """Delete arrays from the server, and submitted jobs that have ended with their results.
 
-    async def work(mill: AsyncClient) -> None:
-        for name in names:
-            await mill.delete(name, timeout=settings.timeout)
+    An array goes by its name or id, a job by its id; jobs that read an array end undisturbed. Tries each, whatever
+    becomes of the others; the last error tells the exit code.
+    """
 
-    converse(settings, work)
+    async def work(mill: AsyncClient) -> Outcomes:
+        return await each_of(names, lambda name: _delete(mill, name, settings.timeout))
+
+    tell_outcomes(settings, converse(settings, work))
+
+
+async def _delete(mill: AsyncClient, name: str, timeout: float | None) -> dict[str, Any]:
+    """Delete an array, else a job: an array that somebody has named like a job comes first."""
+    try:
+        await mill.delete(name, timeout=timeout)
+    except ArrayNotFoundError as exc:
+        try:
+            job = await mill.job(name, timeout=timeout)
+        except JobNotFoundError:
+            raise ArrayNotFoundError(
+                f"there is neither an array nor a submitted job {name!r}: see arraymill list and arraymill jobs"
+            ) from exc
+        await job.delete(timeout=timeout)
+        return {"id": name, "deleted": "job"}
+    return {"id": name, "deleted": "array"}

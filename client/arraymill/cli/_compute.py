@@ -15,8 +15,9 @@ from arraymill._numpy import canonical
 from arraymill.cli._errors import InputError
 from arraymill.cli._expression import Expression
 from arraymill.cli._job import Operand, Work, run_work, submit_work
-from arraymill.cli._options import OUTPUT, PARAMS, Settings, connected
+from arraymill.cli._options import OUTPUT, PARAMS, SECONDS, Settings, connected
 from arraymill_proto.catalogue import ARRAY_PARAMS, OPERATIONS, Kind, Signature, signature_of
+from arraymill_proto.limits import MAX_PRIORITY
 
 _FILES_HELP = "FILE is an .npy file, FILE.npz:NAME a member of an .npz file, @NAME an array on the server."
 
@@ -85,6 +86,14 @@ def _operation(name: str, operands: list[str], params: Mapping[str, Any], output
 @click.argument("arrays", nargs=-1, metavar="NAME=FILE...")
 @click.option("--submit", is_flag=True, help="Submit it as a job, print the job's id, and send the files.")
 @click.option("--key", help="With --submit: a name that makes it one job however often it is submitted.")
+@click.option("--priority", type=click.IntRange(0, MAX_PRIORITY), help="With --submit: 9 is first. [default: 5]")
+@click.option("--deadline", type=SECONDS, metavar="SECONDS", help="With --submit: the server stops the job then.")
+@click.option(
+    "--ttl",
+    type=SECONDS,
+    metavar="SECONDS",
+    help="With --submit: time to live of a result after its last use. [default: the server's]",
+)
 @_output
 @connected
 def compute(
@@ -93,8 +102,8 @@ def compute(
     arrays: tuple[str, ...],
     *,
     submit: bool,
-    key: str | None,
     output: Path | None,
+    **terms: Any,
 ) -> None:
     """Compute an expression of arrays in one fused pass, or as few as it takes.
 
@@ -108,8 +117,9 @@ def compute(
     """
     if submit and output is not None:
         raise click.UsageError("-o is not for --submit: give it to arraymill watch ID")
-    if key is not None and not submit:
-        raise click.UsageError("--key is for --submit")
+    given = {name: value for name, value in terms.items() if value is not None}
+    if given and not submit:
+        raise click.UsageError(f"--{next(iter(given))} is for --submit")
     sources = dict(map(_assignment, arrays))
     parsed = Expression(expression)
     unknown = sorted(parsed.unknown(frozenset(sources)))
@@ -117,7 +127,7 @@ def compute(
         raise InputError(f"the expression names {unknown[0]}: give {unknown[0]}=FILE.npy")
     work = Work("compute", sources, parsed.bind, output)
     if submit:
-        submit_work(settings, work, key)
+        submit_work(settings, work, given)
     else:
         run_work(settings, work)
 

@@ -70,19 +70,24 @@ def _open(source: str) -> InputFile | Operand | None:
     return open_array(source) if number is None else number
 
 
-def submit_work(settings: Settings, work: Work, key: str | None) -> None:
+def submit_work(settings: Settings, work: Work, terms: Mapping[str, Any]) -> None:
     """Submit, print the job's id, and send the files.
+
+    Args:
+        settings: Of the command.
+        work: What to compute.
+        terms: The keywords of `submit` that were given: key, priority, deadline, ttl.
 
     Raises:
         InputError: A file or the expression is wrong.
         ArraymillError: What the server or the connection has to say.
     """
     opened = {name: _open(source) for name, source in work.sources.items()}
-    converse(settings, lambda mill: _submit(mill, settings, work, opened, key))
+    converse(settings, lambda mill: _submit(mill, settings, work, opened, terms))
 
 
-async def _submit(mill: AsyncClient, settings: Settings, work: Work, opened: Opened, key: str | None) -> None:
-    job = await mill.submit(await _expression(mill, work, opened), key=key, timeout=settings.timeout)
+async def _submit(mill: AsyncClient, settings: Settings, work: Work, opened: Opened, terms: Mapping[str, Any]) -> None:
+    job = await mill.submit(await _expression(mill, work, opened), **terms, timeout=settings.timeout)
     if settings.as_json:
         show_json({"id": job.id})
     else:

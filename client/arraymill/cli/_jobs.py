@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, cast
@@ -14,13 +13,13 @@ from arraymill._job import progress_text
 from arraymill._job_info import failure_of
 from arraymill._submit import OWN_KEY
 from arraymill.cli._arrays import array_document
+from arraymill.cli._each import Outcomes, each_of, error_document, tell_outcomes
 from arraymill.cli._errors import InputError
 from arraymill.cli._options import OUTPUT, Settings, connected
 from arraymill.cli._output import OutputFile
 from arraymill.cli._progress import Report, progress_bar
 from arraymill.cli._session import converse
 from arraymill.cli._show import seconds_text, show_json, show_table
-from arraymill_proto.errors import ArraymillError, ConnectionFailedError, IncompatibleServerError
 
 KEY_CHARS: Final = 24
 """Most of a key in the table: with the other columns it leaves a third of a terminal of 80 to the last."""
@@ -49,13 +48,9 @@ def document(status: JobStatus) -> dict[str, Any]:
     return {
         **{name: getattr(status, name) for name in _PLAIN},
         "results": [array_document(info) for info in status.results],
-        "error": None if status.error is None else _error(status.error),
+        "error": None if status.error is None else error_document(status.error),
         "times": None if status.times is None else asdict(cast("Any", status.times)),
     }
-
-
-def _error(error: ArraymillError) -> dict[str, str]:
-    return {"reason": error.reason, "message": error.message, **error.details}
 
 
 _PLAIN: Final = (
@@ -113,35 +108,17 @@ def _report(status: JobStatus, report: Report) -> None:
 def cancel(settings: Settings, ids: tuple[str, ...]) -> None:
     """Stop submitted jobs; done when their memory is free.
 
-    Tries each, whatever becomes of the others; the first error tells the exit code.
+    Tries each, whatever becomes of the others; the last error tells the exit code.
     """
-    outcomes = converse(settings, lambda mill: _cancel(mill, settings, ids))
-    if settings.as_json:
-        show_json([_outcome(id, outcome) for id, outcome in outcomes.items()])
-    errors = [outcome for outcome in outcomes.values() if isinstance(outcome, ArraymillError)]
-    for error in errors[1:]:
-        click.echo(f"arraymill: {error}", err=True)
-    if errors:
-        raise errors[0]
 
-
-async def _cancel(mill: AsyncClient, settings: Settings, ids: Sequence[str]) -> dict[str, JobStatus | ArraymillError]:
-    """Return what became of each; without a server nothing becomes of those that are left."""
-    outcomes: dict[str, JobStatus | ArraymillError] = {}
-    for id in dict.fromkeys(ids):
-        try:
+    async def work(mill: AsyncClient) -> Outcomes:
+        async def act(id: str) -> dict[str, Any]:
             job = await mill.job(id, timeout=settings.timeout)
             status = await job.cancel(timeout=settings.timeout)
-        except ArraymillError as exc:
-            outcomes[id] = exc
-            if isinstance(exc, ConnectionFailedError | IncompatibleServerError):
-                break
-        else:
-            outcomes[id] = status
             if not settings.as_json and not settings.quiet:
                 click.echo(f"{id}: {progress_text(status)}")
-    return outcomes
+            return document(status)
 
+        return await each_of(ids, act)
 
-def _outcome(id: str, outcome: JobStatus | ArraymillError) -> dict[str, Any]:
-    return {"id": id, "error": _error(outcome)} if isinstance(outcome, ArraymillError) else document(outcome)
+    tell_outcomes(settings, converse(settings, work))

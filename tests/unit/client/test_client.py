@@ -190,6 +190,10 @@ BAD_CALLS: dict[str, tuple[Callable[[AsyncClient], Awaitable[Any]], type[Excepti
     "timeout": (lambda mill: mill.sum(X, timeout=0), ParameterError, "timeout is 0"),
     "time to live": (lambda mill: mill.put(X, ttl=-1), ParameterError, "ttl is -1"),
     "get of an expression": (lambda mill: mill.get(asarray(X) + 1), TypeError, "use compute"),
+    "a number for a job": (lambda mill: mill.job(cast("Any", 5)), ParameterError, "id is 5, it must be a text"),
+    "a number for an array": (lambda mill: mill.array(cast("Any", 5)), ParameterError, "id is 5, it must be a text"),
+    "deleting a number": (lambda mill: mill.delete(cast("Any", 5)), ParameterError, "array is 5, it must be a text"),
+    "a number for a name": (lambda mill: mill.put(X, name=cast("Any", 5)), ParameterError, "name is 5, it must be"),
     "no operand": (lambda mill: mill.transform("sqrt", cast("Any", None)), TypeError, "NoneType is no operand"),
 }
 
@@ -210,6 +214,8 @@ async def test_bad_calls(server: FakeServer, mill: AsyncClient, name: str) -> No
         ({"connect_timeout": 0}, "connect_timeout is 0"),
         ({"frame_bytes": 0}, "frame_bytes is 0"),
         ({"frame_bytes": 1 << 30}, "frame_bytes is"),
+        ({"frame_bytes": "64k"}, "frame_bytes is '64k', it must be a whole number, 1 to 1,048,576"),
+        ({"address": 50051}, "address is 50051, it must be a text"),
     ],
 )
 def test_bad_clients(options: dict[str, Any], text: str) -> None:

@@ -105,9 +105,29 @@ def test_a_connection_that_breaks_inside_grpc() -> None:
     assert type(from_rpc_error(rpc_error(grpc.StatusCode.INTERNAL), ADDRESS)) is InternalError
 
 
-def test_nobody_answers() -> None:
-    error = from_rpc_error(rpc_error(grpc.StatusCode.UNAVAILABLE, "connection refused"), ADDRESS)
-    assert str(error) == f"connection refused ({ADDRESS}); is the server running? Start one with: arraymill serve"
+CORE = "failed to connect to all addresses; last error: "
+
+
+@pytest.mark.parametrize(
+    ("details", "cause"),
+    [
+        (
+            f"{CORE}UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: connect: Connection refused (111)",
+            "nothing listens there",
+        ),
+        (f"{CORE}UNAVAILABLE: unix:/x: connect: No such file or directory (2)", "there is no such socket"),
+        (
+            "DNS resolution failed for nowhere:50051: C-ares status is not ARES_SUCCESS",
+            "the name of the host is unknown",
+        ),
+        (f"{CORE}UNKNOWN: something new", "UNKNOWN: something new"),
+    ],
+)
+def test_nobody_answers(details: str, cause: str) -> None:
+    error = from_rpc_error(rpc_error(grpc.StatusCode.UNAVAILABLE, details), ADDRESS)
+    assert str(error) == (
+        f"no connection to {ADDRESS}: {cause}; is the server running? Start one with: arraymill serve"
+    )
 
 
 def test_the_cause_is_kept() -> None:

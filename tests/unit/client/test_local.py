@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -77,7 +78,8 @@ def test_it_dies_with_its_parent() -> None:
 def test_a_server_that_does_not_start(capfd: pytest.CaptureFixture[str]) -> None:
     with (
         pytest.raises(
-            ConnectionFailedError, match=r"did not start \(exit code \d+\); what it says on stderr tells why"
+            ParameterError,
+            match=r"cannot run with workers=2, arena='1 lightyear' \(exit code \d\); what it says on stderr tells why",
         ),
         am.local(arena="1 lightyear"),
     ):
@@ -154,6 +156,17 @@ def test_a_client_only_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(caught.value) == ("a private server needs msgspec, not installed here: pip install 'arraymill[server]'")
 
 
-def test_no_workers() -> None:
-    with pytest.raises(ParameterError, match="workers is 0, at least 1 is needed"):
-        am.local(workers=0)
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"workers": 0}, "workers is 0, it must be a whole number, at least 1"),
+        ({"workers": "2"}, "workers is '2', it must be a whole number"),
+        ({"workers": True}, "workers is True, it must be a whole number"),
+        ({"arena": 2.5e8}, r"arena is 250000000\.0, it must be a whole number"),
+        ({"arena": None}, "arena is None, it must be a whole number"),
+        ({"arena": -1}, "arena is -1, it must be a whole number"),
+    ],
+)
+def test_what_no_server_can_run_with(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ParameterError, match=text):
+        am.local(**options)

@@ -47,6 +47,22 @@ async def test_large_inputs_follow(jobs: FakeJobServer, worker: AsyncClient) -> 
     assert jobs.job.feeds == 1
 
 
+async def test_a_job_keeps_the_priority_that_it_was_submitted_with_first(
+    jobs: FakeJobServer, worker: AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs.is_held = True
+    await worker.submit(X, key="nightly", priority=2)
+    await worker.submit(X, key="nightly", priority=2)
+    await worker.submit(X, key="nightly")
+    assert not caplog.messages
+    await worker.submit(X, key="nightly", priority=9)
+    (told,) = caplog.messages
+    assert "job job0 of key 'nightly' keeps priority 2, with which it was submitted first, not 9" in told
+    jobs.execute(jobs.job)
+    await worker.submit(X, key="nightly", priority=9)
+    assert len(caplog.messages) == 1, "the priority of a job that has ended does not matter"
+
+
 async def test_what_is_said_about_a_job(jobs: FakeJobServer, worker: AsyncClient) -> None:
     jobs.is_held = True
     job = await worker.submit(X, key="k" * MAX_KEY_CHARS, priority=0, deadline=60, ttl=5)

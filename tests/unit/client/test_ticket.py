@@ -25,6 +25,25 @@ async def test_a_job_that_is_gone_with_its_server_is_submitted_again(jobs: FakeJ
     assert (await job.status()).state is JobState.SUCCEEDED
 
 
+async def test_asking_how_a_job_is_submits_it_again(jobs: FakeJobServer, worker: AsyncClient) -> None:
+    """As `watch` does: who asks again and again must not fare worse."""
+    jobs.is_held = True
+    job = await worker.submit(asarray(X).sum(), key="nightly")
+    await jobs.replace()
+    status = await job.status()
+    assert (status.id, status.key, status.state) == (job.id, "nightly", JobState.QUEUED)
+    assert job.id == jobs.job.message.id != "job0"
+
+
+async def test_ending_a_job_never_submits_it(jobs: FakeJobServer, worker: AsyncClient) -> None:
+    job = await worker.submit(asarray(X).sum())
+    await jobs.replace()
+    for call in (job.cancel, job.delete):
+        with pytest.raises(JobNotFoundError, match="job0"):
+            await call()
+    assert not jobs.jobs
+
+
 async def test_results_that_are_gone_with_their_server_are_computed_again(
     jobs: FakeJobServer, worker: AsyncClient
 ) -> None:
