@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from heapq import heappop, heappush
 from typing import Any, Final, ParamSpec, TypeVar
+
+from arraymill_server.jobs.turnstile import Turnstile
 
 LARGE_NODES: Final = 256
 """Nodes of a graph from which on it is worth a thread: some 12 ms of thinking. A thread costs 0.1 ms, and up to 5 ms
@@ -23,17 +24,13 @@ T = TypeVar("T")
 class Aside:
     """Runs one function at a time: several would only take the interpreter from the loop more often.
 
-    Clients take turns, weighted by nodes, in the order of the waiting line for memory (`jobs.line`).
+    Clients take turns, weighted by nodes (`jobs.fair`).
     """
 
     def __init__(self) -> None:
         self._is_busy = False
         """True while a thread thinks, or is about to: also for a caller that has gone."""
-        self._clock = 0
-        self._number = 0
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._last_tags: dict[str, int] = {}
-        """Of clients that have something waiting."""
+        self._waiting = Turnstile()
 
     def __repr__(self) -> str:
         return f"<Aside {'thinks' if self._is_busy else 'is idle'}, {len(self._waiting)} waiting>"
@@ -62,23 +59,10 @@ class Aside:
         await asyncio.wait([thought])
         return thought.result()
 
-    async def _turn(self, client: str, cost: int) -> None:
-        if not self._is_busy:
-            self._is_busy = True
-            return
-        tag = self._last_tags[client] = max(self._clock, self._last_tags.get(client, 0)) + cost
-        self._number += 1
-        served: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heappush(self._waiting, (tag, self._number, served))
-        try:
-            await served
-        except asyncio.CancelledError:
-            if not served.cancelled():  # cancelled just when its turn had come
-                self._next()
-            raise
-        finally:
-            if self._last_tags.get(client) == tag:
-                del self._last_tags[client]
+    async def _turn(self, client: str, nodes: int) -> None:
+        if self._is_busy:
+            await self._waiting.wait(client, nodes, self._next)
+        self._is_busy = True
 
     def _thought(self, thought: asyncio.Future[Any]) -> None:
         if not thought.cancelled():
@@ -87,10 +71,4 @@ class Aside:
 
     def _next(self) -> None:
         """Let the next one think, if there is one."""
-        while self._waiting:
-            tag, _, served = heappop(self._waiting)
-            if not served.done():
-                self._clock = tag
-                served.set_result(None)
-                return
-        self._is_busy = False
+        self._is_busy = self._waiting.let_through()

@@ -4,15 +4,12 @@ Theory of operation. A job takes its whole workspace at once (and, with `keep`, 
 behind in the same step) and gives it back at its end. So nobody waits while holding memory, and whenever all running
 jobs have ended, whoever is next fits: there is no deadlock.
 
-Order. Every ticket gets a tag when it joins, and the line is sorted by tags (self-clocked fair queueing)::
+Order. Every ticket gets a tag when it joins, and the line is sorted by tags (see `fair`). A flow is the jobs of one
+client at one priority, and the clock is never ahead of the first ticket that waits::
 
     cost = max(wanted + keep, LEAST_COST), × 2 for each step of priority below 5, ÷ 2 for each above
-    tag  = max(clock, tag of the flow's last waiting ticket) + cost
-    clock = tag of the ticket served last, but never ahead of the first that waits
 
-A flow is the jobs of one client at one priority. So clients take turns weighted by bytes, the jobs of a flow keep their
-order, a newcomer stands beside the first ticket of the others and not behind their backlog, and a small job stands
-before a large one. A client that was idle has saved up nothing; one that has nothing waiting leaves no trace.
+So clients take turns weighted by bytes, and a small job stands before a large one.
 
 A priority is a weight and no rank: a job of priority 9 is served as if it were 16 times smaller, so even a stream of
 them leaves one of priority 0 its share. It tells the jobs of one client apart as well: an urgent job does not stand
@@ -44,11 +41,11 @@ import math
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from arraymill_proto.errors import BusyError, TooLargeError
 from arraymill_server.arena.arena import Arena, Lease
+from arraymill_server.jobs.fair import Tags
 from arraymill_server.jobs.ticket import Ticket
 from arraymill_server.quantities import format_bytes
 
@@ -58,12 +55,6 @@ few large ones run; at the thousands of small jobs per second that a server does
 
 RETRY_AFTER_SECONDS: Final = 1.0
 """What a refused client is told to wait: a full line of small jobs is served in about that time."""
-
-
-@dataclass(slots=True)
-class _Flow:
-    waiting: int = 0
-    last_tag: int = 0
 
 
 class Line:
@@ -80,11 +71,10 @@ class Line:
         self._max_waiting = max_waiting
         self._max_overtakes = max_overtakes
         self._line: list[Ticket] = []
-        self._flows: dict[tuple[str, int], _Flow] = {}
+        self._tags: Tags[tuple[str, int]] = Tags()
         self._owners: dict[str, Ticket] = {}
         self._places: Counter[str] = Counter()
         """Tickets that wait, by client."""
-        self._clock = 0
         self._joined = 0
         self._is_serving = False
         self._unplaced = math.inf
@@ -126,12 +116,10 @@ class Line:
         free = self._max_waiting - self.waiting
         if not free or self._places[ticket.client] > free:
             raise self._busy(ticket.client)
-        flow = self._flows.setdefault(ticket.flow, _Flow())
         self._joined += 1
         ticket.number = self._joined
         ticket.largest_piece = max(ticket.keep.sizes, default=-1) if ticket.keep else -1
-        ticket.tag = flow.last_tag = max(self._clock, flow.last_tag) + ticket.cost
-        flow.waiting += 1
+        ticket.tag = self._tags.join(ticket.flow, ticket.cost)
         insort(self._line, ticket, key=_order)
         self._owners[ticket.owner] = ticket
         self._places[ticket.client] += 1
@@ -233,7 +221,7 @@ class Line:
     def _count(self, ticket: Ticket) -> None:
         self.running += 1
         first = self._line[0].tag if self._line else ticket.tag
-        self._clock = max(self._clock, min(ticket.tag, first))
+        self._tags.served(min(ticket.tag, first))
 
     def _remove(self, ticket: Ticket) -> None:
         del self._line[self._index(ticket)]
@@ -243,10 +231,7 @@ class Line:
         self._places[ticket.client] -= 1
         if not self._places[ticket.client]:
             del self._places[ticket.client]
-        flow = self._flows[ticket.flow]
-        flow.waiting -= 1
-        if not flow.waiting:
-            del self._flows[ticket.flow]
+        self._tags.leave(ticket.flow)
 
     def _index(self, ticket: Ticket) -> int:
         return bisect_left(self._line, _order(ticket), key=_order)

@@ -5,9 +5,8 @@ they came, and each takes it some turns of the loop. While jobs keep the loop bu
 behind those of whoever sends most, where nobody can tell them apart. So jobs begin slowly: after each begin the loop
 rests for some turns, in which calls are taken out as they come. They wait here instead, and clients take turns.
 
-The order is that of the waiting line for memory (`jobs.line`): a ticket's tag is its cost behind the later of the clock
-and its client's last ticket, the least tag is served first, and the clock is the tag that was served last. So a
-newcomer stands beside the first tickets of the others, and not behind their backlog.
+The order is that of `jobs.fair`: a newcomer stands beside the first tickets of the others, and not behind their
+backlog.
 
 Rejected: fewer calls per connection (grpc.max_concurrent_streams), which would let a client's cancelling wait behind
 its own jobs.
@@ -18,8 +17,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from heapq import heappop, heappush
 from typing import Final
+
+from arraymill_server.jobs.turnstile import Turnstile
 
 SLOTS: Final = 16
 """Jobs that may be in their first moments at a time: more than keep the loop and some workers busy."""
@@ -44,11 +44,7 @@ class Turns:
         self._rest_turns = rest_turns
         self._hold_seconds = hold_seconds
         self._rest = 0
-        self._clock = 0
-        self._number = 0
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._last_tags: dict[str, int] = {}
-        """Of clients that have something waiting."""
+        self._waiting = Turnstile()
 
     def __repr__(self) -> str:
         return f"<Turns: {self._free} slots free, {len(self._waiting)} waiting>"
@@ -68,8 +64,7 @@ class Turns:
             nonlocal is_held
             if is_held:
                 is_held = False
-                self._free += 1
-                self._serve()
+                self._give_back()
 
         timer = asyncio.get_running_loop().call_later(self._hold_seconds, give_back)
         try:
@@ -81,29 +76,16 @@ class Turns:
     async def _take(self, client: str, cost: int) -> None:
         if self._free and not self._waiting and not self._rest:
             self._begin()
-            return
-        tag = self._last_tags[client] = max(self._clock, self._last_tags.get(client, 0)) + cost
-        self._number += 1
-        served: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heappush(self._waiting, (tag, self._number, served))
-        try:
-            await served
-        except asyncio.CancelledError:
-            if served.done() and not served.cancelled():  # cancelled just when its turn had come
-                self._free += 1
-                self._serve()
-            raise
-        finally:
-            if self._last_tags.get(client) == tag:
-                del self._last_tags[client]
+        else:
+            await self._waiting.wait(client, cost, self._give_back)
+
+    def _give_back(self) -> None:
+        self._free += 1
+        self._serve()
 
     def _serve(self) -> None:
-        while self._free and self._waiting and not self._rest:
-            tag, _, served = heappop(self._waiting)
-            if not served.done():
-                self._clock = tag
-                self._begin()
-                served.set_result(None)
+        while self._free and not self._rest and self._waiting.let_through():
+            self._begin()
 
     def _begin(self) -> None:
         self._free -= 1
