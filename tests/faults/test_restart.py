@@ -29,9 +29,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("kind", "restarts"), [("tcp", 2), ("unix", 1)])
-async def test_rolling_restarts_under_load(folder: Path, kind: str, restarts: int) -> None:
-    tally = await roll(free_addresses(f"unix:{folder}/socket" if kind == "unix" else ""), restarts, clients=2)
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+async def test_a_rolling_restart_under_load(folder: Path, kind: str) -> None:
+    tally = await roll(free_addresses(f"unix:{folder}/socket" if kind == "unix" else ""), 1, clients=2)
     assert tally.failures == []
     assert set(tally.answers) == set(CALLS)
 

@@ -23,7 +23,7 @@ from arraymill_proto.identity import CLIENT_KEY
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 SECONDS = 30
-MAX_JOBS = 1010
+MAX_JOBS = 210
 X = np.arange(100_000.0)
 SMALL = np.arange(10.0)
 
@@ -315,17 +315,17 @@ async def test_what_a_feeder_must_not_send(host: RunningServer, channel: grpc.ai
     assert (await described(channel, job.id)).state == pb.JOB_SUCCEEDED
 
 
-# ---------------------------------------------------------------------- a thousand jobs
+# ---------------------------------------------------------------------- hundreds of jobs
 
 
-async def test_a_thousand_jobs_that_wait(host: RunningServer, channel: grpc.aio.Channel) -> None:
+async def test_hundreds_of_jobs_that_wait(host: RunningServer, channel: grpc.aio.Channel) -> None:
     """Whoever asks about them is answered; one more of the same client is not taken; all of them can be cancelled."""
     graph = graph_of(_LONG, Operation("sum", (0,)))
     mine = {"metadata": ((CLIENT_KEY, "busy"),)}
     request = pb.SubmitJobRequest(graph=graph).SerializeToString()
     jobs = await asyncio.gather(*(ask(channel, "SubmitJob", request, pb.Job, **mine) for _ in range(MAX_JOBS)))
     told = await info(channel)
-    assert told.waiting_jobs >= 1000, "else nothing was shown"
+    assert told.waiting_jobs >= MAX_JOBS - 10, "else nothing was shown"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await ask(channel, "SubmitJob", request, pb.Job, **mine)
     refused = failure_of(caught.value)
@@ -335,7 +335,7 @@ async def test_a_thousand_jobs_that_wait(host: RunningServer, channel: grpc.aio.
     states = {job.state for job in await listed(channel)}
     assert states == {pb.JOB_QUEUED, pb.JOB_RUNNING}
     last = max([await described(channel, job.id) for job in jobs[-20:]], key=lambda job: job.position)
-    assert last.position > 900
+    assert last.position > MAX_JOBS - 110
     assert (await cancel(channel, last.id)).state == pb.JOB_CANCELLED
     others = [job.id for job in jobs if job.id != last.id]
     ends = await asyncio.gather(*(cancel(channel, id) for id in others))

@@ -16,7 +16,7 @@ PROCESSES = 8
 
 @pytest.mark.slow
 async def test_two_hundred_jobs_of_one_client(server: RunningServer) -> None:
-    await run_load(server.address, seed=1, jobs=200)
+    await run_load(server.address, seed=1, jobs=200, largest=8 << 20)
 
 
 @pytest.mark.slow

@@ -28,7 +28,15 @@ DTYPES: Final = (np.float32, np.float64)
 LARGE: Final = (600, 900, 2)
 """Elements of several blocks, whichever the dtype."""
 
-ENGINES: Final = ("serial", "pool of 1", "pool of 2", "pool of 3")
+FRAMES: Final = {
+    "serial": (64 << 10, 1 << 20),
+    "pool of 1": (64 << 10,),
+    "pool of 2": (1 << 20,),
+    "pool of 3": (64 << 10,),
+}
+"""Bytes of the frames in which each engine gets a large array; tests/integration tries every one with real servers."""
+
+ENGINES: Final = tuple(FRAMES)
 
 
 def ill_conditioned(dtype: type[np.generic], shape: tuple[int, ...]) -> Array:
@@ -82,8 +90,8 @@ def test_order_depth_pieces_and_holding_change_no_bit(dtype: type[np.generic]) -
     graph = moments(x)
     for elements in range(1, 8):
         reference = as_bytes(Way(block_elements=elements).run(graph, [x]))
-        for seed, hold_bytes in ((0, 0), (1, 1 << 20), (2, 0), (3, 1 << 20)):
-            way = Way(seed, depth=1 + seed, block_elements=elements, hold_bytes=hold_bytes)
+        for seed, hold_bytes in ((elements, 0), (elements + 1, 1 << 20)):
+            way = Way(seed, depth=1 + seed % 4, block_elements=elements, hold_bytes=hold_bytes)
             assert as_bytes(way.run(graph, [x])) == reference, way
 
 
@@ -101,9 +109,9 @@ async def test_engines_workers_and_frames_change_no_bit(dtype: type[np.generic])
     graph = moments(x)
     arena = Arena.create(96 << 20)
     answers: dict[tuple[str, int], list[bytes]] = {}
-    for name in ENGINES:
+    for name, frames in FRAMES.items():
         async with engine_of(name, arena) as engine:
-            for frame_bytes in (64 << 10, 1 << 20):
+            for frame_bytes in frames:
                 results = await Mill(arena, engine).compute(graph, [x], frame_bytes=frame_bytes, seed=frame_bytes)
                 answers[name, frame_bytes] = as_bytes(results)
     reference = answers["serial", 1 << 20]
