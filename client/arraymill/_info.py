@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -54,6 +54,27 @@ class ServerInfo:
     """Where large arrays may travel beside gRPC; 0 for nowhere."""
     max_wait_seconds: float
     """Longest wait for a submitted job in one call; a client asks again by itself."""
+    resident_bytes: int = 0
+    """What the arrays that it keeps take."""
+    resident_budget_bytes: int = 0
+    """What they may take."""
+    worker_endings: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Workers replaced since its start, by the reason of their end."""
+    recycled_workers: int = 0
+    """Workers replaced because they were worn."""
+    fenced_workers: int = 0
+    """Workers that cannot be killed."""
+    connections: int = 0
+    """Connections of clients, idle ones too."""
+    job_calls: int = 0
+    """Calls that run jobs."""
+    max_job_calls: int = 0
+    waiting_calls: int = 0
+    """Calls that wait for a job, or for their client."""
+    feeding_calls: int = 0
+    """Calls that bring the arrays of submitted jobs."""
+    refused_calls: int = 0
+    """Calls for which there was no place, since its start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +158,17 @@ def server_info(message: pb.ServerInfo) -> ServerInfo:
         uptime_seconds=message.uptime_seconds,
         bulk_port=message.bulk_port,
         max_wait_seconds=message.max_wait_seconds,
+        resident_bytes=message.resident_bytes,
+        resident_budget_bytes=message.resident_budget_bytes,
+        worker_endings=dict(message.worker_endings),
+        recycled_workers=message.recycled_workers,
+        fenced_workers=message.fenced_workers,
+        connections=message.connections,
+        job_calls=message.job_calls,
+        max_job_calls=message.max_job_calls,
+        waiting_calls=message.waiting_calls,
+        feeding_calls=message.feeding_calls,
+        refused_calls=message.refused_calls,
     )
 
 

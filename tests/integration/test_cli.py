@@ -192,8 +192,13 @@ def test_info_tells_versions_limits_and_operations(mill: Command) -> None:
     table = mill("info", "--operations").splitlines()
     assert len(table) == len(OPERATIONS) + 1
     assert any(line.startswith("arctan2 ") for line in table)
+    assert "0 B of " in text
+    assert "run jobs" in text
     document = json.loads(mill("info", "--json"))
     assert document["workers"] == 2
+    assert document["connections"] >= 1
+    assert document["resident_budget_bytes"] > 0
+    assert document["worker_endings"] == {}
     assert {entry["name"] for entry in document["operations"]} == set(OPERATIONS)
 
 

@@ -86,12 +86,26 @@ def info(settings: Settings, operations: bool) -> None:
 def _facts(told: ServerInfo) -> dict[str, str]:
     return {
         "version": f"{told.version}, NumPy {told.numpy_version}, protocol {told.protocol}",
-        "workers": str(told.workers),
+        "workers": _workers(told),
         "arena": f"{bytes_text(told.arena_bytes)}, {bytes_text(told.arena_free_bytes)} free",
+        "arrays": f"{bytes_text(told.resident_bytes)} of {bytes_text(told.resident_budget_bytes)} kept",
         "jobs": f"{told.running_jobs} running, {told.waiting_jobs} waiting",
+        "connections": f"{told.connections}",
+        "calls": f"{told.job_calls} of {told.max_job_calls} run jobs, {told.waiting_calls} wait, "
+        f"{told.feeding_calls} feed submitted jobs; {told.refused_calls} refused so far",
         "up": seconds_text(told.uptime_seconds),
         "limits": f"frames of {bytes_text(told.frame_bytes)}, messages of {bytes_text(told.message_bytes)}, "
         f"{told.max_nodes} nodes, {told.max_dimensions} dimensions",
         "bulk lane": f"port {told.bulk_port}" if told.bulk_port else "none",
         "operations": f"{len(told.operations)} (--operations lists them)",
     }
+
+
+def _workers(told: ServerInfo) -> str:
+    """Tell how many there are, and how those ended that were there before."""
+    endings = [f"{count} {reason}" for reason, count in sorted(told.worker_endings.items())]
+    if told.recycled_workers:
+        endings.append(f"{told.recycled_workers} recycled")
+    ended = f"; replaced: {', '.join(endings)}" if endings else ""
+    fenced = f"; {told.fenced_workers} cannot be killed" if told.fenced_workers else ""
+    return f"{told.workers}{ended}{fenced}"

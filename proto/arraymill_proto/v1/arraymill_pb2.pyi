@@ -557,7 +557,14 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ServerInfo(_message.Message):
-    __slots__ = ("version", "protocol", "oldest_protocol", "workers", "arena_bytes", "arena_free_bytes", "frame_bytes", "message_bytes", "unary_bytes", "max_nodes", "max_dimensions", "operations", "running_jobs", "waiting_jobs", "uptime_seconds", "numpy_version", "bulk_port", "max_wait_seconds")
+    __slots__ = ("version", "protocol", "oldest_protocol", "workers", "arena_bytes", "arena_free_bytes", "frame_bytes", "message_bytes", "unary_bytes", "max_nodes", "max_dimensions", "operations", "running_jobs", "waiting_jobs", "uptime_seconds", "numpy_version", "bulk_port", "max_wait_seconds", "resident_bytes", "resident_budget_bytes", "worker_endings", "recycled_workers", "fenced_workers", "connections", "job_calls", "max_job_calls", "waiting_calls", "feeding_calls", "refused_calls")
+    class WorkerEndingsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     OLDEST_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
@@ -576,6 +583,17 @@ class ServerInfo(_message.Message):
     NUMPY_VERSION_FIELD_NUMBER: _ClassVar[int]
     BULK_PORT_FIELD_NUMBER: _ClassVar[int]
     MAX_WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_BUDGET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WORKER_ENDINGS_FIELD_NUMBER: _ClassVar[int]
+    RECYCLED_WORKERS_FIELD_NUMBER: _ClassVar[int]
+    FENCED_WORKERS_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    JOB_CALLS_FIELD_NUMBER: _ClassVar[int]
+    MAX_JOB_CALLS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_CALLS_FIELD_NUMBER: _ClassVar[int]
+    FEEDING_CALLS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_CALLS_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol: int
     oldest_protocol: int
@@ -594,7 +612,18 @@ class ServerInfo(_message.Message):
     numpy_version: str
     bulk_port: int
     max_wait_seconds: float
-    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., workers: _Optional[int] = ..., arena_bytes: _Optional[int] = ..., arena_free_bytes: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., unary_bytes: _Optional[int] = ..., max_nodes: _Optional[int] = ..., max_dimensions: _Optional[int] = ..., operations: _Optional[_Iterable[_Union[OperationInfo, _Mapping]]] = ..., running_jobs: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., numpy_version: _Optional[str] = ..., bulk_port: _Optional[int] = ..., max_wait_seconds: _Optional[float] = ...) -> None: ...
+    resident_bytes: int
+    resident_budget_bytes: int
+    worker_endings: _containers.ScalarMap[str, int]
+    recycled_workers: int
+    fenced_workers: int
+    connections: int
+    job_calls: int
+    max_job_calls: int
+    waiting_calls: int
+    feeding_calls: int
+    refused_calls: int
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., workers: _Optional[int] = ..., arena_bytes: _Optional[int] = ..., arena_free_bytes: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., unary_bytes: _Optional[int] = ..., max_nodes: _Optional[int] = ..., max_dimensions: _Optional[int] = ..., operations: _Optional[_Iterable[_Union[OperationInfo, _Mapping]]] = ..., running_jobs: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., numpy_version: _Optional[str] = ..., bulk_port: _Optional[int] = ..., max_wait_seconds: _Optional[float] = ..., resident_bytes: _Optional[int] = ..., resident_budget_bytes: _Optional[int] = ..., worker_endings: _Optional[_Mapping[str, int]] = ..., recycled_workers: _Optional[int] = ..., fenced_workers: _Optional[int] = ..., connections: _Optional[int] = ..., job_calls: _Optional[int] = ..., max_job_calls: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., feeding_calls: _Optional[int] = ..., refused_calls: _Optional[int] = ...) -> None: ...
 
 class OperationInfo(_message.Message):
     __slots__ = ("name", "kind", "min_args", "max_args", "params", "summary")

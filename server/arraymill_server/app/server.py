@@ -136,6 +136,7 @@ class App:
             self.calls,
             self._config.addresses,
             {str(claim.path): claim.draft for claim in self._sockets},
+            bulk_port=self.bulk_port,
             take_over=self._config.take_over,
         )
         await self._rpc.start()

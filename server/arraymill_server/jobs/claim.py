@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from arraymill_proto.graph import ArrayType, Order
 from arraymill_server.arena.arena import Arena, Lease
+from arraymill_server.jobs.shares import Shares
 
 
 @dataclass(slots=True, eq=False)
@@ -23,6 +24,9 @@ class Pending:
     floor: int
     """Lowest offset at which it may lie."""
     arena: Arena
+    shares: Shares
+    client: str
+    """Whose budget it takes; empty: nobody's."""
     is_patient: bool = False
     """Whether its job waits until other arrays leave room."""
     placed: Lease | None = None
@@ -37,10 +41,29 @@ class Pending:
         assert self.placed is not None, f"array {self.id} has no memory yet: pass it to admission as keep="
         return self.placed
 
+    @property
+    def has_share(self) -> bool:
+        return not self.is_patient or self.shares.may_place(self.client, self.size)
+
+    def claim(self) -> None:
+        """Count it from now on, if it does not wait for its share."""
+        if not self.is_patient:
+            self.shares.claim(self.client, self.size)
+
+    def unclaim(self) -> None:
+        """Count it no more."""
+        if not self.is_patient:
+            self.shares.claim(self.client, -self.size)
+
     def place(self) -> bool:
         self.placed = self.arena.lease(self.size, f"array {self.name or self.id}", top=True, floor=self.floor)
+        if self.placed is not None:
+            self.unclaim()
+            self.shares.place(self.client, self.size)
         return self.placed is not None
 
     def unplace(self) -> None:
         lease, self.placed = self.lease, None
+        self.shares.place(self.client, -self.size)
+        self.claim()
         lease.release()

@@ -28,8 +28,9 @@ others, but never less than its minimum. So one long job that could use everythi
 
 A waiting job that can no longer run beside the residents that came meanwhile is refused, at the latest when nothing
 runs any more, with the same error as one that never could. Jobs up to the arena minus the residents' budget never meet
-this. A patient one, which somebody has submitted and may have left, waits until residents go: only its client's
-deadline ends that. It is passed as often as it takes, since the residents that are in its way may be in use for hours.
+this. A patient one, which somebody has submitted and may have left, waits until residents go, or until its client holds
+no more of them than its share: only its client's deadline ends that. It is passed as often as it takes, since the
+residents that are in its way may be in use for hours.
 
 Rejected: to count age in grants instead of passes. With a deep backlog everybody becomes overdue, and the line turns
 into first come, first served, behind whoever sent most.
@@ -160,7 +161,7 @@ class Line:
         for index, ticket in enumerate(self._line):
             is_barrier = self._is_barrier(ticket)
             is_last_chance = not ticket.is_patient and (is_barrier or not self.running)
-            may_fit = ticket.minimum <= free and ticket.largest_piece < self._unplaced
+            may_fit = ticket.minimum <= free and ticket.largest_piece < self._unplaced and ticket.has_share
             if (may_fit or is_last_chance) and self._settle(ticket, is_last_chance):
                 for passed in self._line[:index] if ticket.lease else ():
                     passed.passed += 1
@@ -175,7 +176,7 @@ class Line:
             return False
         if not ticket.is_patient:
             return True
-        if self.running and self._fits_beside(ticket):
+        if self.running and ticket.has_share and self._fits_beside(ticket):
             return True
         ticket.passed = 0  # nobody's end helps it but a resident's; looked at again when as many have passed
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Self
+from typing import Final, Self
 
 from arraymill_server.jobs.claim import Pending
 from arraymill_server.jobs.residents import ResidentArray, Residents
@@ -13,12 +13,18 @@ from arraymill_server.plan.model import ResultSpec
 class PendingGroup:
     """Arrays to be, by the node of the graph that gives their value. A `ticket.Keep`."""
 
-    def __init__(self, residents: Residents, arrays: Mapping[int, Pending]) -> None:
+    def __init__(self, residents: Residents, arrays: Mapping[int, Pending], client: str = "") -> None:
         self._residents = residents
         self._arrays = arrays
+        self._client = client
+        self.sizes: Final = tuple(pending.size for pending in arrays.values())
+        """Bytes of each array."""
+        self._nbytes = sum(self.sizes)
+        self.is_patient: Final = any(pending.is_patient for pending in arrays.values())
+        """Whether it waits until other arrays leave room."""
 
     def __repr__(self) -> str:
-        return f"<PendingGroup of {len(self._arrays)} arrays, {sum(self.sizes):,} bytes>"
+        return f"<PendingGroup of {len(self._arrays)} arrays, {self._nbytes:,} bytes>"
 
     @classmethod
     def reserve(
@@ -28,6 +34,7 @@ class PendingGroup:
         name: str,
         ttl: float | None,
         *,
+        client: str = "",
         is_patient: bool = False,
     ) -> Self:
         """Reserve each result, with a name for a single one; see `Residents.reserve`.
@@ -40,21 +47,18 @@ class PendingGroup:
         residents.check_total([result.type for result in distinct.values()])
         try:
             for node, result in distinct.items():
-                arrays[node] = residents.reserve(result.type, result.order, name, ttl, is_patient=is_patient)
+                arrays[node] = residents.reserve(
+                    result.type, result.order, name, ttl, client=client, is_patient=is_patient
+                )
         except BaseException:
             cls(residents, arrays).abort()
             raise
-        return cls(residents, arrays)
+        return cls(residents, arrays, client)
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """Bytes of each array."""
-        return tuple(pending.size for pending in self._arrays.values())
-
-    @property
-    def is_patient(self) -> bool:
-        """Whether it waits until other arrays leave room."""
-        return any(pending.is_patient for pending in self._arrays.values())
+    def has_share(self) -> bool:
+        """Whether its client may hold all of it now; True for what does not wait, since it was asked before."""
+        return not self.is_patient or self._residents.shares.may_place(self._client, self._nbytes)
 
     @property
     def floor(self) -> int:

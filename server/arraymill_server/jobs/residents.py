@@ -6,7 +6,8 @@ byte is written the job calls `commit`, else `abort`. Arrays lie in the highest 
 budget: that part is the budget, nothing else counts it. A job that fits below it always runs, whatever is resident.
 
 What finds no room there is refused, and its client told to try again; what a submitted job will leave is patient and
-waits for room (see `line`).
+waits for room (see `line`). A client may hold as much as it leaves free (see `shares`): there is no room for what would
+be more.
 
 An array ends by `delete` or when it was not used for its time to live. A job *pins* what it reads: a pinned array does
 not expire, and one that is deleted leaves the registry at once but gives its memory back with its last pin.
@@ -24,12 +25,13 @@ from itertools import islice
 from time import monotonic
 from typing import Final
 
-from arraymill_proto.errors import ArrayExistsError, ArrayNotFoundError, BusyError, ParameterError, TooLargeError
+from arraymill_proto.errors import ArrayExistsError, ArrayNotFoundError, ParameterError, TooLargeError
 from arraymill_proto.graph import ArrayType, Order
 from arraymill_proto.limits import MAX_NAME_CHARS
 from arraymill_server.arena.arena import Arena, Lease
 from arraymill_server.config import MAX_TTL_SECONDS
 from arraymill_server.jobs.claim import Pending
+from arraymill_server.jobs.shares import Shares
 from arraymill_server.quantities import format_bytes
 
 DEFAULT_PAGE: Final = 100
@@ -66,6 +68,8 @@ class ResidentArray:
     created: float
     """On the registry's clock."""
     last_used: float
+    client: str = ""
+    """Who has made it."""
     pins: int = 0
     """Jobs that read it."""
     is_deleted: bool = False
@@ -91,6 +95,7 @@ class Residents:
     ) -> None:
         self._arena = arena
         self.budget_bytes: Final = budget_bytes
+        self.shares: Final = Shares(budget_bytes)
         self._default_ttl = default_ttl_seconds
         self._clock = clock
         self._arrays: dict[str, ResidentArray] = {}
@@ -135,7 +140,14 @@ class Residents:
             )
 
     def reserve(
-        self, type: ArrayType, order: Order, name: str = "", ttl: float | None = None, *, is_patient: bool = False
+        self,
+        type: ArrayType,
+        order: Order,
+        name: str = "",
+        ttl: float | None = None,
+        *,
+        client: str = "",
+        is_patient: bool = False,
     ) -> Pending:
         """Claim a name for an array to be, and check that there is room for it. End it with `commit` or `abort`.
 
@@ -144,13 +156,14 @@ class Residents:
             order: The axes as they will lie in memory, slowest first.
             name: Empty: nameless.
             ttl: Seconds; None or 0: the server's default.
+            client: Whose share it takes; empty: nobody's.
             is_patient: Its job waits until there is room.
 
         Raises:
             ParameterError: The name or the time to live is not valid.
             ArrayExistsError: The name is taken.
             TooLargeError: The array is larger than the budget.
-            BusyError: There is no room now, and it is not patient.
+            BusyError: There is no room now, or the client holds its share, and it is not patient.
         """
         _check_name(name)
         ttl = ttl or self._default_ttl
@@ -159,11 +172,12 @@ class Residents:
             raise ArrayExistsError(f"an array of the name {name!r} exists; delete it or choose another name", name=name)
         self.check_total((type,))
         size = self._arena.aligned(type.nbytes)
-        if not is_patient and self.used_bytes + size > self.budget_bytes:
-            raise self._busy(size)
+        if not is_patient and not self.shares.may_claim(client, size):
+            raise self.shares.refusal(client, size, self._retry_seconds())
         id = secrets.token_hex(16)
         floor = self._arena.size - self.budget_bytes
-        pending = Pending(id, name, type, order, ttl, size, floor, self._arena, is_patient)
+        pending = Pending(id, name, type, order, ttl, size, floor, self._arena, self.shares, client, is_patient)
+        pending.claim()
         self._pending[id] = pending
         if name:
             self._names[name] = id
@@ -185,6 +199,7 @@ class Residents:
             number=self._made,
             created=now,
             last_used=now,
+            client=pending.client,
         )
         if len(self._deadlines) > 2 * len(self._arrays) + IDLE_DEADLINES:  # most are of arrays that were deleted
             self._deadlines = sorted(entry for entry in self._deadlines if entry[1] in self._arrays)
@@ -200,6 +215,7 @@ class Residents:
         self._names.pop(pending.name, None)
         if pending.placed is not None:
             pending.unplace()
+        pending.unclaim()
 
     def get(self, id_or_name: str) -> ResidentArray:
         """Return an array and count this as a use.
@@ -287,16 +303,6 @@ class Residents:
         """Return the seconds until an array is deleted unless used; a pinned one is in use."""
         return array.ttl if array.pins else max(array.expires - self._clock(), 0.0)
 
-    def _busy(self, size: int) -> BusyError:
-        return BusyError(
-            f"the array takes {format_bytes(size)}, but resident arrays hold {format_bytes(self.used_bytes)} of "
-            f"the {format_bytes(self.budget_bytes)} that they may; delete arrays or raise --resident-budget",
-            retry_after=self._retry_seconds(),
-            needed_bytes=size,
-            used_bytes=self.used_bytes,
-            budget_bytes=self.budget_bytes,
-        )
-
     def _retry_seconds(self) -> float:
         expiry = self.next_expiry()
         wait = LEAST_RETRY_SECONDS if expiry is None else expiry - self._clock()
@@ -311,6 +317,7 @@ class Residents:
 
     def _free_if_over(self, array: ResidentArray) -> None:
         if array.is_deleted and not array.pins:
+            self.shares.place(array.client, -array.lease.size)
             array.lease.release()
 
 

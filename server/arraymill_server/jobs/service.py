@@ -229,7 +229,12 @@ class Jobs:
         pending = None
         if keep is not None:
             pending = PendingGroup.reserve(
-                self._residents, plan.outputs, keep.name, keep.ttl_seconds, is_patient=keep.is_patient
+                self._residents,
+                plan.outputs,
+                keep.name,
+                keep.ttl_seconds,
+                client=request.client,
+                is_patient=keep.is_patient,
             )
         return _Prepared(report, plan, pins, pending)
 

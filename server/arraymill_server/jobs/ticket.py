@@ -32,6 +32,11 @@ class Keep(Protocol):
         """Whether the job waits until residents leave room."""
         ...
 
+    @property
+    def has_share(self) -> bool:
+        """Whether its client may hold so much now."""
+        ...
+
     def place(self) -> bool:
         """Lease the memory; False when there is none now."""
         ...
@@ -77,6 +82,11 @@ class Ticket:
     def is_patient(self) -> bool:
         """Whether it waits until residents leave room."""
         return self.keep is not None and self.keep.is_patient
+
+    @property
+    def has_share(self) -> bool:
+        """Whether what it keeps is within its client's share of resident memory now."""
+        return self.keep is None or self.keep.has_share
 
     @property
     def cost(self) -> int:

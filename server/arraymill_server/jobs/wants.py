@@ -81,6 +81,11 @@ class _Want:
     arriving: int = 0
     """Bytes that are claimed and not all there."""
 
+    @property
+    def came(self) -> int:
+        """Bytes that are there."""
+        return self.received.nbytes - self.arriving
+
 
 class Wants:
     """The wants of one job.
@@ -164,7 +169,7 @@ class Wants:
         """
         forgotten, self._open = self._open, {}
         for want in forgotten.values():
-            self.received_bytes -= want.received.nbytes - want.arriving
+            self.received_bytes -= want.came
         return [(self.open(want.wanted, want.target, want.token), want.wanted) for want in forgotten.values()]
 
     def oldest(self) -> str | None:
@@ -172,9 +177,10 @@ class Wants:
         if not self._open:
             return None
         number, want = next(iter(self._open.items()))
+        wanted = want.wanted
         return (
-            f"owes want {number}: {want.wanted.nbytes:,} bytes of input {want.wanted.number} at offset "
-            f"{want.wanted.offset:,}, of which {want.received.nbytes:,} came"
+            f"has sent {want.came:,} of {wanted.nbytes:,} bytes of input {wanted.number} from offset "
+            f"{wanted.offset:,} on (want {number})"
         )
 
     def close(self) -> None:
@@ -186,7 +192,7 @@ class Wants:
         if not self._open:
             return None
         number, want = next(iter(self._open.items()))
-        came = want.received.nbytes
+        came = want.came
         return FrameError(
             f"frames are missing: want {number} asked for {want.wanted.nbytes:,} bytes of input {want.wanted.number} "
             f"at offset {want.wanted.offset:,}, {came:,} came before the client stopped sending",

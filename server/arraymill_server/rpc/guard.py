@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import wraps
-from typing import Final, NoReturn, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -36,6 +36,9 @@ END_SECONDS: Final = 5.0
 """What a client may take to read the end of a call that has failed: all that was on its way to it lies in memory until
 then, without a place. Its connection is cut then, with all of its calls. 200 clients of streams that read nothing held
 414 MiB for as long as they liked; now 214 MiB for these seconds."""
+
+READ_SECONDS: Final = 60.0
+"""The same for the answer of a call that went well: at most 1 MiB of results, which a slow line may be long about."""
 
 Check: TypeAlias = Callable[[int, Context], None]
 
@@ -72,7 +75,9 @@ def unary(
     @wraps(method)
     async def parsed(message: bytes, context: Context) -> Answer:
         check(len(message), context)
-        return await method(_parse(request, message), context)
+        answer = await method(_parse(request, message), context)
+        _expect_reading(method.__name__, context)
+        return answer
 
     return guard(parsed, calls)
 
@@ -145,8 +150,18 @@ class _Answering:
         raise AssertionError("abort returns")
 
     def _cut(self) -> None:
-        peer = self._context.peer()
-        _log.warning("client does not read", method=self._method, peer=peer, is_cut=cut(peer))
+        _cut(self._method, self._context)
+
+
+def _expect_reading(method: str, context: Context) -> None:
+    """Cut the connection of a client that does not read its answer: gRPC ends the call when it is on its way."""
+    cutting = asyncio.get_running_loop().call_later(READ_SECONDS, _cut, method, context)
+    context.add_done_callback(cast("Any", lambda _: cutting.cancel()))  # the stubs want a class of their own
+
+
+def _cut(method: str, context: Context) -> None:
+    peer = context.peer()
+    _log.warning("client does not read", method=method, peer=peer, is_cut=cut(peer))
 
 
 def _client_gone(method: str, context: Context) -> asyncio.CancelledError:

@@ -21,6 +21,7 @@ from arraymill_proto.limits import (
     UNARY_BYTES,
 )
 from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.engine.base import EngineStatus
 from arraymill_server.jobs.board import Board
 from arraymill_server.jobs.exchange import Started
 from arraymill_server.jobs.life import State
@@ -28,6 +29,7 @@ from arraymill_server.jobs.residents import ResidentArray, Residents
 from arraymill_server.jobs.service import Report
 from arraymill_server.jobs.submitted import SubmittedJob
 from arraymill_server.plan.model import ResultSpec, Wanted
+from arraymill_server.rpc.calls import Calls
 
 
 def wire_order(order: Order) -> Order:
@@ -139,6 +141,19 @@ def job(job: SubmittedJob, board: Board, residents: Residents) -> pb.Job:
 
 def _job_error(error: ArraymillError) -> pb.JobError:
     return pb.JobError(reason=error.reason, message=error.message, details=error.details)
+
+
+def tell_workers(info: pb.ServerInfo, status: EngineStatus) -> None:
+    info.workers = status.workers
+    info.worker_endings.update(status.endings)
+    info.recycled_workers = status.recycled
+    info.fenced_workers = status.fenced
+
+
+def tell_calls(info: pb.ServerInfo, calls: Calls) -> None:
+    info.job_calls, info.max_job_calls = calls.jobs.held, calls.jobs.limit
+    info.waiting_calls, info.feeding_calls = calls.waits.held, calls.feeds.held
+    info.refused_calls = calls.refused
 
 
 def server_info(version: str, bulk_port: int) -> pb.ServerInfo:

@@ -33,11 +33,24 @@ class Record:
     event: str = "job"
     """What the line is about."""
     exchange: InlineExchange | StreamExchange | None = None
+    fed: str = ""
+    """The job that the call feeds; empty: it runs one."""
+    before: int = 0
+    """Bytes that other calls have brought."""
 
     @property
     def job_id(self) -> str:
         """Empty until the job runs."""
-        return self.exchange.job_id if self.exchange else ""
+        return self.fed or (self.exchange.job_id if self.exchange else "")
+
+    @property
+    def received_bytes(self) -> int:
+        """What the call has brought; what was wanted again counts for whoever brought it in the end."""
+        return max(0, self.exchange.received_bytes - self.before) if self.exchange else 0
+
+    def feeds(self, id: str, exchange: StreamExchange) -> None:
+        """Note which job the call feeds."""
+        self.event, self.fed, self.exchange, self.before = "feed", id, exchange, exchange.received_bytes
 
 
 @contextmanager
@@ -71,7 +84,7 @@ def _write(record: Record, peer: str, begin: float, outcome: str, reason: Reason
         peer=peer,
         outcome=outcome,
         reason=reason.value if reason else "",
-        received_bytes=exchange.received_bytes if exchange else 0,
+        received_bytes=record.received_bytes,
         sent_bytes=exchange.sent_bytes if exchange else 0,
         seconds=round(monotonic() - begin, 6),
     )

@@ -17,6 +17,7 @@ from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.config import ConfigError
 from arraymill_server.listen import Address
 from arraymill_server.rpc.calls import Calls
+from arraymill_server.rpc.connections import Connections
 from arraymill_server.rpc.guard import Check, answers, guard, unary
 from arraymill_server.rpc.health import NAME as HEALTH
 from arraymill_server.rpc.health import Health
@@ -56,6 +57,7 @@ class RpcServer:
         calls: Where calls are noted.
         addresses: Where to listen.
         drafts: Where to bind the Unix socket of a path instead.
+        bulk_port: Of the bulk lane; 0: there is none.
         take_over: Listen at ports where another server does.
     """
 
@@ -67,6 +69,7 @@ class RpcServer:
         addresses: Sequence[Address],
         drafts: Mapping[str, Path],
         *,
+        bulk_port: int = 0,
         take_over: bool = False,
     ) -> None:
         # Else a second server on the same port is an error, not a lottery.
@@ -82,6 +85,8 @@ class RpcServer:
         self._drafts = drafts
         self.bound = tuple(self._bind(address) for address in addresses)
         """The addresses with the ports that were picked."""
+        ports = {address.port for address in self.bound if not address.path}
+        servicer.connections = Connections(ports | {bulk_port}, set(map(str, drafts.values())))
 
     def __repr__(self) -> str:
         return f"<RpcServer on {' '.join(map(str, self.bound))}>"

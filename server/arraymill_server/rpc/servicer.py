@@ -28,7 +28,8 @@ from arraymill_server.jobs.service import Jobs, Keep, Report, Request
 from arraymill_server.log import get_logger
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.bulk_listener import BulkListener
-from arraymill_server.rpc.calls import Calls, client_of
+from arraymill_server.rpc.calls import Calls, client_of, job_bytes
+from arraymill_server.rpc.connections import Connections
 from arraymill_server.rpc.lanes import InlineExchange, StreamExchange
 from arraymill_server.rpc.record import recorded
 from arraymill_server.rpc.stall import patience
@@ -79,6 +80,8 @@ class Servicer:
         self._turns = Turns()
         self._cancelled = Tally("jobs cancelled")
         self._begin = monotonic()
+        self.connections: Connections | None = None
+        """Counts them, once it is known where they come."""
         self._info = messages.server_info(version("arraymill"), bulk.port if bulk else 0)
 
     def __repr__(self) -> str:
@@ -108,7 +111,7 @@ class Servicer:
         """Run a small job in one round trip."""
         with recorded(context.peer(), self._cancelled) as record:
             client = client_of(context)
-            nbytes = request.ByteSize()
+            nbytes = job_bytes(request.ByteSize(), len(request.graph.nodes))
             with self._calls.job(client, nbytes, is_read=_is_read(request.graph)):
                 graph = await self._read(request.graph, client)
                 async with self._jobs.foreseen(graph, client, keep=False), self._turns.taken(client, nbytes):
@@ -125,11 +128,14 @@ class Servicer:
                     first = self._parsed_first(await _read_first(context), context)
             bulk = self._bulk if first.start.bulk or first.attach.bulk else None
             if first.HasField("attach"):
+                id = first.attach.job_id
                 record.event = "feed"
                 with self._calls.feeds.taken(client, is_bounded=False):
-                    await self._submitted.feed(first.attach.job_id, context, bulk)
+                    record.feeds(id, self._submitted.fed(id))
+                    await self._submitted.feed(id, context, bulk)
                 return
-            start, nbytes = first.start, first.ByteSize()
+            start = first.start
+            nbytes = job_bytes(first.ByteSize(), len(start.graph.nodes))
             with self._calls.job(client, nbytes, is_read=_is_read(start.graph) and not start.HasField("keep")):
                 graph = await self._read(start.graph, client)
                 request = _request_of(start, graph, client)
@@ -199,12 +205,17 @@ class Servicer:
         """Tell versions, limits, operations and the load."""
         info = pb.ServerInfo()
         info.CopyFrom(self._info)
-        info.workers = self._engine.status.workers
         info.arena_bytes = self._arena.size
         info.arena_free_bytes = self._arena.free
         info.running_jobs = self._jobs.running
         info.waiting_jobs = self._jobs.waiting
         info.uptime_seconds = monotonic() - self._begin
+        info.resident_bytes = self._residents.used_bytes
+        info.resident_budget_bytes = self._residents.budget_bytes
+        messages.tell_workers(info, self._engine.status)
+        messages.tell_calls(info, self._calls)
+        if self.connections is not None:
+            info.connections = await self.connections.count()
         return info
 
     # ------------------------------------------------------------------ inside

@@ -127,8 +127,9 @@ async def patience(seconds: float, duty: str) -> AsyncGenerator[None]:
 def stalled(duty: str, seconds: float) -> DeadlineError:
     """Return the error of a client that did not do its duty in time."""
     return DeadlineError(
-        f"the client {duty} and did not move for {seconds:g} s; the server has given the job's place to others "
-        f"(--stall {seconds:g} allows no more)",
+        f"the client {duty} and nothing moved for {seconds:g} s, as long as --stall {seconds:g} allows; the job's "
+        "memory went to others. See that the client and its link are alive and send the job again; if it only is slow, "
+        "start the server with a longer --stall",
         stall_seconds=f"{seconds:g}",
     )
 
@@ -137,7 +138,8 @@ def trickled(duty: str, seconds: float) -> DeadlineError:
     """Return the error of a client that did its duty too slowly."""
     return DeadlineError(
         f"the client {duty} and moved too little while its job waited: in the long run it must move {LEAST_RATE:,} "
-        f"bytes in a second; the server has given the job's place to others (--stall {seconds:g})",
+        f"bytes in a second (--stall {seconds:g}); the job's memory went to others. Send the job again on a faster "
+        "link, or start the server with a longer --stall",
         stall_seconds=f"{seconds:g}",
         least_bytes_per_second=LEAST_RATE,
     )

@@ -18,7 +18,7 @@ from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.submitted import Submission, SubmittedJob
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.bulk_listener import BulkListener
-from arraymill_server.rpc.calls import Calls, client_of
+from arraymill_server.rpc.calls import Calls, client_of, job_bytes
 from arraymill_server.rpc.feed import FedExchange
 from arraymill_server.rpc.stall import patience
 from arraymill_server.rpc.streams import Context, receive, stop
@@ -55,7 +55,8 @@ class SubmittedServicer:
         job = await self._board.join(submission)  # first of all: a job that is there is not planned again
         if job is None:
             with ExitStack() as place:
-                place.enter_context(self._calls.submitted.taken(submission.client, request.ByteSize()))
+                nbytes = job_bytes(request.ByteSize(), len(request.graph.nodes))
+                place.enter_context(self._calls.submitted.taken(submission.client, nbytes))
                 job = await self._submit(request.graph, submission, place)
         return self._described(job)
 
@@ -124,14 +125,23 @@ class SubmittedServicer:
         self._board.delete(request.id)
         return pb.DeleteJobResponse()
 
+    def fed(self, id: str) -> FedExchange:
+        """Return what a job gets its input by.
+
+        Raises:
+            JobNotFoundError: There is no job of this id.
+            JobEndedError: It takes no input any more.
+        """
+        job = self._board.ledger.get(id)
+        if job.feed is None:
+            raise JobEndedError(f"job {id} {OUTCOMES[job.state]}; it takes no input", job=id, state=job.state.name)
+        assert isinstance(job.feed, FedExchange)
+        return job.feed
+
     async def feed(self, id: str, context: Context, bulk: BulkListener | None) -> None:
         """Let a client bring what a job waits for, until the job has ended or another client does."""
         job = self._board.ledger.get(id)
-        feed = job.feed
-        if feed is None:
-            raise JobEndedError(f"job {id} {OUTCOMES[job.state]}; it takes no input", job=id, state=job.state.name)
-        assert isinstance(feed, FedExchange)
-        with feed.attached(context, bulk) as session:
+        with self.fed(id).attached(context, bulk) as session:
             reader = asyncio.ensure_future(receive(session, context))
             over = asyncio.ensure_future(self._board.wait(job))
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 
@@ -29,6 +30,8 @@ class MemoryCall:
         """What the client has got."""
         self.status: Any = None
         """With which the handler has ended the call."""
+        self.on_done: Callable[[Any], None] = lambda _: None
+        """What the handler wants to be called when the call has ended."""
 
     def __repr__(self) -> str:
         return f"<MemoryCall of {self._client}: {self._incoming.qsize()} to be read, {len(self.sent)} sent>"
@@ -70,6 +73,9 @@ class MemoryCall:
 
     def done(self) -> bool:
         return False
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        self.on_done = callback
 
     async def read(self) -> Any:
         return await self._incoming.get()

@@ -264,7 +264,10 @@ async def test_an_array_that_is_not_there(server: FakeServer, mill: AsyncClient)
 async def test_info(server: FakeServer, mill: AsyncClient) -> None:
     server.info.operations.add(name="sum", kind="reduction", params=["axis"])
     server.info.workers = 3
+    server.info.worker_endings["crashed"] = 2
+    server.info.connections = 7
     info = await mill.info()
+    assert (info.worker_endings, info.connections, info.refused_calls) == ({"crashed": 2}, 7, 0)
     assert (info.version, info.workers, info.operations[0].params) == ("9.9", 3, ("axis",))
 
 

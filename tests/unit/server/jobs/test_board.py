@@ -121,16 +121,16 @@ def test_too_many_jobs_of_one_client() -> None:
 
 def test_results_that_find_no_room_wait_for_it(stage: Stage) -> None:
     """A job that was accepted is not lost to what others keep: it waits until that is deleted, or has expired."""
-    jobs = [stage.submit(SQRT) for _ in range(4)]
+    jobs = [stage.submit(SQRT, client) for client in "abcd"]
     assert [job.state for job in jobs] == [*[State.RUNNING] * 3, State.QUEUED]
     for job in jobs[:3]:
         stage.finish(job, SQRT)
     assert [job.state for job in jobs] == [*[State.SUCCEEDED] * 3, State.QUEUED]
-    beside = stage.submit(INLINE)  # keeps little, and passes it
+    beside = stage.submit(INLINE, "e")  # keeps little, and passes it
     stage.finish(beside, INLINE)
     stage.bench.board.delete(jobs[0].id)
     stage.settle()
-    jobs.append(stage.submit(SQRT))
+    jobs.append(stage.submit(SQRT, "e"))
     assert [job.state for job in jobs[3:]] == [State.RUNNING, State.QUEUED]
     stage.finish(jobs[3], SQRT)
     stage.pass_time(TTL_SECONDS + 1)
@@ -139,12 +139,29 @@ def test_results_that_find_no_room_wait_for_it(stage: Stage) -> None:
 
 
 def test_a_deadline_ends_the_wait_for_room(stage: Stage) -> None:
-    jobs = [stage.submit(SQRT, deadline_seconds=5.0) for _ in range(4)]
+    jobs = [stage.submit(SQRT, client, deadline_seconds=5.0) for client in "abcd"]
     for job in jobs[:3]:
         stage.finish(job, SQRT)
     stage.pass_time(6.0)
     assert jobs[3].state is State.FAILED
     assert str(jobs[3].error).endswith("after 5 s, its deadline: it still waited for memory")
+
+
+def test_a_client_that_keeps_its_share_waits_for_its_own_results_to_go(stage: Stage) -> None:
+    """Five pages each, of sixteen: the third would leave one, and the client has ten."""
+    mine = [stage.submit(SQRT) for _ in range(3)]
+    assert [job.state for job in mine] == [State.RUNNING, State.RUNNING, State.QUEUED]
+    for job in mine[:2]:
+        stage.finish(job, SQRT)
+    other = stage.submit(SQRT, "b")
+    assert [mine[2].state, other.state] == [State.QUEUED, State.RUNNING]
+    stage.finish(other, SQRT)
+    for job in (mine[0], other):
+        assert mine[2].state is State.QUEUED
+        stage.bench.board.delete(job.id)
+        stage.settle()
+    stage.finish(mine[2], SQRT)
+    assert [job.state for job in mine] == [State.EXPIRED, State.SUCCEEDED, State.SUCCEEDED]
 
 
 # ---------------------------------------------------------------------- the end

@@ -50,6 +50,7 @@ class Kept:
     size: int
     floor: int = 0
     is_patient: bool = False
+    has_share: bool = True
     lease: Lease | None = None
 
     @property

@@ -16,8 +16,9 @@ from arraymill_server.arena.arena import Arena
 from arraymill_server.arena.extents import ALIGNMENT as PAGE
 from arraymill_server.jobs.line import Line
 from arraymill_server.jobs.pending import PendingGroup
-from arraymill_server.jobs.residents import Residents
+from arraymill_server.jobs.residents import ResidentArray, Residents
 from arraymill_server.jobs.ticket import LEAST_COST, Ticket
+from arraymill_server.plan.model import ResultSpec
 
 MIB = 1 << 20
 
@@ -138,6 +139,39 @@ def test_giving_up_is_not_found_any_more() -> None:
     queue.line.leave(ticket)
     assert queue.line.position_of("mine") is None
     queue.close()
+
+
+def test_a_client_that_keeps_its_share_waits_and_is_passed() -> None:
+    """What is in its way are its own arrays: whoever stands behind is served, also while something runs."""
+    arena = Arena((ctypes.c_ubyte * (16 * PAGE))())
+    line, residents = Line(arena, 10, max_overtakes=1), Residents(arena, 8 * PAGE, 60.0)
+    results = [ResultSpec(1, ArrayType((PAGE,), np.dtype("u1")), (0,), (0,), True, ())]
+
+    def ticket(client: str) -> Ticket:
+        group = PendingGroup.reserve(residents, results, "", None, client=client, is_patient=True)
+        ticket = Ticket(PAGE, 0, f"job of {client}", client, group)
+        line.join(ticket)
+        return ticket
+
+    def kept(client: str) -> ResidentArray:
+        served = ticket(client)
+        assert line.serve() == [served]
+        line.leave(served)
+        assert isinstance(served.keep, PendingGroup)
+        return served.keep.commit()[1]
+
+    arrays = [kept("a") for _ in range(4)]
+    waiting = ticket("a")
+    assert line.serve() == []
+    others = [ticket("b") for _ in range(2)]
+    assert line.serve() == others, "nobody waits behind one whose own arrays are in its way"
+    assert line.position(waiting) == 0
+    residents.delete(arrays[0].id)
+    assert line.serve() == []
+    residents.delete(arrays[1].id)
+    assert line.serve() == [waiting]
+    for lease in arena.leases:
+        lease.release()
 
 
 def test_results_that_find_no_room_between_others_are_refused_for_now() -> None:

@@ -9,6 +9,7 @@ import ctypes
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -69,11 +70,33 @@ class LineMachine(RuleBasedStateMachine):
         if isinstance(ticket.keep, Pending):
             self.registry.abort(ticket.keep)
 
-    def reserve(self, pages: int, is_patient: bool) -> Pending | None:
-        try:
-            return self.registry.reserve(ArrayType((pages * PAGE,), np.dtype("u1")), (0,), is_patient=is_patient)
-        except BusyError:
-            return None
+    def has_share(self, ticket: Ticket) -> bool:
+        """Whether a client may keep so much more: what it has been given is no more than what would be left."""
+        if not ticket.is_patient or not isinstance(ticket.keep, Pending):
+            return True
+        free = self.registry.budget_bytes - self.registry.used_bytes - ticket.keep.size
+        return self.kept_by(ticket.client) <= free
+
+    def kept_by(self, client: str) -> int:
+        running = [ticket.keep.size for ticket in self.running if isinstance(ticket.keep, Pending)]
+        owners = [ticket.client for ticket in self.running if isinstance(ticket.keep, Pending)]
+        sizes = [*zip(owners, running, strict=True), *((array.client, array.lease.size) for array in self.arrays)]
+        return sum(size for owner, size in sizes if owner == client)
+
+    def reserve(self, pages: int, client: str, is_patient: bool) -> Pending | None:
+        type = ArrayType((pages * PAGE,), np.dtype("u1"))
+        claims = sum(pending.size for pending in self.claims() if pending.client == client)
+        free = self.registry.budget_bytes - self.registry.used_bytes - type.nbytes
+        if is_patient or (free >= 0 and self.kept_by(client) + claims <= free - claims):
+            return self.registry.reserve(type, (0,), client=client, is_patient=is_patient)
+        with pytest.raises(BusyError):
+            self.registry.reserve(type, (0,), client=client)
+        return None
+
+    def claims(self) -> list[Pending]:
+        """What waits for its memory, and not for its share."""
+        keeps = [ticket.keep for ticket in self.waiting if isinstance(ticket.keep, Pending)]
+        return [pending for pending in keeps if not pending.is_patient]
 
     @rule(
         pages=st.sampled_from(SIZES),
@@ -83,7 +106,7 @@ class LineMachine(RuleBasedStateMachine):
         is_patient=st.booleans(),
     )
     def join(self, pages: int, more: int, client: str, keep: int, is_patient: bool) -> None:
-        pending = self.reserve(keep, is_patient) if keep else None
+        pending = self.reserve(keep, client, is_patient) if keep else None
         ticket = Ticket(pages * PAGE, (pages + more) * PAGE, "job", client, pending)
         fits = self.could_ever_fit(ticket)
         try:
@@ -156,7 +179,8 @@ class LineMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_waits_while_nothing_runs(self) -> None:
         """But the patient, while residents are in their way."""
-        assert self.running or not any(map(self.fits_beside, self.waiting)), "deadlock"
+        able = filter(self.has_share, self.waiting)
+        assert self.running or not any(map(self.fits_beside, able)), "deadlock"
         assert self.running or all(ticket.is_patient for ticket in self.waiting), "deadlock"
 
     @invariant()

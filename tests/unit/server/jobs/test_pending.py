@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from arraymill_proto.errors import ArrayExistsError, ArraymillError, ParameterError, TooLargeError
+from arraymill_proto.errors import ArrayExistsError, ArraymillError, BusyError, ParameterError, TooLargeError
 from arraymill_proto.graph import ArrayType
 from arraymill_server.arena.arena import Arena
 from arraymill_server.arena.extents import ALIGNMENT as PAGE
 from arraymill_server.jobs.pending import PendingGroup
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.plan.model import ResultSpec
+from arraymill_server.quantities import format_bytes
 
 PAGES = 16
 BUDGET = 8 * PAGE
@@ -113,6 +114,37 @@ def test_they_are_placed_together_or_not_at_all(residents: Residents, arena: Are
     assert group.place()
     group.abort()
     assert nothing_is_claimed(residents, arena)
+
+
+def test_several_results_are_one_share(residents: Residents, arena: Arena) -> None:
+    """What is asked for together counts together, and what the client has claimed or made before counts as well."""
+
+    def reserve(client: str, *pages: int, is_patient: bool) -> PendingGroup:
+        return PendingGroup.reserve(residents, results(*pages), "", None, client=client, is_patient=is_patient)
+
+    first = reserve("a", 2, 1, is_patient=True)
+    assert first.has_share
+    assert first.place()
+    second = reserve("a", 1, 1, is_patient=True)
+    assert second.has_share
+    third = reserve("a", 2, 1, is_patient=True)
+    assert not third.has_share
+    assert reserve("b", 2, 3, is_patient=True).has_share
+    with pytest.raises(
+        BusyError, match=f"{format_bytes(3 * PAGE)} of this client, which may hold as much as it leaves"
+    ):
+        reserve("a", 3, is_patient=False)
+    arrays = first.commit()
+    assert not reserve("a", 2, 1, is_patient=True).has_share
+    for array in arrays.values():
+        residents.delete(array.id)
+    assert reserve("a", 2, 1, is_patient=True).has_share
+    claim = reserve("a", 3, is_patient=False)
+    with pytest.raises(BusyError):
+        reserve("a", 3, is_patient=False)
+    claim.abort()
+    reserve("a", 3, is_patient=False).abort()
+    assert arena.leased == 0
 
 
 def test_what_was_placed_can_be_placed_again(residents: Residents, arena: Arena) -> None:

@@ -158,7 +158,7 @@ def test_a_spent_budget_is_busy_until_something_may_expire(residents: Residents,
     put(residents, 5, ttl=20)
     clock.now += 5
     with pytest.raises(
-        BusyError, match=r"takes 16 KiB, .* hold 20 KiB of the 32 KiB .*; delete arrays or raise"
+        BusyError, match=r"takes 16 KiB, .* hold 20 KiB of the 32 KiB .*; delete arrays or let them expire"
     ) as caught:
         residents.reserve(bytes_of(4), (0,))
     assert caught.value.retry_after == 15

@@ -196,9 +196,11 @@ class WantsMachine(RuleBasedStateMachine):
         if not owed:
             assert (oldest, missing) == (None, None)
         else:
-            assert str(oldest).startswith(f"owes want {owed[0]}:")
+            came = len(self.known[owed[0] - 1].came)
+            assert str(oldest).startswith(f"has sent {came} of ")
+            assert str(oldest).endswith(f"(want {owed[0]})")
             assert missing is not None
-            assert missing.details["want"] == str(owed[0])
+            assert (missing.details["want"], missing.details["received_bytes"]) == (str(owed[0]), str(came))
 
 
 def key(record: Record) -> tuple[int, int, int]:

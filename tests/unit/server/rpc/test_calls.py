@@ -97,10 +97,20 @@ def test_the_same_holds_for_the_bytes_of_messages() -> None:
         with pytest.raises(BusyError):
             places.check("third", 16 * MIB + 1)
     assert str(caught.value) == (
-        "a message of 1 MiB, but those of calls that run jobs hold 32 MiB of 64 MiB, 32 MiB of them this client's, "
-        "which may have as much as is free; try again in 1 s, or stream the arrays on Run"
+        "1 MiB for the message and the plan of a job, but those of calls that run jobs hold 32 MiB of 64 MiB, 32 MiB "
+        "of them this client's, which may have as much as is free; try again in 1 s, stream the arrays on Run, or make "
+        "the graph smaller"
     )
     assert caught.value.details["limit_bytes"] == str(64 * MIB)
+
+
+def test_refusals_are_counted() -> None:
+    calls = Calls(1)
+    with calls.jobs.taken("first"), pytest.raises(BusyError):
+        calls.jobs.check("second")
+    with pytest.raises(BusyError):
+        calls.submitted.check("first", 1 << 30)
+    assert (calls.jobs.refused, calls.refused) == (1, 2)
 
 
 @given(st.integers(1, 50), st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=300))

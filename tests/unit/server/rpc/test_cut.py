@@ -20,10 +20,11 @@ from structlog.testing import capture_logs
 from wire import RUN, open_run
 
 from arraymill_proto.errors import BusyError, DeadlineError
+from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.rpc import guard as guard_module
 from arraymill_server.rpc.calls import Calls
 from arraymill_server.rpc.cut import cut
-from arraymill_server.rpc.guard import guard
+from arraymill_server.rpc.guard import guard, unary
 from arraymill_server.testing.calls import MemoryCall
 
 # ---------------------------------------------------------------------- the connection
@@ -132,6 +133,41 @@ async def test_who_reads_late_hears_of_the_end(served: Served) -> None:
             _ = [response async for response in call]
         assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await until(lambda: served.calls.ends.held == 0)
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+async def test_who_does_not_read_an_answer_loses_its_connection(is_read: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def get_job(request: pb.GetJobRequest, context: Any) -> pb.Job:
+        return pb.Job(id=request.id)
+
+    monkeypatch.setattr(guard_module, "READ_SECONDS", 0.02)
+    call: Any = MemoryCall("ipv4:10.0.0.1:4711", grpc.aio.EOF)
+    with capture_logs() as logs:
+        await unary(get_job, pb.GetJobRequest, Calls(1))(b"", call)
+        if is_read:
+            call.on_done(call)
+        else:
+            await until(lambda: bool(logs))
+        await asyncio.sleep(0.04)
+    told = [(entry["event"], entry["method"], entry["is_cut"]) for entry in logs]
+    assert told == ([] if is_read else [("client does not read", "get_job", False)])
+
+
+async def test_grpc_tells_when_an_answer_is_on_its_way(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+
+    async def get_job(request: pb.GetJobRequest, context: Any) -> pb.Job:
+        context.add_done_callback(lambda _: ended.append(True))
+        return pb.Job(id=request.id)
+
+    handler: Any = grpc.unary_unary_rpc_method_handler(
+        unary(get_job, pb.GetJobRequest, served.calls), response_serializer=pb.Job.SerializeToString
+    )
+    served.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", {"GetJob": handler}),))
+    async with served.connect() as channel:
+        ask: Any = channel.unary_unary("/test/GetJob")
+        await ask(b"")
+        await until(lambda: bool(ended))
 
 
 class KeepingCall(MemoryCall):

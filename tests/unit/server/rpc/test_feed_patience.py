@@ -76,7 +76,7 @@ def test_who_comes_late_has_a_quarter_of_the_time_to_begin(waiting: Waiting) -> 
     waiting.pass_time(1)
     error = waiting.job.exchange.stalled.exception()
     assert isinstance(error, DeadlineError)
-    assert "owes want 2: 10,000 bytes of input 0 at offset 0, of which 10 came and did not move for 10 s" in str(error)
+    assert "has sent 10 of 10,000 bytes of input 0 from offset 0 on (want 2) and nothing moved for 10 s" in str(error)
     client.leave()
 
 

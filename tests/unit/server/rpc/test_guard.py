@@ -288,7 +288,7 @@ async def test_a_watch_holds_a_place_until_it_is_left() -> None:
 
 async def test_a_watch_without_a_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(1)
-    monkeypatch.setattr(calls.waits, "_limit", 0)
+    monkeypatch.setattr(calls.waits, "limit", 0)
     call = Call()
     with pytest.raises(grpc.aio.AbortError):
         await as_answers(call, calls, work_of(None))

@@ -343,7 +343,7 @@ async def test_who_does_not_read_the_lane_stalls() -> None:
     async with talk(stall_seconds=0.3) as job, job.client():
         job.exchange.send(outgoing(32 << 20), 7)
         await asyncio.wait([job.exchange.stalled], timeout=20)
-        with pytest.raises(DeadlineError, match=r"does not read its results and did not move for 0\.3 s"):
+        with pytest.raises(DeadlineError, match=r"does not read its results and nothing moved for 0\.3 s"):
             job.exchange.stalled.result()
 
 
@@ -358,7 +358,7 @@ async def test_who_does_not_feed_the_lane_stalls() -> None:
                 await client.say(record(1, 0, 100)[:50])
                 await asyncio.wait([job.exchange.stalled], timeout=0.02)
                 await client.say(record(1, 0, 100)[50:])
-        with pytest.raises(DeadlineError, match="owes want 2: 100 bytes of input 0 at offset 100, of which 0 came"):
+        with pytest.raises(DeadlineError, match=r"has sent 0 of 100 bytes of input 0 from offset 100 on \(want 2\)"):
             job.exchange.stalled.result()
 
 

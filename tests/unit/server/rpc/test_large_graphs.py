@@ -56,7 +56,7 @@ async def test_who_waits_to_be_read_has_a_place_and_the_next_is_refused(
     desk: Desk, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of 300 such calls of 828 KB to a server of 8 places all were taken in and lay in memory, before."""
-    monkeypatch.setattr(desk.calls.submitted, "_limit", PLACES)
+    monkeypatch.setattr(desk.calls.submitted, "limit", PLACES)
     await desk.occupy()
     waiting = list[asyncio.Future[Any]]()
     for _ in range(2):
@@ -146,7 +146,7 @@ async def test_who_joins_a_job_needs_no_array_that_it_has_read(desk: Desk) -> No
 
 async def test_who_joins_a_job_takes_no_place(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     id = (await desk.submit(LARGE, "k")).id
-    monkeypatch.setattr(desk.calls.submitted, "_limit", 0)
+    monkeypatch.setattr(desk.calls.submitted, "limit", 0)
     assert (await desk.submit(LARGE, "k")).id == id
 
 

@@ -110,6 +110,16 @@ def test_another_event() -> None:
     assert line_of(None, None, "feed")["event"] == "feed"
 
 
+def test_a_call_that_feeds_tells_which_job_and_what_it_brought_itself() -> None:
+    exchange = Exchange(job_id="", received_bytes=500)
+    with capture_logs() as logs, recorded("ipv4:10.0.0.1:4711", Tally("jobs cancelled")) as record:
+        record.feeds("j9", any_(exchange))
+        exchange.received_bytes = 800
+    assert [(line["event"], line["id"], line["received_bytes"]) for line in logs] == [("feed", "j9", 300)]
+    exchange.received_bytes = 400
+    assert record.received_bytes == 0, "all that it had brought is wanted again"
+
+
 def test_a_record_knows_the_job_that_its_exchange_runs() -> None:
     record, exchange = Record(), Exchange(job_id="")
     assert record.job_id == ""

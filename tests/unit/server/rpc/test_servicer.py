@@ -18,9 +18,10 @@ from wire import frame_message, start_message
 
 from arraymill_proto.codec import graph_to_pb
 from arraymill_proto.errors import BusyError, DeadlineError, TooLargeError, UnknownOperationError
-from arraymill_proto.graph import Graph, Input, Operation
+from arraymill_proto.graph import ArrayType, Graph, Input, Operation
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.arena.arena import Arena
+from arraymill_server.engine.base import EngineStatus
 from arraymill_server.engine.serial import SerialEngine
 from arraymill_server.jobs.admission import Admission
 from arraymill_server.jobs.board import Board
@@ -262,3 +263,22 @@ async def test_every_job_leaves_one_line(bench: Bench) -> None:
 
 def _any(context: FakeContext) -> Any:
     return context
+
+
+# ---------------------------------------------------------------------- information
+
+
+async def test_the_information_tells_of_memory_workers_and_calls(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = EngineStatus(2, 1, 0, 3, {"crashed": 2, "killed": 1}, recycled=4, fenced=1)
+    monkeypatch.setattr(SerialEngine, "status", status)
+    array = bench.residents.reserve(ArrayType((1000,), ARRAY.dtype), (0,), client="c")
+    assert array.place()
+    with bench.calls.jobs.taken("c"), bench.calls.jobs.taken("d"), bench.calls.waits.taken("c"):
+        with pytest.raises(BusyError):
+            bench.calls.jobs.check("e")
+        info = await bench.servicer.get_server_info(pb.GetServerInfoRequest(), _any(FakeContext()))
+    assert (info.workers, dict(info.worker_endings)) == (2, {"crashed": 2, "killed": 1})
+    assert (info.recycled_workers, info.fenced_workers) == (4, 1)
+    assert (info.resident_bytes, info.resident_budget_bytes) == (array.size, 1 << 20)
+    assert (info.job_calls, info.max_job_calls, info.waiting_calls, info.refused_calls) == (2, 2, 1, 1)
+    bench.residents.abort(array)

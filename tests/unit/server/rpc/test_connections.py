@@ -1,0 +1,48 @@
+"""Connections are counted, idle ones too, and nothing else is."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from arraymill_server.rpc import connections as module
+from arraymill_server.rpc.connections import Connections
+
+
+@pytest.fixture(autouse=True)
+def always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
+
+
+async def test_connections_of_all_kinds(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with ExitStack() as stack:
+        tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        tcp6 = stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
+        unix = stack.enter_context(socket.socket(socket.AF_UNIX))
+        unix.bind(path)
+        unix.listen()
+        other = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        ports = {tcp.getsockname()[1], tcp6.getsockname()[1]}
+        connections = Connections(ports, {path})
+        assert await connections.count() == 0
+        for number, listener in enumerate((tcp, tcp6, unix, tcp, other)):
+            client = stack.enter_context(socket.socket(listener.family))
+            client.connect(listener.getsockname())
+            stack.enter_context(listener.accept()[0])
+            assert await connections.count() == min(number + 1, 4)
+        assert repr(connections) == "<Connections: 4 open>"
+
+
+async def test_a_count_is_good_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FRESH_SECONDS", 100.0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connections = Connections({listener.getsockname()[1]}, ())
+        assert await connections.count() == 0
+        with socket.create_connection(listener.getsockname(), timeout=20), listener.accept()[0]:
+            assert await connections.count() == 0
+            monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
+            assert await connections.count() == 1
