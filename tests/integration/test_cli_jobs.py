@@ -7,31 +7,16 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from servers import RunningServer
 
 import arraymill as am
 from arraymill.cli._command import run
 from arraymill.cli._exit_codes import ExitCode
 
 X = np.arange(1000.0)
-
-
-@pytest.fixture
-def mill(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[am.Client]:
-    """A client; no job of the test is left."""
-    monkeypatch.setenv("ARRAYMILL_SERVER", server.address)
-    with am.Client(server.address) as mill:
-        yield mill
-        for status in mill.jobs():
-            job = mill.job(status.id)
-            if not status.has_ended:
-                job.cancel()
-            job.delete()
 
 
 def ends(code: ExitCode, *arguments: str) -> None:
