@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from boards import CENTRED, HUGE, INLINE, LOST, SQRT, SUM, WIDE, Bench, Case, Feeder
 from hypothesis.stateful import RuleBasedStateMachine, invariant
+from onlookers import Onlooker
 
 from arraymill_proto.errors import (
     ArraymillError,
@@ -80,6 +81,7 @@ class BoardModel(RuleBasedStateMachine):
         self.feeders: list[Feeder] = []
         self.submits: list[tuple[str, str, asyncio.Task[pb.Job]]] = []
         self.cancels: list[tuple[str, asyncio.Task[pb.Job]]] = []
+        self.onlookers: list[Onlooker] = []
         self.is_closed = False
         self.bench = self.loop.run(self.make())
 
@@ -178,6 +180,13 @@ class BoardModel(RuleBasedStateMachine):
             elif feeder.error is not None:
                 assert isinstance(feeder.error, FATES), feeder.error
 
+    @invariant()
+    def who_watches_is_told_of_the_end(self) -> None:
+        for onlooker in self.onlookers:
+            if onlooker.task.done() and not onlooker.task.cancelled():
+                onlooker.task.result()
+                assert onlooker.states[-1].has_ended
+
     # ------------------------------------------------------------------ memory
 
     @invariant()
@@ -246,6 +255,8 @@ class BoardModel(RuleBasedStateMachine):
         self.cancellations_are_answered()
         assert (self.live(), self.submits, self.cancels) == ([], [], [])
         assert not asyncio.all_tasks(self.loop)
+        self.who_watches_is_told_of_the_end()
+        assert repr(self.bench.board.watches) == "<Watches 0 of 0 jobs, quiet>"
         with pytest.raises(ConnectionFailedError):
             self.loop.run(self.bench.submit(SUM))
         self.nothing_went_wrong_unseen()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from arraymill_proto.limits import DEFAULT_PRIORITY
 from arraymill_server.arena.arena import Arena, Lease
@@ -65,6 +66,14 @@ class Admission:
             BusyError: On entering: too many jobs wait.
         """
         return Turn(self, Ticket(minimum, wanted, owner, client, keep, priority))
+
+    def on_move(self, callback: Callable[[], None]) -> None:
+        """Call back whenever places in the line may be others."""
+        self._line.on_move = callback
+
+    def places(self) -> dict[str, int]:
+        """Return how many jobs stand before each one that waits, by owner."""
+        return self._line.places()
 
     def position(self, turn: Turn) -> int | None:
         """Return how many jobs stand before this one, None when it does not wait."""

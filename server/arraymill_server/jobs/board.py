@@ -40,6 +40,7 @@ from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import Jobs, Keep, Report, Request
 from arraymill_server.jobs.storage import MemoryStorage, Storage
 from arraymill_server.jobs.submitted import Feed, Submission, SubmittedJob
+from arraymill_server.jobs.watches import Watches
 
 RETRY_SECONDS: Final = 1.0
 """What a client with too many jobs is told to wait."""
@@ -79,6 +80,9 @@ class Board:
         self._per_client: Counter[str] = Counter()
         self.ledger = Ledger(residents, storage or MemoryStorage(), clock)
         """What is known of the jobs."""
+        self.watches = Watches(admission)
+        """Who watches them."""
+        self.ledger.on_note = self.watches.changed
 
     def __repr__(self) -> str:
         return f"<Board {len(self._live)} live, {self.ledger!r}>"
@@ -157,7 +161,7 @@ class Board:
 
     def position(self, job: SubmittedJob) -> int:
         """Return how many jobs stand before one that is queued."""
-        return self._admission.position_of(f"job {job.id}") or 0
+        return self._admission.position_of(job.owner) or 0
 
     async def close(self) -> None:
         """Take no job any more, stop all and wait for their ends."""
@@ -187,6 +191,7 @@ class Board:
     def _make(self, graph: Graph, submission: Submission, feed: Feed) -> SubmittedJob:
         job = self.ledger.enter(submission, feed)
         feed.on_start = partial(self.ledger.note, job, Event.ADMIT)
+        feed.on_progress = partial(self.watches.progressed, job)
         self._per_client[submission.client] += 1
         task = self._live[job] = asyncio.ensure_future(self._run(job, graph, feed))
         asyncio.get_running_loop().call_soon(self._judge, job)  # runs after the first step of the task

@@ -60,6 +60,8 @@ class Ledger:
         """Those that have ended, the first that did before the others."""
         self._makers: dict[ResidentArray, SubmittedJob] = {}
         """Of results that are still there."""
+        self.on_note: Callable[[SubmittedJob], None] = lambda job: None
+        """Called when something has happened to a job."""
         residents.on_delete = self._lost
 
     def __repr__(self) -> str:
@@ -84,6 +86,7 @@ class Ledger:
             LifeError: It cannot happen.
         """
         self._storage.note(job.life.on(event, self._clock(), detail))
+        self.on_note(job)
 
     def close(self, job: SubmittedJob) -> None:
         """A job has ended: remember it for some time."""

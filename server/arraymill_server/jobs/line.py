@@ -41,7 +41,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from arraymill_proto.errors import BusyError, TooLargeError
@@ -82,6 +82,8 @@ class Line:
         """Bytes that were not to be placed in this look along the line: what keeps a piece as large is not tried."""
         self.running = 0
         """Jobs that hold memory."""
+        self.on_move: Callable[[], None] = lambda: None
+        """Called when a ticket joins or leaves: those behind it have another place."""
 
     def __repr__(self) -> str:
         return f"<Line {self.running} running, {self.waiting} waiting for {format_bytes(self.waiting_bytes)}>"
@@ -105,6 +107,10 @@ class Line:
         ticket = self._owners.get(owner)
         return None if ticket is None else self._index(ticket)
 
+    def places(self) -> dict[str, int]:
+        """Return the positions of all tickets, by owner."""
+        return {ticket.owner: index for index, ticket in enumerate(self._line)}
+
     def join(self, ticket: Ticket) -> None:
         """Put a ticket into the line; `serve` decides about it.
 
@@ -125,6 +131,7 @@ class Line:
         self._owners[ticket.owner] = ticket
         self._places[ticket.client] += 1
         ticket.is_waiting = True
+        self.on_move()
 
     def serve(self) -> list[Ticket]:
         """Hand out what is free.
@@ -233,6 +240,7 @@ class Line:
         if not self._places[ticket.client]:
             del self._places[ticket.client]
         self._tags.leave(ticket.flow)
+        self.on_move()
 
     def _index(self, ticket: Ticket) -> int:
         return bisect_left(self._line, _order(ticket), key=_order)

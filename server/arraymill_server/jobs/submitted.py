@@ -65,6 +65,8 @@ class Feed(Exchange, Protocol):
 
     on_start: Callable[[], None] | None
     """Called when the job has its memory."""
+    on_progress: Callable[[], None]
+    """Called when its figures may be others."""
 
     @property
     def stalled(self) -> asyncio.Future[None]:
@@ -108,6 +110,11 @@ class SubmittedJob:
     @property
     def key(self) -> str:
         return self.submission.key
+
+    @property
+    def owner(self) -> str:
+        """Its name in the waiting line, and where memory is leased."""
+        return f"job {self.id}"
 
     @property
     def state(self) -> State:

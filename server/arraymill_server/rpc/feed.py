@@ -14,11 +14,13 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
+from arraymill_proto.bulk import Record
 from arraymill_proto.frames import FrameView
 from arraymill_proto.graph import Graph, Input
 from arraymill_server.jobs.exchange import Peer, Started
 from arraymill_server.jobs.submitted import Figures
 from arraymill_server.rpc import messages
+from arraymill_server.rpc.bulk import BulkConnection
 from arraymill_server.rpc.bulk_listener import BulkListener
 from arraymill_server.rpc.lanes import StreamExchange, Writer
 
@@ -82,6 +84,7 @@ class FedExchange(StreamExchange):
         self._has_grace = True
         """Once between two bytes: whoever comes and goes, and brings nothing, is silent."""
         self.on_start: Callable[[], None] | None = None
+        self.on_progress: Callable[[], None] = lambda: None
         self.on_end: Callable[[], None] = lambda: None
         """Called when the job has ended."""
 
@@ -104,6 +107,7 @@ class FedExchange(StreamExchange):
 
     def progress(self, blocks_done: int) -> None:
         self._blocks_done = blocks_done
+        self.on_progress()
         super().progress(blocks_done)
 
     def end(self) -> None:
@@ -130,6 +134,7 @@ class FedExchange(StreamExchange):
             self._put(messages.accepted(self._started, self._offer()))
             for number, wanted in self._wants.reopen():
                 self._put(messages.want(number, wanted))
+            self.on_progress()
         if self._has_grace and self._stall.allow(self._grace_seconds):
             self._has_grace = False
         try:
@@ -140,7 +145,17 @@ class FedExchange(StreamExchange):
 
     def moved(self, nbytes: int) -> None:
         self._has_grace = True
+        self.on_progress()
         super().moved(nbytes)
+
+    def arrived(self, record: Record) -> None:
+        self.on_progress()
+        super().arrived(record)
+
+    def bulk_lost(self, connection: BulkConnection) -> None:
+        """Want anew what had not fully arrived."""
+        self.on_progress()
+        super().bulk_lost(connection)
 
     def bulk_failed(self, error: Exception) -> None:
         """The connection ends; the job goes on with frames, or with another client."""

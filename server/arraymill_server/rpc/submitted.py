@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from typing import Any, Final
 
 from arraymill_proto.codec import graph_from_pb
@@ -22,9 +22,6 @@ from arraymill_server.rpc.calls import Calls, client_of, job_bytes
 from arraymill_server.rpc.feed import FedExchange
 from arraymill_server.rpc.stall import patience
 from arraymill_server.rpc.streams import Context, receive, stop
-
-WATCH_SECONDS: Final = 0.25
-"""Least time between two messages of WatchJob: smooth enough for a bar."""
 
 PAGE_BYTES: Final = 1 << 20
 """Most bytes of a page of jobs, unless a single one has more: a job may have thousands of results."""
@@ -89,18 +86,10 @@ class SubmittedServicer:
 
     async def watch_job(self, request: pb.WatchJobRequest, context: Context) -> AsyncGenerator[pb.Job]:
         """Describe a job whenever it has changed, and again when nothing does for long, until it has ended."""
-        loop = asyncio.get_running_loop()
         job = self._board.ledger.get(request.id)
-        before: pb.Job | None = None
-        due = 0.0
-        while True:
-            told = self._described(job)
-            if before is None or loop.time() >= due or _without_times(told) != _without_times(before):
-                yield told
-                before, due = told, loop.time() + WATCH_REPEAT_SECONDS
-            if job.state.has_ended:
-                return
-            await self._board.wait(job, WATCH_SECONDS)
+        async with aclosing(self._board.watches.news(job, WATCH_REPEAT_SECONDS)) as news:
+            async for _ in news:
+                yield self._described(job)
 
     async def list_jobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """List jobs in pages; a page ends early where its jobs have very many results."""
@@ -199,15 +188,3 @@ async def _first(over: asyncio.Future[None], sending: asyncio.Future[None], read
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if sending.done() and not sending.cancelled():
         sending.result()
-
-
-def _without_times(job: pb.Job) -> pb.Job:
-    """Return what tells whether something has changed."""
-    copy = pb.Job()
-    copy.CopyFrom(job)
-    copy.ClearField("age_seconds")
-    copy.ClearField("deadline_in_seconds")
-    for result in copy.results:
-        result.ClearField("age_seconds")
-        result.ClearField("expires_in_seconds")
-    return copy

@@ -14,6 +14,7 @@ from boards import STALL_SECONDS, Feeder, begin
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
+from onlookers import Onlooker
 
 from arraymill_proto.errors import (
     ArraymillError,
@@ -24,6 +25,7 @@ from arraymill_proto.errors import (
 )
 from arraymill_server.jobs.life import State
 from arraymill_server.jobs.submitted import SubmittedJob
+from arraymill_server.jobs.watches import WATCH_SECONDS
 
 NAMES = st.sampled_from(["sum", "sqrt", "centred", "wide", "inline"]) | st.sampled_from(sorted(CASES))
 
@@ -189,6 +191,31 @@ class BoardMachine(BoardModel):
     def delete_result(self, data: st.DataObject) -> None:
         arrays, _ = self.bench.residents.page()
         self.bench.residents.delete(data.draw(st.sampled_from(arrays)).id)
+
+    # ------------------------------------------------------------------ watching
+
+    @precondition(lambda self: bool(self.accepted))
+    @rule(data=st.data(), turns=TURNS)
+    def watch(self, data: st.DataObject, turns: int | None) -> None:
+        self.onlookers.append(Onlooker(self.loop, self.bench.board, self.made[self.some_job(data)]))
+        self.loop.turn(turns)
+
+    @precondition(lambda self: bool(self.onlookers))
+    @rule(data=st.data(), turns=TURNS)
+    def look_away(self, data: st.DataObject, turns: int | None) -> None:
+        data.draw(st.sampled_from(self.onlookers)).task.cancel()
+        self.loop.turn(turns)
+
+    @precondition(lambda self: bool(self.onlookers))
+    @rule()
+    def see(self) -> None:
+        """When nothing happens any more, all who watch have told how things are."""
+        self.loop.settle()
+        while not repr(self.bench.board.watches).endswith(", quiet>"):
+            self.loop.advance(WATCH_SECONDS)
+            self.loop.settle()
+        for onlooker in self.onlookers:
+            assert onlooker.task.done() or onlooker.told[-1] == onlooker.now
 
     def some_job(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from(list(self.accepted)))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arraymill_server.jobs.fair import FairQueue, Tags
+from arraymill_server.jobs.fair import Entry, FairQueue, Tags
 
 CLIENTS = st.sampled_from("abc")
 COSTS = st.integers(1, 9)
@@ -72,7 +72,7 @@ def test_the_clock_never_goes_back() -> None:
 @given(STEPS)
 def test_a_client_keeps_its_order_and_who_left_is_gone(steps: list[tuple[str, str, int]]) -> None:
     queue = FairQueue[tuple[str, int]]()
-    waiting = {}
+    waiting: dict[tuple[str, int], Entry[tuple[str, int]]] = {}
     for number, (step, client, count) in enumerate(steps):
         if step == "push":
             waiting[client, number] = queue.push(client, count, (client, number))

@@ -329,3 +329,36 @@ async def test_figures() -> None:
     client.leave()
     job.exchange.end()
     assert job.exchange.figures == Figures(INPUT_BYTES, 4000, 3, 9)
+
+
+async def test_whatever_moves_the_figures_is_progress() -> None:
+    """Frames, a replaced client, records, a lost connection and blocks."""
+    seen = [(0, 0)]
+
+    def note() -> None:
+        figures = job.exchange.figures
+        if (told := (figures.received_bytes, figures.blocks_done)) != seen[-1]:
+            seen.append(told)
+
+    def note_soon() -> None:
+        asyncio.get_running_loop().call_soon(note)
+
+    async with listening() as listener, running(0, 10_000) as job:
+        job.exchange.on_progress = note_soon
+        first = await job.attach(3)
+        first.frame(3, 0, 4000)
+        await turns(1)
+        second = await job.attach(3, listener)
+        async with bulk_stream(listener.port) as client:
+            await client.greet(second.secret)
+            await client.say(record_bytes(5, 0, 0, DATA[:5000]))
+            await until(lambda: seen[-1] == (5000, 0))
+        await until(lambda: second.told[3:] == ["bulk_ended", "want 7: 0+10000", "want 8: 10000+10000"])
+        await turns(1)
+        second.frame(7, 0, 10_000)
+        await turns(1)
+        job.exchange.progress(3)
+        await turns(1)
+        first.leave()
+        second.leave()
+    assert seen == [(0, 0), (4000, 0), (0, 0), (5000, 0), (0, 0), (10_000, 0), (10_000, 3)]
