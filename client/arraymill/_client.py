@@ -167,7 +167,7 @@ class AsyncClient(Reductions):
             UnknownOperationError: There is no such operation; the message names similar ones.
             ArraymillError: What NumPy would raise, or what the server or the connection has to say.
         """
-        expressions = map(Array, apply_parts(canonical(name), arrays, params))
+        expressions = map(Array, apply_parts(canonical(checked_text("name", name)), arrays, params))
         return await self.compute(*expressions, out=out, timeout=timeout, progress=progress)
 
     # ------------------------------------------------------------------ submitted jobs
@@ -275,7 +275,7 @@ class AsyncClient(Reductions):
             TypeError: It is another expression, which `compute` would compute.
             ArrayNotFoundError: It was deleted, or it expired.
         """
-        if not isinstance(expression_of(array), Stored):
+        if not isinstance(array, Array) or not isinstance(expression_of(array), Stored):
             raise TypeError(f"get takes a handle or a slice of one, not {array!r}: use compute")
         return await self.compute(array, out=out, timeout=timeout, progress=progress)
 

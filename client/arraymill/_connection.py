@@ -46,7 +46,7 @@ _OPTIONS: Final = (
     ("grpc.http2.max_pings_without_data", 0),
     # A server that restarts is ready within 2 s; by default calls would fail at once for up to 120 s.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     # Clients do not share connections: closing one must not touch another.
     ("grpc.use_local_subchannel_pool", 1),
 )

@@ -76,6 +76,7 @@ _CAUSES: Final = (
     ("Connection refused", "nothing listens there"),
     ("No such file or directory", "there is no such socket"),
     ("DNS resolution failed", "the name of the host is unknown"),
+    ("errors resolving", "the name of the host is unknown"),
     ("Permission denied", "the socket belongs to somebody else"),
     ("No route to host", "the host cannot be reached"),
     ("Network is unreachable", "the network cannot be reached"),

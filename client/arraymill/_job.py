@@ -87,12 +87,7 @@ class AsyncJob:
             JobNotFoundError: It was deleted, or the server has forgotten it.
         """
         async with within(self._caller.limit(timeout, INFORMATION_SECONDS)) as remaining:
-            while True:
-                id = self.id
-                try:
-                    return await self._status_of(id, remaining)
-                except JobNotFoundError as exc:
-                    await self._ticket.renew(exc, id, remaining)
+            return await self._status(remaining)
 
     async def watch(self, *, timeout: float | None = None) -> AsyncGenerator[JobStatus, None]:
         """Tell how far the job is: at once, at every change (at most some times in a second), and at its end.
@@ -219,6 +214,15 @@ class AsyncJob:
             "DeleteJob", request, pb.DeleteJobResponse, timeout, done=JobNotFoundError, place=self._ticket
         )
 
+    async def _status(self, remaining: Remaining) -> JobStatus:
+        """Ask how far the job is, submitting it again where its server is gone."""
+        while True:
+            id = self.id
+            try:
+                return await self._status_of(id, remaining)
+            except JobNotFoundError as exc:
+                await self._ticket.renew(exc, id, remaining)
+
     async def _status_of(self, id: str, remaining: Remaining) -> JobStatus:
         """Ask the server that is there how far the job is."""
         request = pb.GetJobRequest(id=id)
@@ -254,7 +258,7 @@ class AsyncJob:
         try:
             both: set[asyncio.Future[Any]] = {ending, self._feeder.failure}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            if not ending.done() and not (await self.status()).has_ended:
+            if not ending.done() and not (await self._status(remaining)).has_ended:
                 self._feeder.failure.result()
             return await ending
         finally:

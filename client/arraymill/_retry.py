@@ -33,7 +33,7 @@ RETRY_SECONDS: Final = 30.0
 FIRST_PAUSE: Final = 0.1
 """Seconds; gRPC itself does not connect again before."""
 
-LONGEST_PAUSE: Final = 5.0
+LONGEST_PAUSE: Final = 2.0
 """Seconds; the wait for a server that has come back is half of it on average."""
 
 STATUS_DETAIL: Final = "grpc_status"

@@ -25,10 +25,17 @@ from arraymill._layout import AnyArray
 from arraymill._sink import ResultSink
 from arraymill._source import ArraySource
 from arraymill_proto.codec import graph_to_pb, parse_response, type_from_pb
-from arraymill_proto.errors import ConnectionFailedError, DTypeError, FrameError, InternalError, ShapeError
+from arraymill_proto.errors import (
+    ConnectionFailedError,
+    DTypeError,
+    FrameError,
+    InternalError,
+    ParameterError,
+    ShapeError,
+)
 from arraymill_proto.frames import Envelope, FrameView, encode_frame
 from arraymill_proto.graph import ArrayType, Order
-from arraymill_proto.limits import FRAME_BYTES
+from arraymill_proto.limits import FRAME_BYTES, shorten
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 MAX_WANTS: Final = 1 << 16
@@ -53,6 +60,16 @@ class Options:
     """Largest frame to send."""
     bulk: BulkRoute | None = None
     """The way to the server's bulk lane; None: do not ask for it."""
+
+    def __post_init__(self) -> None:
+        """Check what a caller gave.
+
+        Raises:
+            ParameterError: The progress function is none: it would be noticed when all has been computed.
+        """
+        if self.progress is not None and not callable(self.progress):
+            told = shorten(repr(self.progress))
+            raise ParameterError(f"progress is {told}, it must be a function of one argument", parameter="progress")
 
     def out(self, index: int) -> AnyArray | None:
         """Return the array to fill with an output."""

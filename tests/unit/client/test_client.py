@@ -190,6 +190,17 @@ BAD_CALLS: dict[str, tuple[Callable[[AsyncClient], Awaitable[Any]], type[Excepti
     "timeout": (lambda mill: mill.sum(X, timeout=0), ParameterError, "timeout is 0"),
     "time to live": (lambda mill: mill.put(X, ttl=-1), ParameterError, "ttl is -1"),
     "get of an expression": (lambda mill: mill.get(asarray(X) + 1), TypeError, "use compute"),
+    "get of a number": (
+        lambda mill: mill.get(cast("Any", 5)),
+        TypeError,
+        "get takes a handle or a slice of one, not 5",
+    ),
+    "a number for an operation": (lambda mill: mill.transform(cast("Any", 5), X), ParameterError, "name is 5, it must"),
+    "a number for a function": (
+        lambda mill: mill.sum(X, progress=cast("Any", 5)),
+        ParameterError,
+        "progress is 5, it must be a function of one argument",
+    ),
     "a number for a job": (lambda mill: mill.job(cast("Any", 5)), ParameterError, "id is 5, it must be a text"),
     "a number for an array": (lambda mill: mill.array(cast("Any", 5)), ParameterError, "id is 5, it must be a text"),
     "deleting a number": (lambda mill: mill.delete(cast("Any", 5)), ParameterError, "array is 5, it must be a text"),

@@ -120,6 +120,10 @@ CORE = "failed to connect to all addresses; last error: "
             "DNS resolution failed for nowhere:50051: C-ares status is not ARES_SUCCESS",
             "the name of the host is unknown",
         ),
+        (
+            "errors resolving nowhere:5: [field:hostname lookup error: Domain name not found]",
+            "the name of the host is unknown",
+        ),
         (f"{CORE}UNKNOWN: something new", "UNKNOWN: something new"),
     ],
 )

@@ -353,6 +353,23 @@ async def test_an_upload_that_fails_does_not_hide_a_result(jobs: FakeJobServer, 
     assert await job.result() == X.sum()
 
 
+async def test_after_a_failed_upload_whoever_waits_has_all_its_time(
+    jobs: FakeJobServer, feeding: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arraymill._job.INFORMATION_SECONDS", 0.01)
+    await refuse(jobs, InternalError("a defect"))
+    job = await feeding.submit(asarray(X).sum())
+    with pytest.raises(InternalError, match="a defect"):
+        await job.uploaded()
+    jobs.answering.clear()
+    waiting = asyncio.create_task(job.result(timeout=20))
+    await asyncio.wait([waiting], timeout=0.1)
+    jobs.job.pieces = {(0, offset): X.tobytes()[offset : offset + PIECE] for offset in range(0, X.nbytes, PIECE)}
+    jobs.execute(jobs.job)
+    jobs.answering.set()
+    assert await waiting == X.sum()
+
+
 async def test_without_retries_a_cut_ends_the_upload(jobs: FakeJobServer) -> None:
     jobs.info.unary_bytes = 0
     jobs.cuts = [2]
