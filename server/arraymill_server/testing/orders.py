@@ -161,12 +161,13 @@ class Orders:
     def __init__(self, folder: Path) -> None:
         self._log = os.open(folder / LOG, os.O_WRONLY | os.O_APPEND)
         self._pipes = {point: os.open(folder / point, os.O_RDONLY | os.O_NONBLOCK) for point in Point}
-        self.is_retrying = False
-        """The task has been tried before: a task that is struck three times is given up, and rightly so."""
+        self.is_spared = False
+        """The task has been tried before: a task that is struck three times is given up, and rightly so. Or the worker
+        has not said hello: one that hangs then is a slow start, for which the server waits 30 s."""
 
     def come_to(self, point: Point) -> None:
         """Carry out an order for this place, if there is one and the task has not been tried before."""
-        number = _read_byte(self._pipes[point]) if not self.is_retrying else None
+        number = _read_byte(self._pipes[point]) if not self.is_spared else None
         if number is not None:
             self.strike(list(Blow)[number], point)
 
@@ -205,7 +206,7 @@ class OrderedPipe:
     def recv_bytes(self, maxlength: int | None = None) -> bytes:
         self._orders.wait(self.fileno())
         payload = self._pipe.recv_bytes(maxlength)
-        self._orders.is_retrying = decode_request(payload).generation > 1
+        self._orders.is_spared = decode_request(payload).generation > 1
         self._orders.come_to(Point.RECEIVE)
         return payload
 
@@ -215,7 +216,7 @@ class OrderedPipe:
         os.write(self.fileno(), data[:half])
         self._orders.come_to(Point.REPLY)
         os.write(self.fileno(), data[half:])
-        self._orders.is_retrying = False
+        self._orders.is_spared = False
 
 
 class OrderedRunner:
@@ -254,6 +255,7 @@ def ordered_main(folder: str, pipe: Connection, raw: RawBytes, settings: WorkerS
     confine(settings)
     orders = Orders(Path(folder))
     orders.note("ready -")
+    orders.is_spared = True
     serve(OrderedPipe(pipe, orders), OrderedRunner(attach(raw), orders), settings.memory_bytes)
 
 

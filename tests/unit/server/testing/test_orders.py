@@ -4,10 +4,13 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from time import monotonic, time
+from types import SimpleNamespace
 from typing import Any, Final, NoReturn
+from unittest.mock import Mock
 
 import numpy as np
 import psutil
@@ -133,6 +136,27 @@ def test_a_worker_that_waits_is_struck(book: OrderBook, orders: Orders) -> None:
 
 
 # ------------------------------------------------------------------ around the pipe
+
+
+def test_a_worker_is_not_struck_before_it_has_said_hello(
+    book: OrderBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[bytes] = []
+
+    def serve(pipe: OrderedPipe, _: OrderedRunner, memory_bytes: int) -> None:
+        for word in (b"hello", b"an answer"):
+            pipe.send_bytes(word)
+            said.append(word)
+
+    monkeypatch.setattr(module, "_strike", raise_struck)
+    monkeypatch.setattr(module, "confine", Mock())
+    monkeypatch.setattr(module, "serve", serve)
+    book.order(Blow.STOP, Point.REPLY)
+    ours, theirs = (connection(end.detach()) for end in socket.socketpair())
+    settings: Any = SimpleNamespace(memory_bytes=0)
+    with closing(ours), closing(theirs), pytest.raises(StruckError, match="SIGSTOP"):
+        ordered_main(str(tmp_path), theirs, shared_bytes(), settings)
+    assert said == [b"hello"]
 
 
 def request(generation: int) -> bytes:
