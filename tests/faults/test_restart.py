@@ -29,9 +29,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("kind", ["tcp", "unix"])
-async def test_a_rolling_restart_under_load(folder: Path, kind: str) -> None:
-    tally = await roll(free_addresses(f"unix:{folder}/socket" if kind == "unix" else ""), 1, clients=2)
+async def test_a_rolling_restart_under_load(folder: Path) -> None:
+    """At a socket; with TCP it is a row of the table of faults."""
+    tally = await roll(free_addresses(f"unix:{folder}/socket"), 1, clients=2)
     assert tally.failures == []
     assert set(tally.answers) == set(CALLS)
 

@@ -11,7 +11,7 @@ from load import run_load
 from servers import RunningServer
 
 LOAD = Path(__file__).parents[1] / "load.py"
-PROCESSES = 8
+PROCESSES = 4
 
 
 @pytest.mark.slow
@@ -20,10 +20,10 @@ async def test_two_hundred_jobs_of_one_client(server: RunningServer) -> None:
 
 
 @pytest.mark.slow
-def test_two_hundred_jobs_of_eight_processes(server: RunningServer) -> None:
+def test_two_hundred_jobs_of_four_processes(server: RunningServer) -> None:
     command = [sys.executable, str(LOAD), server.address]
     processes = [
-        subprocess.Popen([*command, str(seed), "25", str(8 << 20)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([*command, str(seed), "50", str(4 << 20)], stdout=subprocess.PIPE, text=True)
         for seed in range(PROCESSES)
     ]
     answers = [process.communicate(timeout=150)[0] for process in processes]
