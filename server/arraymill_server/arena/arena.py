@@ -210,6 +210,25 @@ class Arena:
         self._leases[extent.offset] = lease
         return lease
 
+    def split(self, lease: Lease, sizes: Sequence[int]) -> list[Lease]:
+        """Replace a lease by one for each part of it, lowest first; each is released for itself.
+
+        Args:
+            lease: It ends with this.
+            sizes: Bytes of each part, whole pages; together as many as it has.
+        """
+        extent = Extent(lease.offset, lease.size)
+        parts = self._extents.split(extent, sizes)
+        if lease.is_resident:
+            self._idle.split(extent, sizes)
+        del self._leases[lease.offset]
+        lease.is_live = False
+        leases = [
+            Lease(self, part, lease.owner, next(self._generations), is_resident=lease.is_resident) for part in parts
+        ]
+        self._leases.update((part.offset, part) for part in leases)
+        return leases
+
     def fits_when_idle(self, size: int, *, keep: Sequence[int] = (), floor: int = 0) -> bool:
         """Tell whether `size` bytes could be leased if every lease but the residents' had ended.
 

@@ -16,7 +16,8 @@ Rejected: a buddy allocator (it rounds sizes up to powers of two, and an arena i
 from __future__ import annotations
 
 from bisect import bisect_left
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 ALIGNMENT: Final = 4096
@@ -122,6 +123,22 @@ class Extents:
             low -= 1
             start = self._free_list[low].offset
         self._free_list[low:high] = [Extent(start, end - start)]
+
+    def split(self, extent: Extent, sizes: Sequence[int]) -> list[Extent]:
+        """Cut what `take` or `claim` returned into parts that are given back one by one.
+
+        Args:
+            extent: What is cut.
+            sizes: Bytes of each part, lowest first: aligned, and together as many as the extent has.
+        """
+        if self._taken.get(extent.offset) != extent.size or sum(sizes) != extent.size:
+            raise ExtentError(
+                f"{extent} is not taken in {self!r}, or has no {len(sizes)} parts of {sum(sizes):,} bytes"
+            )
+        offsets = accumulate(sizes, initial=extent.offset)
+        parts = [Extent(offset, size) for offset, size in zip(offsets, sizes, strict=False)]
+        self._taken.update(parts)
+        return parts
 
     def check(self) -> None:
         """Assert the invariants; for tests."""

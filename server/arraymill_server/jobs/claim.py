@@ -56,11 +56,16 @@ class Pending:
             self.shares.claim(self.client, -self.size)
 
     def place(self) -> bool:
-        self.placed = self.arena.lease(self.size, f"array {self.name or self.id}", top=True, floor=self.floor)
-        if self.placed is not None:
-            self.unclaim()
-            self.shares.place(self.client, self.size)
-        return self.placed is not None
+        lease = self.arena.lease(self.size, f"array {self.name or self.id}", top=True, floor=self.floor)
+        if lease is not None:
+            self.take(lease)
+        return lease is not None
+
+    def take(self, lease: Lease) -> None:
+        """Have memory that somebody else has leased for it."""
+        self.placed = lease
+        self.unclaim()
+        self.shares.place(self.client, self.size)
 
     def unplace(self) -> None:
         lease, self.placed = self.lease, None

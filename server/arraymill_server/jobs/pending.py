@@ -71,7 +71,19 @@ class PendingGroup:
         return {node: pending.lease.offset for node, pending in self._arrays.items()}
 
     def place(self) -> bool:
-        """Lease the memory of all arrays; False when there is none now."""
+        """Lease the memory of all arrays, in one piece if that can be; False when there is none now."""
+        if len(self._arrays) == 1:
+            return self._place_each()
+        first = next(iter(self._arrays.values()))
+        whole = first.arena.lease(self._nbytes, f"{len(self._arrays)} arrays", top=True, floor=first.floor)
+        if whole is None:
+            return self._place_each()
+        parts = first.arena.split(whole, self.sizes)
+        for pending, part in zip(self._arrays.values(), parts, strict=True):
+            pending.take(part)
+        return True
+
+    def _place_each(self) -> bool:
         placed: list[Pending] = []
         for pending in self._arrays.values():
             if not pending.place():

@@ -170,8 +170,9 @@ class Residents:
         _check_ttl(ttl)
         if name in self._names:
             raise ArrayExistsError(f"an array of the name {name!r} exists; delete it or choose another name", name=name)
-        self.check_total((type,))
         size = self._arena.aligned(type.nbytes)
+        if size > self.budget_bytes:
+            self.check_total((type,))
         if not is_patient and not self.shares.may_claim(client, size):
             raise self.shares.refusal(client, size, self._retry_seconds())
         id = secrets.token_hex(16)

@@ -76,6 +76,19 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class _Layouts:
+    """A workspace with the fewest blocks in flight, and one with the most."""
+
+    least: JobLayout
+    most: JobLayout
+
+    @classmethod
+    def of(cls, plan: JobPlan, slots: int) -> _Layouts:
+        depth, least = min(slots, deepest(plan)), JobLayout(plan, 1)
+        return cls(least, JobLayout(plan, depth) if depth > 1 else least)
+
+
+@dataclass(frozen=True, slots=True)
 class _Foreseen:
     """What was found out about a graph before its job comes."""
 
@@ -84,6 +97,7 @@ class _Foreseen:
     keep: bool
     views: Mapping[int, ResidentView]
     plan: JobPlan
+    layouts: _Layouts
 
 
 @dataclass(slots=True)
@@ -92,6 +106,7 @@ class _Prepared:
 
     report: Report
     plan: JobPlan
+    layouts: _Layouts
     pins: list[ResidentArray]
     pending: PendingGroup | None = None
     fence: Fence | None = None
@@ -220,10 +235,13 @@ class Jobs:
                 pins.append(arrays[node])
             return arrays[node].type
 
-        plan = self._foreseen_plan(graph, type_of, arrays, keep=keep is not None)
-        if plan is None:
+        foreseen = self._foreseen_plan(graph, type_of, arrays, keep=keep is not None)
+        if foreseen is None:
             operands = infer_graph(graph, type_of)
             plan = self._plan_within(graph, operands, _views(graph, arrays), keep=keep is not None)
+            layouts = _Layouts.of(plan, self._slots)
+        else:
+            plan, layouts = foreseen.plan, foreseen.layouts
         _check_results(plan, request.result_limit)
         report = Report(request.job_id, request.times, blocks=plan.blocks, passes=len(plan.passes))
         pending = None
@@ -236,19 +254,19 @@ class Jobs:
                 client=request.client,
                 is_patient=keep.is_patient,
             )
-        return _Prepared(report, plan, pins, pending)
+        return _Prepared(report, plan, layouts, pins, pending)
 
     def _foreseen_plan(
         self, graph: Graph, pin: ResidentTypes, arrays: Mapping[Resident, ResidentArray], *, keep: bool
-    ) -> JobPlan | None:
-        """Return the plan that was made before, if the arrays are what they were then; they are pinned either way."""
+    ) -> _Foreseen | None:
+        """Return what was thought before, if the arrays are what they were then; they are pinned either way."""
         foreseen = self._foreseen.get(id(graph))
         if foreseen is None:
             return None
         for node in _residents_of(graph):
             pin(node)
         is_true = (foreseen.keep, foreseen.views) == (keep, _views(graph, arrays))
-        return foreseen.plan if is_true else None
+        return foreseen if is_true else None
 
     def _plan_within(
         self, graph: Graph, operands: tuple[Operand, ...], views: Mapping[int, ResidentView], *, keep: bool
@@ -271,7 +289,8 @@ class Jobs:
             plan = await self.aside.run(
                 client, nodes, plan_job, graph, operands, views, self._limits(hold=False), keep=keep
             )
-        return _Foreseen(graph, keep, views, plan)
+        layouts = await self.aside.run(client, nodes, _Layouts.of, plan, self._slots)
+        return _Foreseen(graph, keep, views, plan, layouts)
 
     def _limits(self, *, hold: bool) -> PlanLimits:
         return PlanLimits(hold_bytes=self._arena.size // 2 if hold else 0, block_elements=self._block_elements)
@@ -283,16 +302,14 @@ class Jobs:
 
     async def _run(self, prepared: _Prepared, request: Request, exchange: Exchange, begin: float) -> None:
         plan, report, pending = prepared.plan, prepared.report, prepared.pending
-        depth = min(self._slots, deepest(plan))
-        least = JobLayout(plan, 1)
-        most = JobLayout(plan, depth) if depth > 1 else least
+        least, most = prepared.layouts.least, prepared.layouts.most
         owner = f"job {report.job_id}"
         turn = self._admission.admit(
             least.nbytes, most.nbytes, owner=owner, client=request.client, keep=pending, priority=request.priority
         )
         async with turn as lease:
             report.times.queued = monotonic() - begin
-            layout = most if lease.size >= most.nbytes else fit_depth(plan, depth, lease.size)
+            layout = most if lease.size >= most.nbytes else fit_depth(plan, self._slots, lease.size)
             keep_addresses = pending.addresses if pending is not None else None
             machine = JobMachine(plan, layout, base=lease.offset, keep_addresses=keep_addresses)
             run = JobRun(report.job_id, machine, self._hands, exchange, report.times, client=request.client)

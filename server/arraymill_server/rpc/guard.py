@@ -156,7 +156,11 @@ class _Answering:
 def _expect_reading(method: str, context: Context) -> None:
     """Cut the connection of a client that does not read its answer: gRPC ends the call when it is on its way."""
     cutting = asyncio.get_running_loop().call_later(READ_SECONDS, _cut, method, context)
-    context.add_done_callback(cast("Any", lambda _: cutting.cancel()))  # the stubs want a class of their own
+
+    def ended(_: object) -> None:
+        cutting.cancel()
+
+    context.add_done_callback(cast("Any", ended))  # the stubs want a class of their own
 
 
 def _cut(method: str, context: Context) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from arraymill_server.arena.arena import Arena, Lease, LeaseError
-from arraymill_server.arena.extents import ALIGNMENT
+from arraymill_server.arena.extents import ALIGNMENT as PAGE
 from arraymill_server.arena.shm import SharedMemory
 from arraymill_server.config import ConfigError
 from arraymill_server.engine.processes import spawn
@@ -46,12 +46,12 @@ def take(arena: Arena, size: int, owner: str = "job", *, top: bool = False) -> L
 
 def test_an_arena_lies_in_shared_memory_and_every_page_is_written() -> None:
     arena = Arena.create(4 * MIB + 1)
-    assert (arena.size, arena.free, arena.leased) == (4 * MIB + ALIGNMENT,) * 2 + (0,)
+    assert (arena.size, arena.free, arena.leased) == (4 * MIB + PAGE,) * 2 + (0,)
     assert arena.memory.nbytes == arena.size
     assert not np.frombuffer(arena.memory, "u1").any()
     assert repr(arena) == "<Arena 4 MiB: 4 MiB free, 0 leases, 0 B resident>"
     address = ctypes.addressof(arena.raw)
-    assert address % ALIGNMENT == 0
+    assert address % PAGE == 0
     assert resident_kib(address) >= arena.size // 1024
     assert not list(Path("/dev/shm").glob("pym-*")), "the file behind the arena still has a name"
 
@@ -141,17 +141,35 @@ def test_the_memory_of_a_lease_is_its_part_of_the_arena() -> None:
     assert arena.view(second.offset, (1,), None, "<u2")[0] == int.from_bytes(b"ab", "little")
 
 
+@pytest.mark.parametrize("top", [False, True])
+def test_a_lease_is_split_into_leases(top: bool) -> None:
+    arena = private()
+    whole = take(arena, 3 * PAGE, "arrays", top=top)
+    low, high = arena.split(whole, (PAGE, 2 * PAGE))
+    assert [(low.offset, low.size), (high.offset, high.size)] == [(whole.offset, PAGE), (whole.offset + PAGE, 2 * PAGE)]
+    assert (low.owner, low.is_resident, arena.leases) == ("arrays", top, (low, high))
+    assert len({whole.generation, low.generation, high.generation}) == 3
+    arena.check()
+    with pytest.raises(LeaseError):
+        whole.release()
+    low.release()
+    arena.check()
+    assert arena.resident == (2 * PAGE if top else 0)
+    high.release()
+    assert (arena.leased, arena.resident) == (0, 0)
+
+
 def test_what_fits_when_only_residents_are_left() -> None:
-    arena = private(64 * ALIGNMENT)
-    leases = [take(arena, 16 * ALIGNMENT, top=top) for top in (False, False, False, True)]
+    arena = private(64 * PAGE)
+    leases = [take(arena, 16 * PAGE, top=top) for top in (False, False, False, True)]
     assert arena.largest_free == 0
     assert arena.lease(1, "job") is None
-    assert arena.largest_when_idle == 48 * ALIGNMENT
-    assert arena.fits_when_idle(48 * ALIGNMENT)
-    assert not arena.fits_when_idle(48 * ALIGNMENT + 1)
-    assert arena.fits_when_idle(32 * ALIGNMENT, keep=[16 * ALIGNMENT])
-    assert not arena.fits_when_idle(33 * ALIGNMENT, keep=[16 * ALIGNMENT])
-    assert not arena.fits_when_idle(1, keep=[16 * ALIGNMENT], floor=33 * ALIGNMENT)
+    assert arena.largest_when_idle == 48 * PAGE
+    assert arena.fits_when_idle(48 * PAGE)
+    assert not arena.fits_when_idle(48 * PAGE + 1)
+    assert arena.fits_when_idle(32 * PAGE, keep=[16 * PAGE])
+    assert not arena.fits_when_idle(33 * PAGE, keep=[16 * PAGE])
+    assert not arena.fits_when_idle(1, keep=[16 * PAGE], floor=33 * PAGE)
     arena.check()
     for lease in leases:
         lease.release()

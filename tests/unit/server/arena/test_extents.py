@@ -109,6 +109,22 @@ def test_giving_back_what_is_not_taken_is_a_bug() -> None:
         extents.give(extent)
 
 
+def test_parts_are_given_back_one_by_one() -> None:
+    extents = Extents(8 * ALIGNMENT)
+    extent = extents.take(4 * ALIGNMENT, top=True)
+    assert extent is not None
+    for wrong in ((ALIGNMENT,), (2 * ALIGNMENT, 3 * ALIGNMENT)):
+        with pytest.raises(ExtentError, match=r"or has no . parts of"):
+            extents.split(extent, wrong)
+    parts = extents.split(extent, (ALIGNMENT, 2 * ALIGNMENT, ALIGNMENT))
+    assert parts == [(4 * ALIGNMENT, ALIGNMENT), (5 * ALIGNMENT, 2 * ALIGNMENT), (7 * ALIGNMENT, ALIGNMENT)]
+    extents.check()
+    for part in (parts[1], parts[0], parts[2]):
+        extents.give(part)
+        extents.check()
+    assert extents.free == 8 * ALIGNMENT
+
+
 @pytest.mark.parametrize("size", [0, -ALIGNMENT, ALIGNMENT + 1])
 def test_sizes_are_whole_pages(size: int) -> None:
     with pytest.raises(ValueError, match="positive multiple of 4,096"):

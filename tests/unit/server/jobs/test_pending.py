@@ -147,6 +147,26 @@ def test_several_results_are_one_share(residents: Residents, arena: Arena) -> No
     assert arena.leased == 0
 
 
+@pytest.mark.parametrize("is_torn", [False, True])
+def test_they_lie_in_one_piece_where_there_is_one(residents: Residents, arena: Arena, is_torn: bool) -> None:
+    others = arena.lease(2 * PAGE, "others", top=True)
+    assert others is not None
+    wall = arena.lease(3 * PAGE if is_torn else PAGE, "wall", top=True)
+    assert wall is not None
+    others.release()
+    group = group_of(residents, 1, 2, 1)
+    assert group.place()
+    places = sorted((address, size) for address, size in zip(group.addresses.values(), group.sizes, strict=True))
+    ends = [address + size for address, size in places]
+    assert (ends[:-1] == [address for address, _ in places[1:]]) is not is_torn
+    arena.check()
+    assert residents.used_bytes == wall.size + 4 * PAGE
+    for array in group.commit().values():
+        residents.delete(array.id)
+    wall.release()
+    assert arena.leased == 0
+
+
 def test_what_was_placed_can_be_placed_again(residents: Residents, arena: Arena) -> None:
     """Admission takes the memory back when the job's own does not fit."""
     group = group_of(residents, 2, 1)

@@ -15,6 +15,7 @@ from plans import floats, graph_of, operation, plan_of
 
 from arraymill_proto.errors import ComputationError, ConnectionFailedError, FrameError, Reason
 from arraymill_server.arena.arena import Arena
+from arraymill_server.jobs import run as run_module
 from arraymill_server.jobs.exchange import Outgoing, Peer, Started
 from arraymill_server.jobs.run import Hands, JobRun, Times
 from arraymill_server.plan.interpreter import Interpreter
@@ -190,3 +191,37 @@ async def test_what_comes_after_the_end_is_dropped(running: Running) -> None:
     running.run.done(1)
     running.run.fail(FrameError("late"))
     running.task.result()
+
+
+async def turns_of(job: Running) -> int:
+    """Run a job to its end; return the turns of the loop that it took."""
+    turns = 0
+    while not job.task.done():
+        turns += 1
+        if job.engine.held:
+            job.engine.end_one()
+        await asyncio.sleep(0)
+    job.task.result()
+    np.testing.assert_array_equal(job.exchange.results[0], np.sqrt(X))
+    return turns
+
+
+async def test_a_job_with_much_to_do_leaves_the_loop_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "TURN_SECONDS", 60.0)
+    at_once = await turns_of(begin())
+    monkeypatch.setattr(run_module, "TURN_SECONDS", -1.0)
+    assert await turns_of(begin()) > at_once
+
+
+async def test_a_job_that_ends_between_its_turns_does_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "TURN_SECONDS", -1.0)
+    exchange = BrokenExchange("")
+    job = begin(exchange)
+    await asyncio.sleep(0)
+    assert exchange.wanted < BLOCKS, "it has not asked for all yet"
+    wanted = exchange.wanted
+    job.run.fail(FrameError("gone"))
+    await job.settle()
+    assert exchange.wanted == wanted
+    with pytest.raises(FrameError, match="gone"):
+        await job.task

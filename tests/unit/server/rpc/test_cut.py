@@ -154,19 +154,21 @@ async def test_who_does_not_read_an_answer_loses_its_connection(is_read: bool, m
 
 
 async def test_grpc_tells_when_an_answer_is_on_its_way(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended: list[bool] = []
+    ended: list[object] = []
+
+    def note(context: object) -> None:
+        ended.append(context)
 
     async def get_job(request: pb.GetJobRequest, context: Any) -> pb.Job:
-        context.add_done_callback(lambda _: ended.append(True))
+        context.add_done_callback(note)
         return pb.Job(id=request.id)
 
-    handler: Any = grpc.unary_unary_rpc_method_handler(
-        unary(get_job, pb.GetJobRequest, served.calls), response_serializer=pb.Job.SerializeToString
-    )
+    make: Any = grpc.unary_unary_rpc_method_handler
+    handler = make(unary(get_job, pb.GetJobRequest, served.calls), response_serializer=pb.Job.SerializeToString)
     served.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", {"GetJob": handler}),))
     async with served.connect() as channel:
-        ask: Any = channel.unary_unary("/test/GetJob")
-        await ask(b"")
+        client: Any = channel
+        await client.unary_unary("/test/GetJob")(b"")
         await until(lambda: bool(ended))
 
 
