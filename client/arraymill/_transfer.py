@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc.aio
 import numpy as np
@@ -67,8 +67,9 @@ class Options:
         Raises:
             ParameterError: The progress function is none: it would be noticed when all has been computed.
         """
-        if self.progress is not None and not callable(self.progress):
-            told = shorten(repr(self.progress))
+        given = cast("object", self.progress)
+        if given is not None and not callable(given):
+            told = shorten(repr(given))
             raise ParameterError(f"progress is {told}, it must be a function of one argument", parameter="progress")
 
     def out(self, index: int) -> AnyArray | None:
