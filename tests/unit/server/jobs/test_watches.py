@@ -176,17 +176,20 @@ def test_passes_rest_longer_after_waking_many(stage: Stage, monkeypatch: pytest.
 # ---------------------------------------------------------------------- nothing is left
 
 
-def test_who_leaves_leaves_nothing_behind(stage: Stage) -> None:
+@pytest.mark.parametrize("what", ["figures", "places"])
+def test_who_leaves_leaves_nothing_behind(stage: Stage, what: str) -> None:
     jobs = started(stage, count=3)
     onlookers = [Onlooker(stage, job) for job in (*jobs, jobs[0])]
     board = stage.bench.board
     assert repr(board.watches) == "<Watches 4 of 3 jobs, quiet>"
-    stage.submit(WIDE)
     feeder = stage.attach(jobs[0], WIDE)
-    feeder.call.send(feeder.frames(feeder.wants[0])[0])
-    stage.settle()
-    feeder.call.send(feeder.frames(feeder.wants[0])[1])
-    stage.settle()
+    stage.pass_time(watches.WATCH_SECONDS)
+    for frame in feeder.frames(feeder.wants[0])[:2]:
+        if what == "figures":
+            feeder.call.send(frame)
+        else:
+            stage.submit(WIDE)
+        stage.settle()
     assert repr(board.watches) == "<Watches 4 of 3 jobs, a pass is due>"
     for count, onlooker in zip((3, 2, 1), onlookers, strict=False):
         onlooker.task.cancel()

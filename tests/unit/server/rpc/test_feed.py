@@ -349,6 +349,7 @@ async def test_whatever_moves_the_figures_is_progress() -> None:
         first.frame(3, 0, 4000)
         await turns(1)
         second = await job.attach(3, listener)
+        assert seen[-1] == (0, 0)
         async with bulk_stream(listener.port) as client:
             await client.greet(second.secret)
             await client.say(record_bytes(5, 0, 0, DATA[:5000]))
