@@ -21,6 +21,7 @@ class Admission:
     """
 
     def __init__(self, arena: Arena, max_waiting: int) -> None:
+        self._arena = arena
         self._line = Line(arena, max_waiting)
         self._wakers: dict[Ticket, asyncio.Future[None]] = {}
         arena.on_release(self._serve)
@@ -78,6 +79,15 @@ class Admission:
     def position(self, turn: Turn) -> int | None:
         """Return how many jobs stand before this one, None when it does not wait."""
         return self._line.position(turn.ticket)
+
+    def needed_bytes(self, owner: str) -> int:
+        """Return the bytes that the job of an owner waits for, 0 when it does not wait."""
+        return self._line.needed_bytes(owner)
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes that nobody holds."""
+        return self._arena.free
 
     def position_of(self, owner: str) -> int | None:
         """Return how many jobs stand before that of an owner, None when it does not wait."""

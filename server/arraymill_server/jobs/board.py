@@ -163,6 +163,10 @@ class Board:
         """Return how many jobs stand before one that is queued."""
         return self._admission.position_of(job.owner) or 0
 
+    def lack(self, job: SubmittedJob) -> tuple[int, int]:
+        """Return the bytes that a queued job waits for, and those that are free."""
+        return self._admission.needed_bytes(job.owner), self._admission.free_bytes
+
     async def close(self) -> None:
         """Take no job any more, stop all and wait for their ends."""
         self._is_closed = True

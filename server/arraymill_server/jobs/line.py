@@ -107,6 +107,11 @@ class Line:
         ticket = self._owners.get(owner)
         return None if ticket is None else self._index(ticket)
 
+    def needed_bytes(self, owner: str) -> int:
+        """Return the bytes that an owner waits for, results and all; 0 when it does not wait."""
+        ticket = self._owners.get(owner)
+        return 0 if ticket is None else ticket.needed_bytes
+
     def places(self) -> dict[str, int]:
         """Return the positions of all tickets, by owner."""
         return {ticket.owner: index for index, ticket in enumerate(self._line)}

@@ -89,6 +89,11 @@ class Ticket:
         return self.keep is None or self.keep.has_share
 
     @property
+    def needed_bytes(self) -> int:
+        """Bytes without which it is not served."""
+        return self.minimum + (sum(self.keep.sizes) if self.keep else 0)
+
+    @property
     def cost(self) -> int:
         """Bytes that it counts in the order of turns."""
         nbytes = max(max(self.minimum, self.wanted) + (sum(self.keep.sizes) if self.keep else 0), LEAST_COST)

@@ -120,7 +120,8 @@ STATES: Final = {
 def job(job: SubmittedJob, board: Board, residents: Residents) -> pb.Job:
     """A submitted job as it is now."""
     submission, figures, age = job.submission, job.figures, board.ledger.age_seconds(job)
-    has_ended = job.state.has_ended
+    has_ended, is_queued = job.state.has_ended, job.state is State.QUEUED
+    needed, free = board.lack(job) if is_queued else (0, 0)
     return pb.Job(
         id=job.id,
         key=job.key,
@@ -128,7 +129,7 @@ def job(job: SubmittedJob, board: Board, residents: Residents) -> pb.Job:
         priority=submission.priority,
         age_seconds=age,
         deadline_in_seconds=0.0 if has_ended else max(0.0, submission.deadline_seconds - age),
-        position=board.position(job) if job.state is State.QUEUED else 0,
+        position=board.position(job) if is_queued else 0,
         input_bytes=figures.input_bytes,
         received_bytes=figures.received_bytes,
         blocks_done=figures.blocks_done,
@@ -136,6 +137,8 @@ def job(job: SubmittedJob, board: Board, residents: Residents) -> pb.Job:
         results=[array_info(array, residents) for array in job.results],
         error=_job_error(job.error) if job.error is not None and job.state is State.FAILED else None,
         times=job_times(job.report) if job.report is not None else None,
+        needed_bytes=needed,
+        free_bytes=free,
     )
 
 

@@ -268,3 +268,15 @@ def test_a_defect_in_the_life_of_a_job_is_told_as_an_id(stage: Stage) -> None:
     assert "was succeeded in state QUEUED; its story:" in str(entry["exc_info"])
     assert "story" not in str(feeder.error)
     assert stage.described(job.id).error.details["error_id"] == entry["error_id"]
+
+
+def test_a_queued_job_tells_what_it_waits_for(stage: Stage) -> None:
+    first, second = (stage.submit(WIDE) for _ in range(2))
+    told = stage.described(second.id)
+    assert (told.state, told.position, told.free_bytes) == (pb.JOB_QUEUED, 0, stage.bench.arena.free)
+    assert told.needed_bytes > told.free_bytes
+    assert stage.described(first.id).needed_bytes == 0
+    stage.cancel(first.id)
+    stage.work()
+    told = stage.described(second.id)
+    assert (told.state, told.needed_bytes, told.free_bytes) == (pb.JOB_RUNNING, 0, 0)
