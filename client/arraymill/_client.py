@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from arraymill._address import resolve
 from arraymill._array import Array, Handle, Operand, asarray
@@ -275,7 +275,7 @@ class AsyncClient(Reductions):
             TypeError: It is another expression, which `compute` would compute.
             ArrayNotFoundError: It was deleted, or it expired.
         """
-        if not isinstance(array, Array) or not isinstance(expression_of(array), Stored):
+        if not isinstance(cast("object", array), Array) or not isinstance(expression_of(array), Stored):
             raise TypeError(f"get takes a handle or a slice of one, not {array!r}: use compute")
         return await self.compute(array, out=out, timeout=timeout, progress=progress)
 
