@@ -110,8 +110,8 @@ class Admission:
 
     def leave(self, ticket: Ticket) -> None:
         """End a ticket; `Turn` calls this."""
-        self._line.leave(ticket)
-        self._serve()  # whoever stood behind a ticket that gave up may fit
+        if self._line.leave(ticket):
+            self._serve()  # whoever stood behind a ticket that gave up may fit
 
     async def _wait(self, ticket: Ticket) -> None:
         waker = self._wakers[ticket] = asyncio.get_running_loop().create_future()

@@ -142,7 +142,7 @@ def test_giving_up_leaves_no_trace(make_line: MakeLine) -> None:
     running = ask(line, 1, client="a")
     line.serve()
     for ticket in [ask(line, 1, client="b") for _ in range(5)]:
-        line.leave(ticket)
+        assert not line.leave(ticket), "it held nobody back"
     first, second = ask(line, 1, client="c"), ask(line, 1, client="b")
     assert (line.position(first), line.position(second)) == (0, 1)
     assert second.tag == first.tag
@@ -279,3 +279,15 @@ def test_one_client_leaves_places_to_others(make_line: MakeLine) -> None:
     ask(line, 1, client="other")
     with pytest.raises(BusyError):
         ask(line, 1, client="late")
+
+
+def test_a_barrier_that_gives_up_lets_those_behind_it_pass(make_line: MakeLine) -> None:
+    _, line = make_line(16, max_overtakes=1)
+    ask(line, 8)
+    line.serve()
+    barrier = ask(line, 12)
+    assert line.serve() == []
+    passing, behind = ask(line, 1, client="d"), ask(line, 2, client="d")
+    assert line.serve() == [passing]
+    assert line.leave(barrier)
+    assert line.serve() == [behind]

@@ -137,8 +137,9 @@ class LineMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def give_up(self, data: st.DataObject) -> None:
         ticket = self.waiting.pop(data.draw(st.integers(0, len(self.waiting) - 1)))
-        self.line.leave(ticket)
+        may_serve, left = self.line.leave(ticket), len(self.waiting)
         self.serve()
+        assert may_serve or len(self.waiting) == left, "somebody stood behind it, and was not served"
         self.give_up_keeping(ticket)
 
     @precondition(lambda self: bool(self.arrays))
