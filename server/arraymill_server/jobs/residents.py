@@ -6,8 +6,7 @@ byte is written the job calls `commit`, else `abort`. Arrays lie in the highest 
 budget: that part is the budget, nothing else counts it. A job that fits below it always runs, whatever is resident.
 
 What finds no room there is refused, and its client told to try again; what a submitted job will leave is patient and
-waits for room (see `line`). A client may hold as much as it leaves free (see `shares`): there is no room for what would
-be more.
+waits for room (see `line`). A client may hold seven times what it leaves free (`shares`): for more there is no room.
 
 An array ends by `delete` or when it was not used for its time to live. A job *pins* what it reads: a pinned array does
 not expire, and one that is deleted leaves the registry at once but gives its memory back with its last pin.

@@ -1,16 +1,21 @@
-"""Who holds how much of a budget of bytes: a client may hold as much as it leaves free.
+"""Who holds how much of a budget of bytes: a client may hold seven times what it leaves free.
 
-So whoever asks for most leaves about half to others, two of them a third, and whoever comes next finds room; the first
-array of a client may have all that is free. No limit per client needs to be chosen. The same rule gives out the places
-of calls and of the waiting line.
+So one client alone fills seven eighths of the budget, two of them seven fifteenths each, and whoever comes next finds
+room; the first array of a client may have all that is free. No limit per client needs to be chosen. The places of calls
+and of the waiting line are given out by the same rule, there with as much as is left free: they come back in seconds,
+while arrays lie for hours, and the memory that is kept for others stands idle as long.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from arraymill_proto.errors import BusyError
 from arraymill_server.quantities import format_bytes
+
+SHARE: Final = 7
+"""What a client may hold, in parts of what it leaves free."""
 
 
 class Shares:
@@ -31,12 +36,12 @@ class Shares:
 
     def may_claim(self, client: str, nbytes: int) -> bool:
         """Tell whether there are some bytes more, and a client may have them beside all that it has claimed."""
-        own = self._own(client) if client else 0
-        return self._held + nbytes <= self._budget and own <= self._budget - self._held - self._claimed[client] - nbytes
+        free = self._budget - self._held - nbytes
+        return free >= 0 and (not client or self._own(client) <= SHARE * (free - self._claimed[client]))
 
     def may_place(self, client: str, nbytes: int) -> bool:
         """Tell whether a client may have some bytes more now, if they are free."""
-        return not client or self._placed[client] <= self._budget - self._held - nbytes
+        return not client or self._placed[client] <= SHARE * (self._budget - self._held - nbytes)
 
     def claim(self, client: str, nbytes: int) -> None:
         """Count bytes that a client is going to have; negative when it gives that up."""
@@ -58,8 +63,9 @@ class Shares:
         own, free = self._own(client), self._budget - self._held
         return BusyError(
             f"the array takes {format_bytes(nbytes)}, but resident arrays hold {format_bytes(self._held)} of the "
-            f"{format_bytes(self._budget)} that they may, {format_bytes(own)} of this client, which may hold as much "
-            "as it leaves free; delete arrays or let them expire sooner (ttl), or raise --resident-budget",
+            f"{format_bytes(self._budget)} that they may, {format_bytes(own)} of this client, which may "
+            f"hold {SHARE} times what it leaves free; delete arrays or let them expire sooner (ttl), or raise "
+            "--resident-budget",
             retry_after=retry_after,
             needed_bytes=nbytes,
             client_bytes=own,

@@ -112,7 +112,7 @@ def test_what_has_ended_is_remembered_without_its_graph_and_all_that_ran_it(
 ) -> None:
     def run(count: int) -> None:
         for number in range(count):
-            job = stage.submit(INLINE_BIG, key=f"{count}-{number}", deadline_seconds=1.0)
+            job = stage.submit(INLINE_BIG, f"client {number}", key=f"{count}-{number}", deadline_seconds=1.0)
             end(stage, job)
             assert job.state.has_ended
         gc.collect()

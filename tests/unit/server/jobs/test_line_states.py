@@ -21,6 +21,7 @@ from arraymill_server.arena.extents import ALIGNMENT as PAGE
 from arraymill_server.jobs.claim import Pending
 from arraymill_server.jobs.line import Line
 from arraymill_server.jobs.residents import ResidentArray, Residents
+from arraymill_server.jobs.shares import SHARE
 from arraymill_server.jobs.ticket import Ticket
 
 
@@ -71,11 +72,11 @@ class LineMachine(RuleBasedStateMachine):
             self.registry.abort(ticket.keep)
 
     def has_share(self, ticket: Ticket) -> bool:
-        """Whether a client may keep so much more: what it has been given is no more than what would be left."""
+        """Whether a client may keep so much more: it has been given no more than some times what would be left."""
         if not ticket.is_patient or not isinstance(ticket.keep, Pending):
             return True
         free = self.registry.budget_bytes - self.registry.used_bytes - ticket.keep.size
-        return self.kept_by(ticket.client) <= free
+        return self.kept_by(ticket.client) <= SHARE * free
 
     def kept_by(self, client: str) -> int:
         running = [ticket.keep.size for ticket in self.running if isinstance(ticket.keep, Pending)]

@@ -127,21 +127,19 @@ def test_several_results_are_one_share(residents: Residents, arena: Arena) -> No
     assert first.place()
     second = reserve("a", 1, 1, is_patient=True)
     assert second.has_share
-    third = reserve("a", 2, 1, is_patient=True)
+    third = reserve("a", 2, 3, is_patient=True)
     assert not third.has_share
     assert reserve("b", 2, 3, is_patient=True).has_share
-    with pytest.raises(
-        BusyError, match=f"{format_bytes(3 * PAGE)} of this client, which may hold as much as it leaves"
-    ):
-        reserve("a", 3, is_patient=False)
+    with pytest.raises(BusyError, match=f"{format_bytes(3 * PAGE)} of this client, which may hold 7 times"):
+        reserve("a", 5, is_patient=False)
     arrays = first.commit()
-    assert not reserve("a", 2, 1, is_patient=True).has_share
+    assert not reserve("a", 2, 3, is_patient=True).has_share
     for array in arrays.values():
         residents.delete(array.id)
-    assert reserve("a", 2, 1, is_patient=True).has_share
+    assert reserve("a", 2, 3, is_patient=True).has_share
     claim = reserve("a", 3, is_patient=False)
     with pytest.raises(BusyError):
-        reserve("a", 3, is_patient=False)
+        reserve("a", 5, is_patient=False)
     claim.abort()
     reserve("a", 3, is_patient=False).abort()
     assert arena.leased == 0
