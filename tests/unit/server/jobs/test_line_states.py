@@ -88,7 +88,7 @@ class LineMachine(RuleBasedStateMachine):
         type = ArrayType((pages * PAGE,), np.dtype("u1"))
         claims = sum(pending.size for pending in self.claims() if pending.client == client)
         free = self.registry.budget_bytes - self.registry.used_bytes - type.nbytes
-        if is_patient or (free >= 0 and self.kept_by(client) + claims <= free - claims):
+        if is_patient or (free >= 0 and self.kept_by(client) + claims <= SHARE * (free - claims)):
             return self.registry.reserve(type, (0,), client=client, is_patient=is_patient)
         with pytest.raises(BusyError):
             self.registry.reserve(type, (0,), client=client)
