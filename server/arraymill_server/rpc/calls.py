@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 from arraymill_proto.errors import BusyError, ConnectionFailedError, Reason
 from arraymill_proto.identity import CLIENT_KEY, is_client_name
+from arraymill_proto.limits import MAX_NODES
 from arraymill_server.quantities import MIB, format_bytes
 from arraymill_server.rpc.tally import Tally
 
@@ -51,9 +52,9 @@ def job_bytes(message_bytes: int, nodes: int) -> int:
 
     Args:
         message_bytes: Of the message that brought it.
-        nodes: Of its graph.
+        nodes: Of its graph; one of too many is refused before it is planned.
     """
-    return message_bytes + NODE_BYTES * nodes
+    return message_bytes + NODE_BYTES * min(nodes, MAX_NODES)
 
 
 class Caller(Protocol):
