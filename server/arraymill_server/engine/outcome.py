@@ -58,13 +58,17 @@ def _with_projection(error: ArraymillError, facts: TaskFacts) -> ArraymillError:
 def poisonous(facts: TaskFacts, deaths: Sequence[Death]) -> ArraymillError:
     """Return the error of a task that no worker survives.
 
+    Memory is the reason where it was for most of them: a task that takes what there is also slows the machine down, and
+    may come to its time limit first.
+
     Args:
         facts: What the task does.
         deaths: How the workers ended that died running it; at least one.
     """
     endings = {death.ending for death in deaths}
-    if endings == {Ending.OUT_OF_MEMORY}:
-        return _out_of_memory(facts, len(deaths))
+    short = sum(death.ending is Ending.OUT_OF_MEMORY for death in deaths)
+    if 2 * short > len(deaths):
+        return _out_of_memory(facts, short, len(deaths))
     causes = "; ".join(f"{times} × {cause}" for cause, times in Counter(death.cause for death in deaths).items())
     hint = next((text for ending, text in _HINTS.items() if ending in endings), "The server's log may tell more")
     return WorkerError(
@@ -75,11 +79,11 @@ def poisonous(facts: TaskFacts, deaths: Sequence[Death]) -> ArraymillError:
     )
 
 
-def _out_of_memory(facts: TaskFacts, attempts: int) -> TooLargeError:
+def _out_of_memory(facts: TaskFacts, killed: int, attempts: int) -> TooLargeError:
     available = Machine.detect().memory_bytes
     return TooLargeError(
         f"{facts.operation} on a block of {facts.nbytes:,} bytes: the kernel found no memory for it and killed "
-        f"{attempts} workers, so it is not tried again; server and workers together may use {available:,} bytes. "
+        f"{killed} workers, so it is not tried again; server and workers together may use {available:,} bytes. "
         f"{_HINTS[Ending.OUT_OF_MEMORY]}",
         operation=facts.operation,
         attempts=attempts,
