@@ -80,6 +80,20 @@ def test_each_ending_has_its_hint(ending: Ending, hint: str) -> None:
     assert hint in str(poisonous(FACTS, [Death(ending, "")]))
 
 
+def test_what_the_kernel_killed_for_want_of_memory_is_too_large() -> None:
+    error = poisonous(FACTS, [OUT_OF_MEMORY] * 3)
+    available = Machine.detect().memory_bytes
+    assert isinstance(error, TooLargeError)
+    assert error.reason is Reason.TOO_LARGE
+    assert error.details == {
+        "operation": "sqrt, sum",
+        "attempts": "3",
+        "projected_bytes": "1048576",
+        "available_bytes": str(available),
+    }
+    assert f"may use {available:,} bytes" in str(error)
+
+
 def test_memory_is_the_reason_where_it_was_for_most_workers() -> None:
     error = poisonous(FACTS, [OUT_OF_MEMORY, CRASH, OUT_OF_MEMORY])
     assert isinstance(error, TooLargeError)
