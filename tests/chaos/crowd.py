@@ -25,8 +25,8 @@ from chaos.work import Work
 
 import arraymill as am
 
-DEADLINE: Final = 10.0
-"""Seconds for a job: nobody waits for ever. The server does what it takes in a third of it."""
+DEADLINE: Final = 20.0
+"""Seconds for a job: nobody waits for ever. The server does what it takes in half of it."""
 
 HEAD_SECONDS: Final = 0.05
 """From the word to the begin of a wave, so that all begin together."""

@@ -20,7 +20,7 @@ from chaos.work import Work
 import arraymill as am
 
 PLACES: Final = 32
-"""Calls that may be open: as much as is done in three seconds."""
+"""Calls that may be open: as much as is done in less than the deadline."""
 
 RUSH: Final = 3
 """A wave brings at least so many jobs for each place, however slow the machine is."""
@@ -34,8 +34,8 @@ REFUSAL_SECONDS: Final = 0.05
 UNFAIR: Final = 3.0
 """What a light client may wait, against its wait when all is quiet."""
 
-STEPS: Final = 24
-"""Some 200 ms for a job: what the crowd and the refusals cost does not count beside it."""
+STEPS: Final = 48
+"""Some 400 ms for a job: what the crowd and the refusals cost does not count beside it."""
 
 LIGHT_STEPS: Final = 6
 """Some 50 ms for a job: enough of them for percentiles."""

@@ -87,6 +87,8 @@ async def test_limits_are_set() -> None:
         soft, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
         used = int(status_of(pid)["VmData"].split()[0]) << 10
         score = int(_text(f"/proc/{pid}/oom_score_adj"))
+        niceness = os.getpriority(os.PRIO_PROCESS, pid)
+    assert niceness == min(os.getpriority(os.PRIO_PROCESS, 0) + worker.NICENESS, 19)
     assert core == (0, 0)
     assert soft == hard
     assert abs(soft - used - WORKER_MEMORY) < 8 << 20
