@@ -52,7 +52,7 @@ def test_what_is_done_after_a_wave_does_not_count(run: Run) -> None:
 def test_refusals_that_tell_all_in_time(run: Run) -> None:
     late = call_of(10.0, Outcome.EXPECTED, reason="DEADLINE")
     judge_refusals(as_trial(run), [*(refusal(0.01) for _ in range(3)), late, call_of(1.0, Outcome.RIGHT)])
-    assert run.figures["calls"] == "5, 3 refused, 1 ended by their deadline of 10 s"
+    assert run.figures["calls"] == "5, 3 refused, 1 ended by their deadline of 20 s"
     assert run.figures["refusal"] == "p50 10 ms, p99 10 ms"
     assert not run.complaints
 
