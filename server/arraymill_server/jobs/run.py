@@ -71,6 +71,7 @@ class JobRun:
         self._tokens: deque[int] = deque()
         self._instructions: deque[Instruction] = deque()
         self._is_stepping = False
+        """True while it does something, or its next turn of the loop is due: what comes meanwhile waits for that."""
         self._first_want: float | None = None
         self._first_send: float | None = None
         self._wants: set[int] = set()
@@ -128,14 +129,12 @@ class JobRun:
         self._instructions.extend(instructions)
         self._is_stepping = True
         try:
-            is_done = self._carry_on(monotonic() + TURN_SECONDS)
+            self._is_stepping = not self._carry_on(monotonic() + TURN_SECONDS)
             self._tell_progress()
         except Exception as error:
             self.fail(error)
             return
-        finally:
-            self._is_stepping = False
-        if not is_done:
+        if self._is_stepping:
             self._loop.call_soon(self._step)
         elif self._machine.is_finished and not self._ended.done():
             self._ended.set_result(None)

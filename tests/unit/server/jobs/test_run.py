@@ -30,12 +30,14 @@ BLOCKS = 4
 
 
 class BrokenExchange(MemoryExchange):
-    """An exchange of which one method fails."""
+    """An exchange of which one method fails; or, "mute", brings nothing."""
 
     def __init__(self, broken: str) -> None:
         super().__init__([X])
         self.broken = broken
         self.wanted = 0
+        self.tokens: list[int] = []
+        """Of what was wanted, and is not there."""
 
     def start(self, started: Started, peer: Peer) -> None:
         super().start(started, peer)
@@ -45,7 +47,10 @@ class BrokenExchange(MemoryExchange):
     def want(self, wanted: Wanted, target: memoryview, token: int) -> None:
         self.wanted += 1
         self._break("want")
-        super().want(wanted, target, token)
+        if self.broken == "mute":
+            self.tokens.append(token)
+        else:
+            super().want(wanted, target, token)
 
     def send(self, outgoing: Outgoing, token: int) -> None:
         self._break("send")
@@ -224,4 +229,24 @@ async def test_a_job_that_ends_between_its_turns_does_nothing_more(monkeypatch: 
     await job.settle()
     assert exchange.wanted == wanted
     with pytest.raises(FrameError, match="gone"):
+        await job.task
+
+
+async def test_what_is_done_between_its_turns_waits_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a job to which much comes would take a turn for each of it, and then several at once to the end."""
+    monkeypatch.setattr(run_module, "TURN_SECONDS", -1.0)
+    exchange = BrokenExchange("mute")
+    job = begin(exchange)
+    try:
+        for _ in range(4 * BLOCKS):
+            await asyncio.sleep(0)
+            wanted = exchange.wanted
+            while exchange.tokens:
+                job.run.done(exchange.tokens.pop())
+            assert exchange.wanted == wanted, "its turn is over"
+        assert wanted == BLOCKS
+    finally:
+        job.run.fail(FrameError("enough"))
+        await job.to_the_end()
+    with pytest.raises(FrameError, match="enough"):
         await job.task
