@@ -12,6 +12,8 @@ from stat import S_ISSOCK
 from time import monotonic
 from typing import Final
 
+DESCRIPTORS: Final = Path("/proc/self/fd")
+
 FRESH_SECONDS: Final = 1.0
 """How long a count is good for: to look through 1,000 descriptors takes some milliseconds."""
 
@@ -22,11 +24,14 @@ class Connections:
     Args:
         ports: Where clients connect.
         paths: The same for Unix sockets, as they were bound.
+        descriptors: The folder in which the kernel lists what this process has open.
     """
 
-    def __init__(self, ports: Collection[int], paths: Collection[str]) -> None:
+    def __init__(self, ports: Collection[int], paths: Collection[str], *, descriptors: Path = DESCRIPTORS) -> None:
         self._ports = frozenset(ports)
         self._paths = frozenset(paths)
+        self._descriptors = descriptors
+        self._looking = asyncio.Lock()
         self._count = 0
         self._counted = float("-inf")
 
@@ -34,14 +39,19 @@ class Connections:
         return f"<Connections: {self._count} open>"
 
     async def count(self) -> int:
-        """Return how many are open, or were a second ago."""
-        if monotonic() >= self._counted + FRESH_SECONDS:
-            self._counted = monotonic()
-            self._count = await asyncio.to_thread(self._look)
+        """Return how many are open, or were a second ago.
+
+        Where no descriptor is left to look by, it is what was known last.
+        """
+        async with self._looking:
+            if monotonic() >= self._counted + FRESH_SECONDS:
+                with suppress(OSError):
+                    self._count = await asyncio.to_thread(self._look)
+                self._counted = monotonic()
         return self._count
 
     def _look(self) -> int:
-        return sum(self._is_connection(int(entry.name)) for entry in Path("/proc/self/fd").iterdir())
+        return sum(self._is_connection(int(entry.name)) for entry in self._descriptors.iterdir())
 
     def _is_connection(self, descriptor: int) -> bool:
         with suppress(OSError):  # closed meanwhile, or it listens

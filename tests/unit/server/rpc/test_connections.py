@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -46,3 +47,23 @@ async def test_a_count_is_good_for_a_second(monkeypatch: pytest.MonkeyPatch) -> 
             assert await connections.count() == 0
             monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
             assert await connections.count() == 1
+
+
+async def test_who_asks_while_somebody_looks_gets_what_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FRESH_SECONDS", 100.0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connections = Connections({listener.getsockname()[1]}, ())
+        with socket.create_connection(listener.getsockname(), timeout=20), listener.accept()[0]:
+            assert await asyncio.gather(*(connections.count() for _ in range(3))) == [1, 1, 1]
+
+
+async def test_who_cannot_look_tells_what_was_known(tmp_path: Path) -> None:
+    """To list its descriptors a process needs one more: the information is told without."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        descriptors = tmp_path / "fd"
+        descriptors.symlink_to("/proc/self/fd")
+        connections = Connections({listener.getsockname()[1]}, (), descriptors=descriptors)
+        with socket.create_connection(listener.getsockname(), timeout=20), listener.accept()[0]:
+            assert await connections.count() == 1
+        descriptors.unlink()
+        assert await connections.count() == 1
