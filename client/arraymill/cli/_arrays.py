@@ -90,15 +90,21 @@ def delete(settings: Settings, names: tuple[str, ...]) -> None:
     """
 
     async def work(mill: AsyncClient) -> Outcomes:
-        return await each_of(names, lambda name: _delete(mill, name, settings.timeout))
+        return await each_of(names, lambda name: delete_one(mill, name, settings.timeout))
 
     tell_outcomes(settings, converse(settings, work))
 
 
-async def _delete(mill: AsyncClient, name: str, timeout: float | None) -> dict[str, Any]:
-    """Delete an array, else a job: an array that somebody has named like a job comes first."""
+async def delete_one(mill: AsyncClient, name: str, timeout: float | None) -> dict[str, Any]:
+    """Delete an array, else a job: an array that somebody has named like a job comes first.
+
+    It is asked first which of them it is: an array that is not there counts as deleted where the call was made twice.
+
+    Raises:
+        ArraymillError: There is neither; or what the server or the connection has to say.
+    """
     try:
-        await mill.delete(name, timeout=timeout)
+        array = await mill.array(name, timeout=timeout)
     except ArrayNotFoundError as exc:
         try:
             job = await mill.job(name, timeout=timeout)
@@ -108,4 +114,5 @@ async def _delete(mill: AsyncClient, name: str, timeout: float | None) -> dict[s
             ) from exc
         await job.delete(timeout=timeout)
         return {"id": name, "deleted": "job"}
+    await mill.delete(array, timeout=timeout)
     return {"id": name, "deleted": "array"}

@@ -319,6 +319,8 @@ class FakeServer:
         return pb.DeleteArrayResponse()
 
     def _described(self, id: str) -> pb.ArrayInfo:
+        if id not in self.arrays:
+            raise ArrayNotFoundError(f"no resident array {id!r}")
         value = self.arrays[id]
         type = pb.ArrayType(dtype=dtype_to_pb(value.dtype), shape=value.shape)
         return pb.ArrayInfo(id=id, name=f"name of {id}", type=type, bytes=value.nbytes, ttl_seconds=60.0)
