@@ -270,10 +270,17 @@ def progress_text(status: JobStatus) -> str:
     """Return how far a job is, in a few words."""
     match status.state:
         case JobState.QUEUED:
-            return f"queued, {status.position:,} before it" if status.position else "queued, waits for memory"
+            return f"queued, {status.position:,} before it" if status.position else _lack(status)
         case JobState.RUNNING:
             return f"running, {status.blocks_done:,} of {status.blocks:,} blocks"
         case JobState.FAILED:
             return "failed" if status.error is None else f"failed: {status.error}"
         case state:
             return str(state)
+
+
+def _lack(status: JobStatus) -> str:
+    """Return what the first job of the queue waits for; a server of an earlier version does not tell how much."""
+    if not status.needed_bytes:
+        return "queued, waits for memory"
+    return f"queued, waits for {status.needed_bytes:,} bytes of memory, {status.free_bytes:,} are free"

@@ -70,6 +70,11 @@ class JobStatus:
     """Why it has failed."""
     times: JobTimes | None
     """Where its time went, once it has ended."""
+    needed_bytes: int = 0
+    """Memory of the server that it waits for, its results with it, while it is queued."""
+    free_bytes: int = 0
+    """Memory of the server that is free, while it is queued. There may be enough of it, but not in one piece; or what
+    the client keeps there already is its share."""
 
     @property
     def has_ended(self) -> bool:
@@ -99,6 +104,8 @@ def job_status(message: pb.Job) -> JobStatus:
         results=tuple(map(array_info, message.results)),
         error=_error(message.error) if message.HasField("error") else None,
         times=job_times(message.times) if message.HasField("times") else None,
+        needed_bytes=message.needed_bytes,
+        free_bytes=message.free_bytes,
     )
 
 

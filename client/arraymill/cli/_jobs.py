@@ -56,6 +56,7 @@ def document(status: JobStatus) -> dict[str, Any]:
 _PLAIN: Final = (
     *("id", "key", "state", "priority", "age_seconds", "deadline_in_seconds", "position"),
     *("input_bytes", "received_bytes", "blocks_done", "blocks"),
+    *("needed_bytes", "free_bytes"),
 )
 """The fields of a status that JSON can say as they are."""
 

@@ -44,6 +44,8 @@ def test_every_field() -> None:
     assert (handle.id, handle.shape, handle.dtype.name) == ("r", (2, 3), "float32")
     assert status == job_status(message)
     assert job_status(pb.Job(deadline_in_seconds=4)).deadline_in_seconds == 4
+    queued = job_status(pb.Job(state=pb.JOB_QUEUED, needed_bytes=8192, free_bytes=4096))
+    assert (queued.needed_bytes, queued.free_bytes) == (8192, 4096)
 
 
 @pytest.mark.parametrize("name", pb.JobState.keys())

@@ -23,6 +23,11 @@ def status(**fields: object) -> JobStatus:
             status(key="nightly", state=pb.JOB_QUEUED, position=3, priority=9),
             ("nightly", 9, "0 ms", "queued, 3 before it"),
         ),
+        (status(state=pb.JOB_QUEUED), ("-", 0, "0 ms", "queued, waits for memory")),
+        (
+            status(state=pb.JOB_QUEUED, needed_bytes=64 << 20, free_bytes=1 << 20),
+            ("-", 0, "0 ms", "queued, waits for 67,108,864 bytes of memory, 1,048,576 are free"),
+        ),
         (status(state=pb.JOB_RUNNING, blocks_done=4, blocks=4096), ("-", 0, "0 ms", "running, 4 of 4,096 blocks")),
         (status(key="auto:1234", age_seconds=90), ("-", 0, "90 s", "unknown")),
         (status(key="k" * 128, state=pb.JOB_EXPIRED), ("k" * 23 + "…", 0, "0 ms", "expired")),
