@@ -58,7 +58,7 @@ class Admission:
             wanted: Bytes that it can make use of; the lease has between `minimum` and these (rounded up to pages).
             owner: The job, for messages.
             client: Whose turn it takes.
-            keep: Resident memory that the job needs as well, for example a `residents.Pending`: it is placed in the
+            keep: Resident memory that the job needs as well, such as a `pending.PendingGroup`: it is placed in the
                 same step as the workspace. It does not end with the block.
             priority: 0 to 9; see `line`.
 

@@ -3,7 +3,7 @@
 Theory of operation. An array is made in two steps. `reserve` claims the name, without any memory; admission places the
 memory together with the job's workspace (see `ticket.Keep`), so that no job waits while it holds memory. When every
 byte is written the job calls `commit`, else `abort`. Arrays lie in the highest part of the arena, as large as the
-budget: that part is the budget, nothing else counts it. A job that fits below it always runs, whatever is resident.
+budget: that part is the budget. A job that fits below it always runs, whatever is resident.
 
 What finds no room there is refused, and its client told to try again; what a submitted job will leave is patient and
 waits for room (see `line`). A client may hold seven times what it leaves free (`shares`): for more there is no room.

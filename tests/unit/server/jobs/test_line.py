@@ -44,7 +44,7 @@ def ask(line: Line, pages: int, wanted: int = 0, *, client: str = "c", keep: Kep
 
 @dataclass(eq=False)
 class Kept:
-    """Resident memory beside a job, as `residents.Pending` has it."""
+    """Resident memory beside a job, as `claim.Pending` has it."""
 
     arena: Arena
     size: int

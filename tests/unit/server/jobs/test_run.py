@@ -244,7 +244,7 @@ async def test_what_is_done_between_its_turns_waits_for_the_next(monkeypatch: py
             while exchange.tokens:
                 job.run.done(exchange.tokens.pop())
             assert exchange.wanted == wanted, "its turn is over"
-        assert wanted == BLOCKS
+        assert exchange.wanted == BLOCKS
     finally:
         job.run.fail(FrameError("enough"))
         await job.to_the_end()
