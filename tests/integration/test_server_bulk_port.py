@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from addresses import needs_ipv6
 from bulk_lane import count_traffic, wait_for_bulk
 from servers import running_server
 
@@ -20,17 +21,6 @@ from arraymill_server.app.exit_codes import ExitCode
 
 SECONDS = 30
 X = np.resize(np.random.default_rng(3).random(1001), (1500, 1000))
-
-
-def has_ipv6() -> bool:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
 
 
 def start_in_vain(*options: str) -> str:

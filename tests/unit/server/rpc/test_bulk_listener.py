@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias
 
 import pytest
+from addresses import needs_ipv6
 from descriptors import sockets
 from patience import turns, until
 from wire import BulkStream, bulk_stream, hello_bytes
@@ -26,17 +27,6 @@ Run: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 LOOPBACK = [Address("127.0.0.1")]
 TOO_LONG = 64 * "a"
 """A name that no machine can have."""
-
-
-def has_ipv6() -> bool:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
 
 
 class Job:

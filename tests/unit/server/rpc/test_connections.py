@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from addresses import needs_ipv6
 
 from arraymill_server.rpc import connections as module
 from arraymill_server.rpc.connections import Connections
@@ -18,24 +19,24 @@ def always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
 
 
-async def test_connections_of_all_kinds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
+async def test_connections_of_all_kinds(tmp_path: Path, host: str) -> None:
     path = str(tmp_path / "socket")
     with ExitStack() as stack:
-        tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        tcp6 = stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        tcp = stack.enter_context(socket.create_server((host, 0), family=family))
         unix = stack.enter_context(socket.socket(socket.AF_UNIX))
         unix.bind(path)
         unix.listen()
         other = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        ports = {tcp.getsockname()[1], tcp6.getsockname()[1]}
-        connections = Connections(ports, {path})
+        connections = Connections({tcp.getsockname()[1]}, {path})
         assert await connections.count() == 0
-        for number, listener in enumerate((tcp, tcp6, unix, tcp, other)):
+        for number, listener in enumerate((tcp, unix, tcp, other)):
             client = stack.enter_context(socket.socket(listener.family))
             client.connect(listener.getsockname())
             stack.enter_context(listener.accept()[0])
-            assert await connections.count() == min(number + 1, 4)
-        assert repr(connections) == "<Connections: 4 open>"
+            assert await connections.count() == min(number + 1, 3)
+        assert repr(connections) == "<Connections: 3 open>"
 
 
 async def test_a_count_is_good_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
