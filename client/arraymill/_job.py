@@ -14,6 +14,7 @@ from arraymill._feeder import Feeder
 from arraymill._graph import build
 from arraymill._job_info import JobState, JobStatus, expired, failure_of, job_status
 from arraymill._limits import INFORMATION_SECONDS, JOB_SECONDS, Remaining, within
+from arraymill._quantities import bytes_text
 from arraymill._reductions import Outs, Result
 from arraymill._sink import checked_outs
 from arraymill._ticket import Ticket
@@ -283,4 +284,4 @@ def _lack(status: JobStatus) -> str:
     """Return what the first job of the queue waits for; a server of an earlier version does not tell how much."""
     if not status.needed_bytes:
         return "queued, waits for memory"
-    return f"queued, waits for {status.needed_bytes:,} bytes of memory, {status.free_bytes:,} are free"
+    return f"queued, needs {bytes_text(status.needed_bytes)}, {bytes_text(status.free_bytes)} free"

@@ -10,13 +10,14 @@ from typing import Any, cast
 import click
 
 from arraymill import Array, ArrayInfo, AsyncClient, asarray
+from arraymill._quantities import bytes_text
 from arraymill.cli._each import Outcomes, each_of, tell_outcomes
 from arraymill.cli._input import open_array
 from arraymill.cli._job import Operand, Work, run_work
 from arraymill.cli._options import OUTPUT, SECONDS, Settings, connected
 from arraymill.cli._progress import progress_bar
 from arraymill.cli._session import converse
-from arraymill.cli._show import bytes_text, seconds_text, shape_text, show_json, show_table
+from arraymill.cli._show import seconds_text, shape_text, show_json, show_table
 from arraymill_proto.errors import ArrayNotFoundError, JobNotFoundError
 
 

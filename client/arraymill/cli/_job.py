@@ -12,13 +12,14 @@ import click
 
 from arraymill import Array, AsyncClient, AsyncJob, Progress, asarray
 from arraymill._layout import AnyArray
+from arraymill._quantities import bytes_text
 from arraymill.cli._errors import InputError
 from arraymill.cli._input import InputFile, open_array
 from arraymill.cli._options import Settings, read_number
 from arraymill.cli._output import OutputFile
 from arraymill.cli._progress import Report, progress_bar
 from arraymill.cli._session import converse
-from arraymill.cli._show import bytes_text, shape_text, show_json, show_value
+from arraymill.cli._show import shape_text, show_json, show_value
 from arraymill_proto.graph import ArrayType
 
 MAX_SHOWN_BYTES: Final = 256 << 20

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from arraymill import Progress
-from arraymill.cli._show import bytes_text
+from arraymill._quantities import bytes_text
 
 Report = Callable[[Progress], None]
 

@@ -11,11 +11,12 @@ from google.protobuf.wrappers_pb2 import StringValue, UInt32Value
 
 from arraymill import ServerInfo
 from arraymill._address import resolve
+from arraymill._quantities import bytes_text
 from arraymill.cli._exit_codes import ExitCode
 from arraymill.cli._options import Settings, connected
 from arraymill.cli._serve import serve as become_server
 from arraymill.cli._session import converse
-from arraymill.cli._show import bytes_text, seconds_text, show_json, show_table
+from arraymill.cli._show import seconds_text, show_json, show_table
 
 HEALTH_SECONDS: Final = 3.0
 """How long health waits unless told otherwise: below the 5 s that container engines are usually told."""

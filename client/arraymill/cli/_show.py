@@ -14,8 +14,6 @@ import numpy as np
 
 from arraymill._layout import AnyArray
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-
 
 def show_value(value: AnyArray | np.generic, *, as_json: bool) -> None:
     """Print a result: numbers in full as NumPy prints them, long arrays summarised; as JSON every element."""
@@ -69,15 +67,6 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, fit: 
 
 def _cut(line: str, longest: int | None) -> str:
     return line if longest is None or len(line) <= longest else f"{line[: longest - 1]}…"
-
-
-def bytes_text(count: float) -> str:
-    """Return bytes for people, to three digits: 96 B, 1.5 GiB."""
-    power = 0
-    while count >= 999.5 and power < len(_UNITS) - 1:
-        count /= 1024
-        power += 1
-    return f"{count:.0f} {_UNITS[power]}" if count >= 99.5 or not power else f"{count:.3g} {_UNITS[power]}"
 
 
 def seconds_text(seconds: float) -> str:

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from arraymill import JobTimes
-from arraymill.cli._show import bytes_text, seconds_text
+from arraymill._quantities import bytes_text
+from arraymill.cli._show import seconds_text
 from arraymill.cli.demo._data import Earth
 from arraymill.cli.demo._picture import half_blocks, shade
 from arraymill.cli.demo._tour import TILES, Findings, Shares, Step

@@ -12,10 +12,10 @@ from typing import Final
 from rich.console import Console
 
 import arraymill as am
+from arraymill._quantities import bytes_text
 from arraymill.cli._exit_codes import ExitCode
 from arraymill.cli._serve import require_server
 from arraymill.cli._session import run_cancellable
-from arraymill.cli._show import bytes_text
 from arraymill.cli.demo._data import Earth, load_earth
 from arraymill.cli.demo._picture import write_png
 from arraymill.cli.demo._report import findings_text, print_picture, steps_table

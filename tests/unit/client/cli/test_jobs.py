@@ -26,7 +26,7 @@ def status(**fields: object) -> JobStatus:
         (status(state=pb.JOB_QUEUED), ("-", 0, "0 ms", "queued, waits for memory")),
         (
             status(state=pb.JOB_QUEUED, needed_bytes=64 << 20, free_bytes=1 << 20),
-            ("-", 0, "0 ms", "queued, waits for 67,108,864 bytes of memory, 1,048,576 are free"),
+            ("-", 0, "0 ms", "queued, needs 64 MiB, 1 MiB free"),
         ),
         (status(state=pb.JOB_RUNNING, blocks_done=4, blocks=4096), ("-", 0, "0 ms", "running, 4 of 4,096 blocks")),
         (status(key="auto:1234", age_seconds=90), ("-", 0, "90 s", "unknown")),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arraymill.cli._show import bytes_text, plain, seconds_text, show_json, show_table, show_value
+from arraymill.cli._show import plain, seconds_text, show_json, show_table, show_value
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,6 @@ def test_json_says_what_json_cannot_say(capsys: pytest.CaptureFixture[str]) -> N
 def test_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     show_table(("name", "count"), [("a", 5), ("longer", 12345)])
     assert capsys.readouterr().out == "name    count\na           5\nlonger  12345\n"
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "0.977 KiB"), (1536, "1.5 KiB"), (123 << 20, "123 MiB"), (8 << 30, "8 GiB")],
-)
-def test_bytes_for_people(count: int, text: str) -> None:
-    assert bytes_text(count) == text
 
 
 @pytest.mark.parametrize(
