@@ -26,7 +26,7 @@ MAX_DIMENSIONS: Final = 32
 """Most dimensions of an array. NumPy 1 allowed 32, NumPy 2 allows 64; other languages rarely more than 32."""
 
 MAX_NODES: Final = 4096
-"""Most nodes of a graph. A graph of this size still validates in about 50 ms on the server's event loop."""
+"""Most nodes of a graph. A graph of this size still validates in about 50 ms, beside the server's event loop."""
 
 MAX_ELEMENTS: Final = 1 << 62
 """Most elements of an array: keeps every byte offset and every product of dimensions below 2**63 for int8."""
