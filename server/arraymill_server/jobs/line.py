@@ -130,7 +130,6 @@ class Line:
             raise self._busy(ticket.client)
         self._joined += 1
         ticket.number = self._joined
-        ticket.largest_piece = max(ticket.keep.sizes, default=-1) if ticket.keep else -1
         ticket.tag = self._tags.join(ticket.flow, ticket.cost)
         insort(self._line, ticket, key=_order)
         self._owners[ticket.owner] = ticket
@@ -175,19 +174,26 @@ class Line:
             yield ticket
 
     def _next(self) -> Ticket | None:
-        free = self._arena.largest_free
         self._unplaced = math.inf
         for index, ticket in enumerate(self._line):
             is_barrier = self._is_barrier(ticket)
             is_last_chance = not ticket.is_patient and (is_barrier or not self.running)
-            may_fit = ticket.minimum <= free and ticket.largest_piece < self._unplaced and ticket.has_share
-            if (may_fit or is_last_chance) and self._settle(ticket, is_last_chance):
+            if (is_last_chance or self._may_fit(ticket)) and self._settle(ticket, is_last_chance):
                 for passed in self._line[:index] if ticket.lease else ():
                     passed.passed += 1
                 return ticket
             if is_barrier:
                 return None
         return None
+
+    def _may_fit(self, ticket: Ticket) -> bool:
+        """Whether it is worth a try: to place a thousand results, and to take them back, holds the loop for 10 ms."""
+        return (
+            ticket.minimum <= self._arena.largest_free
+            and ticket.needed_bytes <= self._arena.free
+            and ticket.largest_piece < self._unplaced
+            and ticket.has_share
+        )
 
     def _is_barrier(self, ticket: Ticket) -> bool:
         """Whether nobody behind it is served before it."""

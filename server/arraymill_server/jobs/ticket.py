@@ -68,10 +68,17 @@ class Ticket:
     passed: int = field(default=0, init=False)
     """How often a ticket behind it was served first."""
     is_waiting: bool = field(default=False, init=False)
-    largest_piece: int = field(default=-1, init=False)
-    """Bytes of the largest extent that it keeps; -1: none."""
+    kept_bytes: int = field(init=False)
+    """Of all extents that it keeps."""
+    largest_piece: int = field(init=False)
+    """Bytes of the largest one; -1: none."""
     lease: Lease | None = field(default=None, init=False)
     error: ArraymillError | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Look once at what it keeps: that may be thousands of extents."""
+        sizes = self.keep.sizes if self.keep else ()
+        self.kept_bytes, self.largest_piece = sum(sizes), max(sizes, default=-1)
 
     @property
     def flow(self) -> tuple[str, int]:
@@ -91,10 +98,10 @@ class Ticket:
     @property
     def needed_bytes(self) -> int:
         """Bytes without which it is not served."""
-        return self.minimum + (sum(self.keep.sizes) if self.keep else 0)
+        return self.minimum + self.kept_bytes
 
     @property
     def cost(self) -> int:
         """Bytes that it counts in the order of turns."""
-        nbytes = max(max(self.minimum, self.wanted) + (sum(self.keep.sizes) if self.keep else 0), LEAST_COST)
+        nbytes = max(max(self.minimum, self.wanted) + self.kept_bytes, LEAST_COST)
         return (nbytes << MAX_PRIORITY - self.priority) >> MAX_PRIORITY - DEFAULT_PRIORITY

@@ -52,12 +52,15 @@ class Kept:
     is_patient: bool = False
     has_share: bool = True
     lease: Lease | None = None
+    tries: int = 0
+    """How often it was to be placed."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
         return (self.size,)
 
     def place(self) -> bool:
+        self.tries += 1
         self.lease = self.arena.lease(self.size, "array", top=True, floor=self.floor)
         return self.lease is not None
 
@@ -291,3 +294,17 @@ def test_a_barrier_that_gives_up_lets_those_behind_it_pass(make_line: MakeLine) 
     assert line.serve() == [passing]
     assert line.leave(barrier)
     assert line.serve() == [behind]
+
+
+def test_what_a_ticket_keeps_is_not_placed_where_the_rest_of_it_finds_no_room(make_line: MakeLine) -> None:
+    """Each of the two would fit. What is kept may be a thousand arrays, and every look along the line would place them."""
+    arena, line = make_line(16)
+    running = ask(line, 8)
+    line.serve()
+    keep = Kept(arena, 4 * PAGE, is_patient=True)
+    waiting = ask(line, 6, keep=keep)
+    assert line.serve() == []
+    assert (keep.tries, waiting.needed_bytes) == (0, 10 * PAGE)
+    line.leave(running)
+    assert line.serve() == [waiting]
+    assert keep.tries == 1
