@@ -297,7 +297,7 @@ def test_a_barrier_that_gives_up_lets_those_behind_it_pass(make_line: MakeLine) 
 
 
 def test_what_a_ticket_keeps_is_not_placed_where_the_rest_of_it_finds_no_room(make_line: MakeLine) -> None:
-    """Each of the two would fit. What is kept may be a thousand arrays, and every look along the line would place them."""
+    """Each of the two would. What is kept may be a thousand arrays, and every look along the line would place them."""
     arena, line = make_line(16)
     running = ask(line, 8)
     line.serve()
