@@ -174,26 +174,25 @@ class Line:
             yield ticket
 
     def _next(self) -> Ticket | None:
+        free, largest = self._arena.free, self._arena.largest_free
         self._unplaced = math.inf
         for index, ticket in enumerate(self._line):
             is_barrier = self._is_barrier(ticket)
             is_last_chance = not ticket.is_patient and (is_barrier or not self.running)
-            if (is_last_chance or self._may_fit(ticket)) and self._settle(ticket, is_last_chance):
+            # Worth a try? To place a thousand results, and to take them back, holds the loop for 10 ms.
+            may_fit = (
+                ticket.minimum <= largest
+                and ticket.needed_bytes <= free
+                and ticket.largest_piece < self._unplaced
+                and ticket.has_share
+            )
+            if (may_fit or is_last_chance) and self._settle(ticket, is_last_chance):
                 for passed in self._line[:index] if ticket.lease else ():
                     passed.passed += 1
                 return ticket
             if is_barrier:
                 return None
         return None
-
-    def _may_fit(self, ticket: Ticket) -> bool:
-        """Whether it is worth a try: to place a thousand results, and to take them back, holds the loop for 10 ms."""
-        return (
-            ticket.minimum <= self._arena.largest_free
-            and ticket.needed_bytes <= self._arena.free
-            and ticket.largest_piece < self._unplaced
-            and ticket.has_share
-        )
 
     def _is_barrier(self, ticket: Ticket) -> bool:
         """Whether nobody behind it is served before it."""
