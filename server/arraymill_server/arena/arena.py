@@ -23,7 +23,8 @@ Everything here belongs to the event loop's thread; nothing is locked.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, Final, Self, cast
 
@@ -123,6 +124,7 @@ class Arena:
         self._leases: dict[int, Lease] = {}
         self._generations = count(1)
         self._listeners: list[Callable[[], None]] = []
+        self._is_told_later = False
 
     @classmethod
     def create(cls, size_bytes: int, *, shm: SharedMemory | None = None) -> Self:
@@ -256,6 +258,23 @@ class Arena:
         """Call `listener` after every release, on the thread that released."""
         self._listeners.append(listener)
 
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """Let listeners hear once of all that is released in a block, which waits for nothing: one may be in another.
+
+        A look along a line of a thousand jobs takes 0.6 ms, and a job may have a thousand results.
+        """
+        if self._is_told_later:
+            yield
+            return
+        before, self._is_told_later = self.free, True
+        try:
+            yield
+        finally:
+            self._is_told_later = False
+            if self.free != before:
+                self._tell()
+
     def end_lease(self, lease: Lease) -> None:
         """Take a lease back; owners call `Lease.release`."""
         extent = Extent(lease.offset, lease.size)
@@ -264,8 +283,8 @@ class Arena:
             self._idle.give(extent)
         del self._leases[lease.offset]
         lease.is_live = False
-        for listener in self._listeners:
-            listener()
+        if not self._is_told_later:
+            self._tell()
 
     def check(self) -> None:
         """Assert the invariants; for tests."""
@@ -274,3 +293,7 @@ class Arena:
         assert self.leased == sum(lease.size for lease in self._leases.values()), "leased bytes do not add up"
         residents = sum(lease.size for lease in self._leases.values() if lease.is_resident)
         assert self.resident == residents, "resident bytes do not add up"
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()

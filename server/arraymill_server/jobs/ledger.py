@@ -8,10 +8,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final
 
-from arraymill_proto.errors import ArrayNotFoundError, JobKeyError, JobNotFoundError, ParameterError
+from arraymill_proto.errors import JobKeyError, JobNotFoundError, ParameterError
 from arraymill_proto.limits import shorten
 from arraymill_server.jobs.life import Event, Life, State
 from arraymill_server.jobs.residents import ResidentArray, Residents
@@ -101,8 +100,7 @@ class Ledger:
         arrays, job.report.arrays = job.report.arrays, ()
         for array in dict.fromkeys(arrays):
             self._makers.pop(array, None)
-            with suppress(ArrayNotFoundError):  # it is gone already
-                self._residents.delete(array.id)
+        self._residents.delete_all(arrays)
 
     def forget(self, job: SubmittedJob) -> None:
         """Forget a job; its results stay."""

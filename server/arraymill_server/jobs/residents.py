@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import islice
@@ -257,6 +257,13 @@ class Residents:
         """
         self._forget(self.get(id_or_name))
 
+    def delete_all(self, arrays: Iterable[ResidentArray]) -> None:
+        """Delete those of some arrays that are still there."""
+        with self._arena.together():
+            for array in arrays:
+                if not array.is_deleted:
+                    self._forget(array)
+
     def page(self, size: int = 0, token: str = "") -> tuple[tuple[ResidentArray, ...], str]:
         """Return a page of arrays, oldest first, and the token of the next page (empty after the last).
 
@@ -277,17 +284,15 @@ class Residents:
 
     def expire(self, now: float) -> int:
         """Delete the arrays that were not used for their time to live; return how many there were."""
-        count = 0
+        expired: list[ResidentArray] = []
         while self._deadlines and self._deadlines[0][0] <= now:
             array = self._arrays.get(heappop(self._deadlines)[1])
-            if array is None:
-                continue
-            if array.expires <= now:
-                self._forget(array)
-                count += 1
-            else:  # used since, or pinned: then it cannot expire before a whole time to live from now
+            if array is not None and array.expires <= now:
+                expired.append(array)
+            elif array is not None:  # used since, or pinned: it cannot expire before a whole time to live from now
                 heappush(self._deadlines, (min(array.expires, now + array.ttl), array.id))
-        return count
+        self.delete_all(expired)
+        return len(expired)
 
     def next_expiry(self) -> float | None:
         """Return when `expire` should run next: nothing expires before. None: nothing is resident."""

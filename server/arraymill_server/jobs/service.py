@@ -207,10 +207,11 @@ class Jobs:
         return report
 
     def _give_back(self, prepared: _Prepared) -> None:
-        for array in prepared.pins:
-            self._residents.unpin(array)
-        if prepared.pending is not None:
-            prepared.pending.abort()
+        with self._arena.together():
+            for array in prepared.pins:
+                self._residents.unpin(array)
+            if prepared.pending is not None:
+                prepared.pending.abort()
 
     # ------------------------------------------------------------------ prepare
 

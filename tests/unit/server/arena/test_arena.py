@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import operator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,3 +184,24 @@ def test_listeners_hear_of_every_release() -> None:
     with take(arena, 1):
         assert heard == []
     assert heard == [MIB]
+
+
+def test_listeners_hear_once_of_what_is_released_together() -> None:
+    arena = private()
+    heard: list[int] = []
+    arena.on_release(lambda: heard.append(arena.free))
+    leases = [take(arena, 1) for _ in range(4)]
+    with arena.together():
+        leases[0].release()
+        with arena.together():
+            leases[1].release()
+        assert heard == []
+    assert heard == [arena.free]
+    with arena.together():
+        pass
+    assert len(heard) == 1, "nothing was released"
+    with suppress(ZeroDivisionError), arena.together():
+        leases[2].release()
+        raise ZeroDivisionError
+    leases[3].release()
+    assert len(heard) == 3

@@ -163,6 +163,25 @@ def test_a_client_that_keeps_its_share_waits_for_its_own_results_to_go(stage: St
     assert [job.state for job in mine] == [State.SUCCEEDED] * 3
 
 
+@pytest.mark.parametrize(("end", "looks"), [("delete", 1), ("expire", 1), ("cancel", 2)])
+def test_the_queue_is_looked_along_once_for_all_results_of_a_job(stage: Stage, end: str, looks: int) -> None:
+    """They may be thousands, as may those who wait; the workspace of a job that is cancelled goes first."""
+    job = stage.submit(SQRT)
+    heard: list[int] = []
+    stage.bench.arena.on_release(lambda: heard.append(stage.bench.residents.used_bytes))
+    if end == "cancel":
+        stage.cancel(job.id)
+        stage.settle()
+    else:
+        stage.finish(job, SQRT)
+        heard.clear()
+        if end == "delete":
+            stage.bench.board.delete(job.id)
+        else:
+            stage.pass_time(TTL_SECONDS + 1)
+    assert (len(heard), heard[-1]) == (looks, 0)
+
+
 # ---------------------------------------------------------------------- the end
 
 
