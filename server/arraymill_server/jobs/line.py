@@ -80,6 +80,9 @@ class Line:
         self._is_serving = False
         self._unplaced = math.inf
         """Bytes that were not to be placed in this look along the line: what keeps a piece as large is not tried."""
+        self._unserved: tuple[int, tuple[int, ...]] | None = None
+        """The minimum of who found no room beside what it keeps, last in this look, and the sizes of that: who keeps the
+        same and needs as much is not tried."""
         self.running = 0
         """Jobs that hold memory."""
         self.on_move: Callable[[], None] = lambda: None
@@ -175,7 +178,7 @@ class Line:
 
     def _next(self) -> Ticket | None:
         free, largest = self._arena.free, self._arena.largest_free
-        self._unplaced = math.inf
+        self._unplaced, self._unserved = math.inf, None
         for index, ticket in enumerate(self._line):
             is_barrier = self._is_barrier(ticket)
             is_last_chance = not ticket.is_patient and (is_barrier or not self.running)
@@ -184,6 +187,7 @@ class Line:
                 ticket.minimum <= largest
                 and ticket.needed_bytes <= free
                 and ticket.largest_piece < self._unplaced
+                and not self._is_like_unserved(ticket)
                 and ticket.has_share
             )
             if (may_fit or is_last_chance) and self._settle(ticket, is_last_chance):
@@ -219,7 +223,14 @@ class Line:
         lease = self._arena.lease(self._portion(ticket), ticket.owner)
         if lease is None and ticket.keep is not None:
             ticket.keep.unplace()
+            self._unserved = ticket.minimum, ticket.keep.sizes
         return lease
+
+    def _is_like_unserved(self, ticket: Ticket) -> bool:
+        if self._unserved is None or ticket.keep is None:
+            return False
+        minimum, sizes = self._unserved
+        return ticket.minimum >= minimum and ticket.keep.sizes == sizes
 
     def _portion(self, ticket: Ticket) -> int:
         size, room = ticket.wanted, self._arena.largest_free // 2

@@ -308,3 +308,19 @@ def test_what_a_ticket_keeps_is_not_placed_where_the_rest_of_it_finds_no_room(ma
     line.leave(running)
     assert line.serve() == [waiting]
     assert keep.tries == 1
+
+
+def test_who_is_like_one_that_found_no_room_is_not_tried_in_the_same_look(make_line: MakeLine) -> None:
+    """There are six free pages, and seven more: less where the kept ones go."""
+    arena, line = make_line(16)
+    low, _ = ask(line, 6), ask(line, 3)
+    line.serve()
+    line.leave(low)
+    kept = [Kept(arena, size * PAGE, is_patient=True) for size in (2, 2, 2, 1)]
+    for pages, keep in zip((7, 7, 6, 7), kept, strict=True):
+        ask(line, pages, keep=keep)
+    kept[2].has_share = False
+    assert line.serve() == []
+    assert [keep.tries for keep in kept] == [1, 0, 0, 1]
+    kept[2].has_share = True
+    assert [ticket.keep for ticket in line.serve()] == [kept[2]], "it needs less than the one before it"
