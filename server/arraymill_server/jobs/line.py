@@ -81,8 +81,8 @@ class Line:
         self._unplaced = math.inf
         """Bytes that were not to be placed in this look along the line: what keeps a piece as large is not tried."""
         self._unserved: tuple[int, tuple[int, ...]] | None = None
-        """The minimum of who found no room beside what it keeps, last in this look, and the sizes of that: who keeps the
-        same and needs as much is not tried."""
+        """Of who found no room beside what it keeps, last in this look: its minimum, and the sizes of that. Who keeps
+        the same and needs as much is not tried."""
         self.running = 0
         """Jobs that hold memory."""
         self.on_move: Callable[[], None] = lambda: None
