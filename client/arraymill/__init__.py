@@ -14,7 +14,7 @@ from arraymill._array import Array, Handle, asarray
 from arraymill._client import AsyncClient
 from arraymill._info import ArrayInfo, JobTimes, OperationInfo, Progress, ServerInfo
 from arraymill._job import AsyncJob
-from arraymill._job_info import JobState, JobStatus
+from arraymill._job_info import JobNotDoneError, JobState, JobStatus
 from arraymill._local import Local, local
 from arraymill._sync import Client, Job
 from arraymill_proto.errors import (
@@ -75,6 +75,7 @@ __all__ = [
     "JobCancelledError",
     "JobEndedError",
     "JobKeyError",
+    "JobNotDoneError",
     "JobNotFoundError",
     "JobState",
     "JobStatus",

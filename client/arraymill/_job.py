@@ -12,15 +12,21 @@ from arraymill._caller import Caller
 from arraymill._expression import expression_of
 from arraymill._feeder import Feeder
 from arraymill._graph import build
-from arraymill._job_info import JobState, JobStatus, expired, failure_of, job_status
-from arraymill._limits import INFORMATION_SECONDS, JOB_SECONDS, Remaining, within
+from arraymill._job_info import JobNotDoneError, JobState, JobStatus, expired, failure_of, job_status
+from arraymill._limits import INFORMATION_SECONDS, JOB_SECONDS, LONGEST_SECONDS, Remaining, within
 from arraymill._quantities import bytes_text
 from arraymill._reductions import Outs, Result
 from arraymill._sink import checked_outs
 from arraymill._ticket import Ticket
 from arraymill._transfer import Options
 from arraymill._watch import watch_job
-from arraymill_proto.errors import ArrayNotFoundError, DeadlineError, JobEndedError, JobNotFoundError
+from arraymill_proto.errors import (
+    ArraymillError,
+    ArrayNotFoundError,
+    DeadlineError,
+    JobEndedError,
+    JobNotFoundError,
+)
 from arraymill_proto.graph import ArrayType
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -101,7 +107,7 @@ class AsyncJob:
 
         Raises:
             JobNotFoundError: It was deleted, or the server has forgotten it.
-            DeadlineError: The time is over; the job goes on.
+            JobNotDoneError: The time is over; the job goes on.
         """
         async for status in watch_job(self._caller, self._ticket, self._caller.limit(timeout, inf)):
             self._last = status
@@ -112,7 +118,8 @@ class AsyncJob:
 
         Raises:
             JobNotFoundError: It was deleted, or the server has forgotten it.
-            DeadlineError: The time is over; the job goes on.
+            JobNotDoneError: The time is over; the job goes on.
+            DeadlineError: It has ended, but no answer that says so came in time.
         """
         seconds = self._caller.limit(timeout, JOB_SECONDS)
         try:
@@ -120,13 +127,11 @@ class AsyncJob:
                 return await self._end_unless_unfed(remaining)
         except DeadlineError as exc:
             state = progress_text(self._last)
-            raise DeadlineError(
-                f"the answer that job {self.id} has ended ({state}) did not come within {seconds:g} s; ask again"
-                if self._last.has_ended
-                else f"job {self.id} had not ended after {seconds:g} s ({state}); it goes on, ask again",
-                job=self.id,
-                state=self._last.state,
-            ) from exc
+            if self._last.has_ended:
+                text = f"the answer that job {self.id} has ended ({state}) did not come within {seconds:g} s; ask again"
+                raise DeadlineError(text, job=self.id, state=self._last.state) from exc
+            text = f"job {self.id} had not ended after {seconds:g} s ({state}); it goes on, ask again"
+            raise JobNotDoneError(text, job=self.id, state=self._last.state) from exc
 
     async def result(self, timeout: float | None = None, *, out: Outs = None) -> Result:
         """Wait for the job, and fetch its results. They stay on the server, and may be fetched again.
@@ -139,7 +144,9 @@ class AsyncJob:
             The value; for several expressions a tuple of values.
 
         Raises:
-            DeadlineError: The time is over and the job goes on; or the job's own deadline has passed.
+            JobNotDoneError: The time is over and the job goes on.
+            DeadlineError: The job's own deadline has passed, or the server waited too long for its input: it has
+                failed. Or it has succeeded, and its results did not come in time: its state says which.
             ResultExpiredError: It had succeeded, but its results are gone.
             JobCancelledError: It was cancelled.
             JobNotFoundError: It was deleted, or the server has forgotten it.
@@ -154,9 +161,11 @@ class AsyncJob:
             left = None if seconds == inf else max(end - loop.time(), LEAST_SECONDS)
             try:
                 return await self._fetch(handles, out, left)
-            except ArrayNotFoundError:
+            except ArrayNotFoundError as exc:
                 async with within(left) as remaining:
-                    await self._ticket.renew(expired(id), id, remaining)
+                    status = await self._status(remaining)
+                if [handle.id for handle in status.handles] == [handle.id for handle in handles]:
+                    raise expired(id) from exc
 
     async def handles(self, *, timeout: float | None = None) -> tuple[Handle, ...]:
         """Wait for the job, and return its results as Arrays: for further expressions, without a transfer.
@@ -178,11 +187,19 @@ class AsyncJob:
 
         Raises:
             ArraymillError: The upload has failed, or the job before it had all.
-            DeadlineError: The time is over; the upload goes on.
+            JobNotDoneError: The time is over; the upload goes on.
         """
-        if self._feeder is not None:
-            async with within(self._caller.limit(timeout, JOB_SECONDS)):
+        if self._feeder is None:
+            return
+        seconds = self._caller.limit(timeout, JOB_SECONDS)
+        try:
+            async with asyncio.timeout(min(seconds, LONGEST_SECONDS)):
                 await self._feeder.wait()
+        except TimeoutError as exc:
+            if isinstance(exc, ArraymillError):
+                raise
+            text = f"job {self.id} still needed its input after {seconds:g} s; the upload goes on"
+            raise JobNotDoneError(text, job=self.id, state=self._last.state) from exc
 
     async def cancel(self, *, timeout: float | None = None) -> JobStatus:
         """Stop the job; returns when its memory is free on the server.

@@ -11,6 +11,7 @@ from arraymill._errors import error_of
 from arraymill._info import ArrayInfo, JobTimes, array_info, job_times
 from arraymill_proto.errors import (
     ArraymillError,
+    DeadlineError,
     InternalError,
     JobCancelledError,
     Reason,
@@ -85,6 +86,14 @@ class JobStatus:
     def handles(self) -> tuple[Handle, ...]:
         """The results as Arrays, to be fetched or used in further expressions."""
         return tuple(Handle(info.id, info.type, info.name) for info in self.results)
+
+
+class JobNotDoneError(DeadlineError):
+    """The time to wait for a submitted job is over, and the job goes on: ask again.
+
+    Made by the client only. Any other DeadlineError is not mended by asking again at once: the job's own deadline has
+    passed, the server gave its input up, or no answer came.
+    """
 
 
 def job_status(message: pb.Job) -> JobStatus:

@@ -21,6 +21,10 @@ from arraymill_proto.v1 import arraymill_pb2 as pb
 EARLY_PAUSE: Final = 0.5
 """Seconds before a server is asked again that has answered before the job ended, or the wait was over."""
 
+QUESTIONS: Final = 2
+"""How often a server is asked for its age before it is taken for the one that had a job: while a connection is made, an
+answer may take seconds, and tells no better when the server was started."""
+
 
 class Ticket:
     """A submitted job. A `Place`.
@@ -87,14 +91,16 @@ class Ticket:
             return  # somebody else has done it meanwhile
         if self._again() is None:
             raise error
-        self.connection.doubt()
-        await self._caller.ready(remaining, self)
-        if id != self.id:
-            return
-        request = self._again()
-        if request is None or not _are_apart(self._server_began, self.connection.server_began):
-            raise error
-        await self.send(request, remaining)
+        for _ in range(QUESTIONS):
+            self.connection.doubt()
+            await self._caller.ready(remaining, self)
+            if id != self.id:
+                return
+            request = self._again()
+            if request is not None and _are_apart(self._server_began, self.connection.server_began):
+                await self.send(request, remaining)
+                return
+        raise error
 
     def spend(self) -> None:
         """Submit the job never again: its inputs are not here any more."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from arraymill._caller import Caller
 from arraymill._connection import Connection, RawEvents
-from arraymill._job_info import JobStatus, job_status
+from arraymill._job_info import JobNotDoneError, JobStatus, job_status
 from arraymill._limits import Remaining, within
 from arraymill._retry import Backoff
 from arraymill._ticket import Ticket
@@ -32,7 +32,7 @@ async def watch_job(caller: Caller, ticket: Ticket, seconds: float) -> AsyncGene
 
     Raises:
         ArraymillError: What the server has to say, or the connection after it was tried again.
-        DeadlineError: The time is over.
+        JobNotDoneError: The time is over.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
@@ -45,7 +45,7 @@ async def watch_job(caller: Caller, ticket: Ticket, seconds: float) -> AsyncGene
                 async with within(max(end - loop.time(), 0.0)) as remaining:
                     status = await _next(caller, ticket, events, backoff, remaining)
             except DeadlineError as exc:
-                raise DeadlineError(
+                raise JobNotDoneError(
                     f"job {ticket.id} had not ended after {seconds:g} s; it goes on", job=ticket.id
                 ) from exc
             yield status

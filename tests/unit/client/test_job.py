@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from unit.client.fake_jobs import FakeJobServer
 
-from arraymill import AsyncClient, AsyncJob, JobState, asarray
+from arraymill import AsyncClient, AsyncJob, JobNotDoneError, JobState, asarray
 from arraymill_proto.errors import (
     ArrayNotFoundError,
     BusyError,
@@ -100,8 +100,9 @@ async def test_an_out_that_does_not_fit_is_told_before_anything_is_waited_for(
 
 async def test_the_time_may_be_over_while_the_job_goes_on(jobs: FakeJobServer, worker: AsyncClient) -> None:
     job = await held(jobs, worker)
-    with pytest.raises(DeadlineError) as caught:
+    with pytest.raises(JobNotDoneError) as caught:
         await job.result(0.05)
+    assert isinstance(caught.value, DeadlineError)
     assert isinstance(caught.value, TimeoutError)
     assert str(caught.value) == "job job0 had not ended after 0.05 s (queued, waits for memory); it goes on, ask again"
     assert caught.value.details == {"job": "job0", "state": "queued"}
@@ -126,6 +127,18 @@ async def test_the_servers_failure_is_raised(jobs: FakeJobServer, worker: AsyncC
     assert caught.value.details == {"node": "2"}
     assert repr(job) == "<AsyncJob job0: failed: negative powers>"
     assert (await job.wait()).state is JobState.FAILED
+
+
+async def test_a_deadline_that_has_passed_for_good_is_told_from_a_wait_that_is_over(
+    jobs: FakeJobServer, worker: AsyncClient
+) -> None:
+    """Who asks again as long as the job goes on comes to an end."""
+    job = await held(jobs, worker)
+    jobs.job.message.error.CopyFrom(pb.JobError(reason="DEADLINE", message="the deadline of 1 s has passed"))
+    later(jobs, state=pb.JOB_FAILED)
+    with pytest.raises(DeadlineError, match="of 1 s has passed") as caught:
+        await job.result()
+    assert not isinstance(caught.value, JobNotDoneError)
 
 
 @pytest.mark.parametrize(

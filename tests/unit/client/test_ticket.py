@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import numpy as np
 import pytest
 from unit.client.fake_jobs import FakeJobServer
 
-from arraymill import AsyncClient, JobState, asarray
+from arraymill import AsyncClient, Handle, JobState, asarray
+from arraymill._connection import Connection
 from arraymill_proto.errors import JobNotFoundError, ResultExpiredError
+from arraymill_proto.v1 import arraymill_pb2 as pb
 
 X = np.arange(1000.0).reshape(10, 100)
 
@@ -99,6 +102,41 @@ async def test_a_job_that_was_deleted_stays_gone(jobs: FakeJobServer, worker: As
     with pytest.raises(JobNotFoundError, match="job0"):
         await anext(job.watch())
     assert not jobs.jobs
+
+
+async def test_results_that_went_with_their_server_have_not_expired(
+    jobs: FakeJobServer, worker: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is replaced between the end of a job and the fetch of what it cannot be submitted again for."""
+    job = await worker.job((await worker.submit(asarray(X).sum())).id)
+    ended = job.handles
+
+    async def handles(*, timeout: float | None = None) -> tuple[Handle, ...]:
+        found = await ended(timeout=timeout)
+        await jobs.replace()
+        return found
+
+    monkeypatch.setattr(job, "handles", handles)
+    with pytest.raises(JobNotFoundError, match="job0"):
+        await job.result()
+
+
+async def test_a_server_whose_age_is_not_known_well_is_asked_again(
+    jobs: FakeJobServer, worker: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first answer of the next server takes as long as the other one lived: connections take their time."""
+    job = await worker.submit(asarray(X).sum())
+    await jobs.replace()
+    ask, wide = Connection._ask, [(-math.inf, math.inf)] * 2  # pyright: ignore[reportPrivateUsage]
+
+    async def slow(connection: Connection) -> pb.ServerInfo:
+        info = await ask(connection)
+        connection.server_began = wide.pop() if wide else connection.server_began
+        return info
+
+    monkeypatch.setattr(Connection, "_ask", slow)
+    assert await job.result() == X.sum()
+    assert not wide
 
 
 async def test_results_that_were_deleted_stay_gone(jobs: FakeJobServer, worker: AsyncClient) -> None:
