@@ -117,7 +117,6 @@ class Board:
         submission.check()
         while True:
             self._check_open()
-            self.ledger.forget_old()
             job = self.ledger.joined(submission)
             if job is None:
                 self._check_share(submission.client)
@@ -156,7 +155,6 @@ class Board:
         job = self.ledger.get(id)
         if not job.state.has_ended:
             raise InvalidJobError(f"job {id} {OUTCOMES[job.state]}; cancel it first", job=id, state=job.state.name)
-        self.ledger.delete_results(job)
         self.ledger.forget(job)
 
     def position(self, job: SubmittedJob) -> int:

@@ -12,16 +12,21 @@ from typing import Any, Final
 
 from arraymill_proto.errors import JobKeyError, JobNotFoundError, ParameterError
 from arraymill_proto.limits import shorten
+from arraymill_server.jobs.ends import Ends
 from arraymill_server.jobs.life import Event, Life, State
 from arraymill_server.jobs.residents import ResidentArray, Residents
 from arraymill_server.jobs.storage import Storage
 from arraymill_server.jobs.submitted import Feed, Submission, SubmittedJob
 
 MAX_ENDED: Final = 10_000
-"""Jobs that have ended and are remembered: some 2 KB each. The oldest are forgotten first."""
+"""Jobs that have ended and are remembered: some 2 KB each. `ends` tells which are forgotten first."""
 
 ENDED_SECONDS: Final = 86400.0
-"""Time for which a job that has ended is remembered, at least as long as results usually stay."""
+"""Time for which a job that has ended is remembered without results; one that has some, as long as they are there."""
+
+FORGOTTEN_AT_ONCE: Final = 2
+"""Jobs that are forgotten when one comes: more than one, so that they get fewer, and few, because each may have
+thousands of results to be deleted, some 15 ms for a thousand."""
 
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
@@ -55,8 +60,7 @@ class Ledger:
         self._storage = storage
         self._clock = clock
         self._made = 0
-        self._ended: dict[str, SubmittedJob] = {}
-        """Those that have ended, the first that did before the others."""
+        self._ends = Ends(clock)
         self._makers: dict[ResidentArray, SubmittedJob] = {}
         """Of results that are still there."""
         self.on_note: Callable[[SubmittedJob], None] = lambda job: None
@@ -64,12 +68,13 @@ class Ledger:
         residents.on_delete = self._lost
 
     def __repr__(self) -> str:
-        return f"<Ledger of {self._made} jobs, {len(self._ended)} ended and remembered>"
+        return f"<Ledger of {self._made} jobs, {len(self._ends)} ended and remembered>"
 
     # ------------------------------------------------------------------ writing
 
     def enter(self, submission: Submission, feed: Feed) -> SubmittedJob:
-        """Write a new job down; its key leads to it from now on."""
+        """Write a new job down; its key leads to it from now on. Older ones are forgotten, if there are too many."""
+        self._forget_old()
         self._made += 1
         id, now = secrets.token_hex(8), self._clock()
         job = SubmittedJob(id, self._made, submission, now, feed, Life(id, now))
@@ -89,8 +94,7 @@ class Ledger:
 
     def close(self, job: SubmittedJob) -> None:
         """A job has ended: remember it for some time."""
-        job.ended = self._clock()
-        self._ended[job.id] = job
+        self._ends.add(job)
         self._makers.update(dict.fromkeys(job.results, job))
 
     def delete_results(self, job: SubmittedJob) -> None:
@@ -103,19 +107,17 @@ class Ledger:
         self._residents.delete_all(arrays)
 
     def forget(self, job: SubmittedJob) -> None:
-        """Forget a job; its results stay."""
-        for array in job.results:
-            self._makers.pop(array, None)
-        self._ended.pop(job.id, None)
+        """Forget a job that has ended, and delete its results: nobody could tell any more what they are."""
+        self._ends.discard(job)
+        self.delete_results(job)
         self._storage.remove(job)
 
-    def forget_old(self) -> None:
-        """Forget the jobs that ended long ago, and those for which there is no room."""
-        while self._ended:
-            oldest = next(iter(self._ended.values()))
-            if len(self._ended) <= MAX_ENDED and self._clock() - oldest.ended <= ENDED_SECONDS:
+    def _forget_old(self) -> None:
+        for _ in range(FORGOTTEN_AT_ONCE):
+            job = self._ends.next_to_forget(MAX_ENDED, ENDED_SECONDS)
+            if job is None:
                 return
-            self.forget(oldest)
+            self.forget(job)
 
     # ------------------------------------------------------------------ reading
 
@@ -176,6 +178,7 @@ class Ledger:
         job = self._makers.pop(array, None)
         if job is not None:
             self.delete_results(job)
+            self._ends.spend(job)
             self.note(job, Event.EXPIRE)
 
     def age_seconds(self, job: SubmittedJob) -> float:

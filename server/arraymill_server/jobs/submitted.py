@@ -95,8 +95,6 @@ class SubmittedJob:
     """None when it has ended."""
     life: Life
     figures_at_end: Figures | None = None
-    ended: float = 0.0
-    """When; on the board's clock."""
     report: Report | None = None
     """Once it has ended."""
     error: ArraymillError | None = None

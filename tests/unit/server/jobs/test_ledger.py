@@ -50,20 +50,61 @@ def test_results_are_used_up_together(stage: Stage) -> None:
     assert stage.events(job)[-1] == "expired"
 
 
-def test_the_oldest_ends_are_forgotten(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_ends_are_forgotten_with_their_results(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "MAX_ENDED", 2)
     jobs = [stage.submit(INLINE, key=f"{number}") for number in range(4)]
     stage.work()
+    left = [job.results[0].id for job in jobs]
     running = stage.submit(SUM)
-    known = stage.bench.board.ledger.page()[0]
-    assert known == [*jobs[2:], running]
-    assert len(stage.bench.residents) == 4, "results have a time to live of their own"
+    assert stage.bench.board.ledger.page()[0] == [*jobs[2:], running]
+    assert [array.id for array in stage.bench.residents.page()[0]] == left[2:]
     assert stage.submit(INLINE, key="0") not in jobs
     assert stage.submit(INLINE, key="3") is jobs[3]
-    stage.pass_time(ledger.ENDED_SECONDS + 1)
-    last = stage.submit(SUM)
-    assert stage.bench.board.ledger.page()[0][-1] is last
-    assert jobs[3] not in stage.bench.board.ledger.page()[0]
+
+
+def test_a_client_pushes_out_its_own_jobs_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "MAX_ENDED", 5)
+    jobs = [stage.submit(INLINE, "modest", key="nightly"), stage.submit(INLINE, "modest")]
+    stage.work()
+    for _ in range(20):
+        stage.submit(INLINE, "noisy")
+        stage.work()
+    assert stage.submit(INLINE, "other", key="nightly") is jobs[0]
+    assert stage.bench.board.ledger.page()[0][:2] == jobs
+    assert len(stage.bench.residents) == 6, "one more than the limit, until the next job comes"
+
+
+def test_who_has_results_is_forgotten_after_those_of_its_client_that_have_none(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "MAX_ENDED", 2)
+    good, used, bad = (stage.submit(INLINE) for _ in range(3))
+    stage.bench.engine.end_one()
+    stage.bench.engine.end_one()
+    stage.settle()
+    end_badly(stage, bad)
+    assert [job.state for job in (good, used, bad)] == [State.SUCCEEDED, State.SUCCEEDED, State.FAILED]
+    stage.submit(SUM)
+    assert stage.bench.board.ledger.page()[0][:2] == [good, used]
+    stage.bench.residents.delete(used.results[0].id)
+    end_early(stage, stage.submit(SUM))
+    stage.submit(SUM)
+    known = stage.bench.board.ledger.page()[0]
+    assert good in known
+    assert used not in known
+
+
+def test_what_has_results_is_remembered_as_long_as_they_are_there(stage: Stage) -> None:
+    day = ledger.ENDED_SECONDS
+    kept, expired = stage.submit(INLINE, ttl_seconds=3 * day), stage.submit(INLINE)
+    stage.work()
+    for seconds, known in ((200, [kept, expired]), (day + 1, [kept]), (2 * day, [kept]), (day + 1, [])):
+        stage.pass_time(seconds)
+        last = stage.submit(SUM)
+        assert stage.bench.board.ledger.page()[0] == [*known, last]
+        stage.cancel(last.id)
+        stage.work()
+        stage.bench.board.delete(last.id)
 
 
 def test_pages(stage: Stage) -> None:
