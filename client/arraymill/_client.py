@@ -26,6 +26,7 @@ from arraymill._submit import request_of, submit
 from arraymill._ticket import Ticket
 from arraymill._transfer import Options
 from arraymill_proto.errors import ArrayNotFoundError, ParameterError
+from arraymill_proto.identity import check_name
 from arraymill_proto.limits import FRAME_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -242,7 +243,7 @@ class AsyncClient(Reductions):
 
         Args:
             x: An ndarray, or an expression, which is computed there and does not travel.
-            name: A name under which other programs find it; it must be free.
+            name: A name under which other programs find it; it must be free, and not look like an id.
             ttl: Seconds after the last use until the server deletes it; None: the server's default.
             timeout: Seconds; None: the client's.
             progress: Called now and then.
@@ -255,7 +256,7 @@ class AsyncClient(Reductions):
             TooLargeError: It can never fit.
             BusyError: The server's budget of resident arrays is spent now.
         """
-        keep = pb.Keep(name=checked_text("name", name or ""), ttl_seconds=checked_seconds("ttl", ttl) or 0.0)
+        keep = pb.Keep(name=check_name(name or ""), ttl_seconds=checked_seconds("ttl", ttl) or 0.0)
         job = _computation([x], "put")
         _, kept = await self._caller.run(job, Options(timeout, progress=progress, keep=keep))
         assert kept is not None

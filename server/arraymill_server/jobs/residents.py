@@ -26,6 +26,7 @@ from typing import Final
 
 from arraymill_proto.errors import ArrayExistsError, ArrayNotFoundError, ParameterError, TooLargeError
 from arraymill_proto.graph import ArrayType, Order
+from arraymill_proto.identity import check_name
 from arraymill_proto.limits import MAX_NAME_CHARS
 from arraymill_server.arena.arena import Arena, Lease
 from arraymill_server.config import MAX_TTL_SECONDS
@@ -45,8 +46,6 @@ MOST_RETRY_SECONDS: Final = 60.0
 
 IDLE_DEADLINES: Final = 64
 """Deadlines of deleted arrays that may pile up, so that looking through all of them is rare."""
-
-_NAME: Final = re.compile(r"[A-Za-z0-9._/-]+")
 
 
 @dataclass(slots=True, eq=False)
@@ -164,7 +163,7 @@ class Residents:
             TooLargeError: The array is larger than the budget.
             BusyError: There is no room now, or the client holds its share, and it is not patient.
         """
-        _check_name(name)
+        check_name(name)
         ttl = ttl or self._default_ttl
         _check_ttl(ttl)
         if name in self._names:
@@ -324,13 +323,6 @@ class Residents:
         if array.is_deleted and not array.pins:
             self.shares.place(array.client, -array.lease.size)
             array.lease.release()
-
-
-def _check_name(name: str) -> None:
-    if len(name) > MAX_NAME_CHARS:
-        raise ParameterError(f"the name has {len(name):,} characters, at most {MAX_NAME_CHARS} are allowed")
-    if name and not _NAME.fullmatch(name):
-        raise ParameterError(f"{name!r} is not a name; use letters, digits and . _ - /", name=name)
 
 
 def _check_ttl(ttl: float) -> None:

@@ -205,6 +205,7 @@ BAD_CALLS: dict[str, tuple[Callable[[AsyncClient], Awaitable[Any]], type[Excepti
     "a number for an array": (lambda mill: mill.array(cast("Any", 5)), ParameterError, "id is 5, it must be a text"),
     "deleting a number": (lambda mill: mill.delete(cast("Any", 5)), ParameterError, "array is 5, it must be a text"),
     "a number for a name": (lambda mill: mill.put(X, name=cast("Any", 5)), ParameterError, "name is 5, it must be"),
+    "an id for a name": (lambda mill: mill.put(X, name="a" * 32), ParameterError, "may be the id of an array or a job"),
     "no operand": (lambda mill: mill.transform("sqrt", cast("Any", None)), TypeError, "NoneType is no operand"),
 }
 

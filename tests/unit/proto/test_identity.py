@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arraymill_proto.errors import ParameterError
-from arraymill_proto.identity import MAX_CLIENT_CHARS, check_key, check_priority, is_client_name
-from arraymill_proto.limits import MAX_ECHO_CHARS, MAX_KEY_CHARS, MAX_PRIORITY
+from arraymill_proto.identity import MAX_CLIENT_CHARS, check_key, check_name, check_priority, is_client_name
+from arraymill_proto.limits import MAX_ECHO_CHARS, MAX_KEY_CHARS, MAX_NAME_CHARS, MAX_PRIORITY
 
 VISIBLE = set(string.printable) - set(string.whitespace)
 
@@ -48,6 +48,37 @@ def test_bad_keys(name: str) -> None:
     with pytest.raises(ParameterError) as caught:
         check_key(key)
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a", "weights/v1.2_x-Y", "x" * MAX_NAME_CHARS, "0" * 15, "0" * 31, "A" * 32, "g" * 16]
+)
+def test_names(name: str) -> None:
+    assert check_name(name) == name
+
+
+BAD_NAMES: dict[str, tuple[object, str]] = {
+    "number": (7, "the name is 7, it must be a text"),
+    "long": ("n" * 129, "the name has 129 characters, at most 128 are allowed"),
+    "space": ("a b", "'a b' is not a name; use letters, digits and . _ - /"),
+    "newline": ("a\n", "'a\\n' is not a name; use letters, digits and . _ - /"),
+    "id of a job": (
+        "0123456789abcdef",
+        "'0123456789abcdef' may be the id of an array or a job; choose one of another length or with a letter beyond f",
+    ),
+    "id of an array": (
+        "5" * 32,
+        f"'{'5' * 32}' may be the id of an array or a job; choose one of another length or with a letter beyond f",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_NAMES)
+def test_bad_names(case: str) -> None:
+    name, text = BAD_NAMES[case]
+    with pytest.raises(ParameterError) as caught:
+        check_name(name)
+    assert (str(caught.value), caught.value.details) == (text, {"parameter": "name"})
 
 
 def test_priorities() -> None:

@@ -140,6 +140,15 @@ def test_names_that_are_none(residents: Residents, name: str, complaint: str) ->
     assert residents.used_bytes == 0
 
 
+def test_the_id_of_a_deleted_array_is_no_name(residents: Residents) -> None:
+    id = put(residents).id
+    residents.delete(id)
+    with pytest.raises(ParameterError, match=f"'{id}' may be the id of an array or a job"):
+        residents.reserve(bytes_of(1), (0,), id)
+    with pytest.raises(ArrayNotFoundError):
+        residents.get(id)
+
+
 @pytest.mark.parametrize("ttl", [-1, float("nan"), float("inf"), MAX_TTL_SECONDS + 1])
 def test_times_to_live_that_are_none(residents: Residents, ttl: float) -> None:
     with pytest.raises(ParameterError, match=r"ttl_seconds is .*, not above 0 and at most 2,592,000"):
