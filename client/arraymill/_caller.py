@@ -92,9 +92,9 @@ class Caller:
         return f"<Caller of {self.connection.address}: {state} | {running} running, {waiting} waiting>"
 
     async def close(self) -> None:
-        """Close all connections and end the uploads; what is under way fails with ConnectionFailedError."""
-        await asyncio.gather(*(connection.close() for connection in list(self._connections)))
+        """End the uploads and close all connections; what is under way fails with ConnectionFailedError."""
         await asyncio.gather(*(upload.end() for upload in list(self.uploads)))
+        await asyncio.gather(*(connection.close() for connection in list(self._connections)))
 
     def limit(self, timeout: float | None, seconds: float) -> float:
         """Return the seconds that a call may take: its own, else the client's, else those of its kind.

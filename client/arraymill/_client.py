@@ -109,7 +109,8 @@ class AsyncClient(Reductions):
     async def close(self) -> None:
         """Close the connection; jobs that are under way fail with ConnectionFailedError, and uploads end.
 
-        Submitted jobs that have their inputs go on.
+        Submitted jobs that have their inputs go on. Those that lack some are cancelled, with a warning (logger
+        "arraymill"), unless they were submitted under a `key`: then somebody may submit them again, and go on.
         """
         await self._caller.close()
 
@@ -186,6 +187,7 @@ class AsyncClient(Reductions):
 
         Returns as soon as the server has the job in its queue. Arrays that are too large to go with it (beyond 1 MiB
         together) follow in the background: until `AsyncJob.uploaded` they must not change, nor this client be closed.
+        A job without a `key` is cancelled when that happens, and when this call is cancelled or out of time.
 
         Args:
             *expressions: Arrays, or anything that `asarray` takes.
@@ -203,9 +205,11 @@ class AsyncClient(Reductions):
             JobKeyError: The key is that of a job with other expressions, or with other data.
             TooLargeError: The job can never fit.
             BusyError: The server has no place for it, or this client has too many.
+            DeadlineError: It is not known to be in the queue in time; it may be, under a `key`.
         """
         request = request_of(key, priority, deadline, ttl)
-        return await submit(self._caller, _computation(expressions, "submit"), request, timeout)
+        job = _computation(expressions, "submit")
+        return await submit(self._caller, job, request, timeout, is_own=key is None)
 
     async def job(self, id: str, *, timeout: float | None = None) -> AsyncJob:
         """Return a submitted job by its id, in another process too.

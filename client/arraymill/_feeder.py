@@ -33,6 +33,7 @@ from arraymill._limits import INFORMATION_SECONDS
 from arraymill._retry import Backoff
 from arraymill._ticket import Ticket
 from arraymill._transfer import Options, Transfer
+from arraymill._withdraw import cancel_unfed
 from arraymill_proto.errors import (
     ArraymillError,
     ConnectionFailedError,
@@ -63,12 +64,16 @@ class Feeder:
         ticket: Of the job; spent at the end.
         job: What it computes; its arrays are held until the end, and no longer.
         slot: Closed at the end.
+        is_own: Nobody else has heard of its key: so it is cancelled where this is ended before it has its input.
     """
 
-    def __init__(self, caller: Caller, ticket: Ticket, job: Computation, slot: ExitStack) -> None:
+    def __init__(
+        self, caller: Caller, ticket: Ticket, job: Computation, slot: ExitStack, *, is_own: bool = False
+    ) -> None:
         self._caller = caller
         self._ticket = ticket
         self._slot = slot
+        self._is_own = is_own
         seconds = caller.retry.seconds and max(caller.retry.seconds, UPLOAD_SECONDS)
         self._backoff = Backoff(caller.retry, caller.passes, seconds=seconds)
         self._outcome: JobStatus | None = None
@@ -100,6 +105,8 @@ class Feeder:
         """Stop feeding; who waits gets ConnectionFailedError."""
         self._task.cancel()
         await asyncio.wait([self._task])
+        if self._is_own and self._task.cancelled():
+            await cancel_unfed(self._ticket.connection, self._ticket.id)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._caller.uploads.discard(self)
@@ -122,6 +129,7 @@ class Feeder:
                 await self._attach(job)
                 return
             except JobTakenError:
+                self._is_own = False
                 pause = await self._stand_by()
             except ArraymillError as exc:
                 pause = await self._pause_after(exc, id)

@@ -7,6 +7,7 @@ import logging
 import os
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from arraymill._caller import Caller
@@ -15,10 +16,12 @@ from arraymill._graph import Computation
 from arraymill._job import AsyncJob
 from arraymill._job_info import JobStatus
 from arraymill._layout import AnyArray
-from arraymill._limits import JOB_SECONDS, LONGEST_SECONDS, checked_seconds, within
+from arraymill._limits import JOB_SECONDS, LONGEST_SECONDS, Remaining, checked_seconds, within
 from arraymill._source import ArraySource
 from arraymill._ticket import Ticket
+from arraymill._withdraw import Withdrawal
 from arraymill_proto.codec import graph_to_pb
+from arraymill_proto.errors import DeadlineError
 from arraymill_proto.fingerprints import BLOCK_BYTES, Fingerprint
 from arraymill_proto.graph import Graph
 from arraymill_proto.identity import check_key, check_priority
@@ -54,43 +57,60 @@ def request_of(key: str | None, priority: int | None, deadline: float | None, tt
     )
 
 
-async def submit(caller: Caller, job: Computation, request: pb.SubmitJobRequest, timeout: float | None) -> AsyncJob:
+async def submit(
+    caller: Caller, job: Computation, request: pb.SubmitJobRequest, timeout: float | None, *, is_own: bool
+) -> AsyncJob:
     """Submit a job; return when the server has it in its queue.
 
     Inputs that are small enough together go with it; others are fed in the background. Of those a fingerprint goes with
-    it where somebody has chosen the key: the key is that of the data as well.
+    it where somebody has chosen the key: the key is that of the data as well. A job under another key that the server
+    has, though this ended without its answer, is cancelled and deleted: nobody knows its id.
 
     Args:
         caller: The client's calls.
         job: What it computes.
         request: As of `request_of`.
         timeout: Seconds.
+        is_own: Its key was made up, and nobody else has heard of it.
 
     Raises:
+        DeadlineError: The time is over; under a key that somebody has chosen the server may have it.
         ArraymillError: What the server or the connection has to say.
     """
-    async with within(caller.limit(timeout, JOB_SECONDS)) as remaining:
-        info = await caller.ready(remaining)
-        is_fed = job.input_bytes > info.unary_bytes
-        if not is_fed:
-            graph = job.inlined(ordered=False)
-        elif request.key.startswith(OWN_KEY):
-            graph = job.graph
-        else:
-            graph = await _with_fingerprints(job)
-        request.graph.CopyFrom(graph_to_pb(graph))
-        with ExitStack() as slot:
-            if is_fed:
-                await caller.upload_slots.take()
-                slot.callback(caller.upload_slots.leave)
-            ticket = Ticket(caller, request=request)
-            status = await ticket.send(request, remaining)
-            _tell_of_another_priority(request, status)
-            if is_fed and status.has_ended:
-                ticket.spend()  # whoever fed it has its inputs
-                is_fed = False
-            feeder = Feeder(caller, ticket, job, slot.pop_all()) if is_fed else None
-        return AsyncJob(caller, ticket, status, types=job.results, feeder=feeder)
+    try:
+        async with within(caller.limit(timeout, JOB_SECONDS)) as remaining:
+            return await _submit(caller, job, request, remaining, is_own=is_own)
+    except DeadlineError as exc:
+        if is_own:
+            raise
+        where = f"the job may be on the server under key {request.key!r}, submit it again to get it: "
+        raise exc.located(where, key=request.key) from exc
+
+
+async def _submit(
+    caller: Caller, job: Computation, request: pb.SubmitJobRequest, remaining: Remaining, *, is_own: bool
+) -> AsyncJob:
+    info = await caller.ready(remaining)
+    is_fed = job.input_bytes > info.unary_bytes
+    if not is_fed:
+        graph = job.inlined(ordered=False)
+    elif request.key.startswith(OWN_KEY):
+        graph = job.graph
+    else:
+        graph = await _with_fingerprints(job)
+    request.graph.CopyFrom(graph_to_pb(graph))
+    with ExitStack() as slot:
+        if is_fed:
+            await caller.upload_slots.take()
+            slot.callback(caller.upload_slots.leave)
+        ticket = Ticket(caller, request=request)
+        status = await ticket.send(request, remaining, partial(Withdrawal, caller) if is_own else None)
+        _tell_of_another_priority(request, status)
+        if is_fed and status.has_ended:
+            ticket.spend()  # whoever fed it has its inputs
+            is_fed = False
+        feeder = Feeder(caller, ticket, job, slot.pop_all(), is_own=is_own) if is_fed else None
+    return AsyncJob(caller, ticket, status, types=job.results, feeder=feeder)
 
 
 def _tell_of_another_priority(request: pb.SubmitJobRequest, status: JobStatus) -> None:

@@ -9,11 +9,14 @@ says of its age. A job that was deleted, or forgotten by the server that had it,
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from arraymill._caller import Caller
+from arraymill._connection import Connection
 from arraymill._job_info import JobStatus, job_status
-from arraymill._limits import INFORMATION_SECONDS, Remaining
+from arraymill._limits import INFORMATION_SECONDS, LONGEST_SECONDS, Remaining
+from arraymill._withdraw import LATE_SECONDS
 from arraymill_proto.errors import ArraymillError
 from arraymill_proto.limits import MAX_WAIT_SECONDS
 from arraymill_proto.v1 import arraymill_pb2 as pb
@@ -24,6 +27,8 @@ EARLY_PAUSE: Final = 0.5
 QUESTIONS: Final = 2
 """How often a server is asked for its age before it is taken for the one that had a job: while a connection is made, an
 answer may take seconds, and tells no better when the server was started."""
+
+Late: TypeAlias = "Callable[[Connection, asyncio.Future[pb.Job]], object]"
 
 
 class Ticket:
@@ -46,14 +51,33 @@ class Ticket:
     def __repr__(self) -> str:
         return f"<Ticket of job {self.id}: {'for once' if self._request is None else 'for good'}>"
 
-    async def send(self, request: pb.SubmitJobRequest, remaining: Remaining) -> JobStatus:
+    async def send(self, request: pb.SubmitJobRequest, remaining: Remaining, late: Late | None = None) -> JobStatus:
         """Submit the job.
+
+        Args:
+            request: What to submit.
+            remaining: Of the call.
+            late: Gets the connection, and the answer that is yet to come, when this is cancelled.
 
         Raises:
             ArraymillError: What the server or the connection has to say.
         """
+
+        async def attempt(connection: Connection, _: int) -> pb.Job:
+            left = remaining()
+            seconds = LONGEST_SECONDS if left is None else left + LATE_SECONDS
+            answer = asyncio.ensure_future(connection.call("SubmitJob", request, pb.Job, seconds))
+            try:
+                return await asyncio.shield(answer)
+            except asyncio.CancelledError:
+                if late is None:
+                    answer.cancel()
+                else:
+                    late(connection, answer)
+                raise
+
         self.connection = self._caller.connection
-        message = await self._caller.asked("SubmitJob", request, pb.Job, remaining, place=self)
+        message = await self._caller.tried(attempt, remaining, place=self)
         self._server_began = self.connection.server_began
         self.id = message.id
         return job_status(message)

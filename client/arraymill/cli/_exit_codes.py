@@ -51,9 +51,9 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.CAPACITY: "the server is busy, or the job can never fit it",
     ExitCode.DEADLINE: "the timeout passed; the server has stopped the job, unless it was submitted",
     ExitCode.MISSING: "a package of an extra is not installed",
-    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); the job is cancelled, unless it was submitted",
+    ExitCode.INTERRUPTED: "interrupted (Ctrl-C); the job is cancelled, unless it was submitted with its input, or under a key",
     ExitCode.BROKEN_PIPE: "the reader of the output has gone",
-    ExitCode.TERMINATED: "terminated (SIGTERM); the job is cancelled, unless it was submitted",
+    ExitCode.TERMINATED: "terminated (SIGTERM); the job is cancelled, unless it was submitted with its input, or under a key",
 }
 """What the help says of each code."""
 

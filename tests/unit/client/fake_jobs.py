@@ -89,6 +89,9 @@ class FakeJobServer(FakeServer):
         waits: The seconds that GetJob was asked to wait.
         waiting: Set when it was.
         answering: While it is not set, GetJob does not answer.
+        admitting: While it is not set, SubmitJob does not answer, though it has done its work.
+        submitted: Set when it has.
+        deleted: Set when DeleteJob has done its.
     """
 
     def __init__(self) -> None:
@@ -106,6 +109,10 @@ class FakeJobServer(FakeServer):
         self.waiting = asyncio.Event()
         self.answering = asyncio.Event()
         self.answering.set()
+        self.admitting = asyncio.Event()
+        self.admitting.set()
+        self.submitted = asyncio.Event()
+        self.deleted = asyncio.Event()
 
     async def replace(self) -> None:
         """Let another server take the place of this one: it has no jobs and no arrays."""
@@ -117,7 +124,7 @@ class FakeJobServer(FakeServer):
 
     def handlers(self) -> dict[str, Any]:
         unary = {
-            "SubmitJob": self._submit,
+            "SubmitJob": self._submit_slowly,
             "GetJob": self._get,
             "ListJobs": self._list_jobs,
             "CancelJob": self._cancel,
@@ -140,6 +147,12 @@ class FakeJobServer(FakeServer):
         if id not in self.jobs:
             raise JobNotFoundError(f"no submitted job {id!r}", job=id)
         return self.jobs[id]
+
+    async def _submit_slowly(self, serialized: bytes) -> pb.Job:
+        message = await self._submit(serialized)
+        self.submitted.set()
+        await self.admitting.wait()
+        return message
 
     async def _submit(self, serialized: bytes) -> pb.Job:
         request = pb.SubmitJobRequest.FromString(serialized)
@@ -209,6 +222,7 @@ class FakeJobServer(FakeServer):
         if not job.has_ended:
             raise InvalidJobError(f"job {job.message.id} is running; cancel it first")
         del self.jobs[job.message.id]
+        self.deleted.set()
         return pb.DeleteJobResponse()
 
     # ------------------------------------------------------------------ feeding
