@@ -222,7 +222,7 @@ class AsyncClient(Reductions):
         return AsyncJob(self._caller, ticket, job_status(message))
 
     async def jobs(self, *, timeout: float | None = None) -> tuple[JobStatus, ...]:
-        """List the submitted jobs of all clients, oldest first; those that ended long ago are forgotten."""
+        """List the submitted jobs of all clients, oldest first, without their results; old ends are forgotten."""
         found: list[JobStatus] = []
         request = pb.ListJobsRequest()
         while True:

@@ -66,7 +66,8 @@ class JobStatus:
     blocks: int
     """Blocks of work in all passes."""
     results: tuple[ArrayInfo, ...]
-    """The arrays on the server that hold the values, one for each expression, once it has succeeded."""
+    """The arrays on the server that hold the values, one for each expression, once it has succeeded. Empty in lists of
+    jobs: `AsyncJob.status` tells them."""
     error: ArraymillError | None
     """Why it has failed."""
     times: JobTimes | None
@@ -76,6 +77,8 @@ class JobStatus:
     free_bytes: int = 0
     """Memory of the server that is free, while it is queued. There may be enough of it, but not in one piece; or what
     the client keeps there already is its share."""
+    result_count: int = 0
+    """How many results there are, in lists as well."""
 
     @property
     def has_ended(self) -> bool:
@@ -115,6 +118,7 @@ def job_status(message: pb.Job) -> JobStatus:
         times=job_times(message.times) if message.HasField("times") else None,
         needed_bytes=message.needed_bytes,
         free_bytes=message.free_bytes,
+        result_count=message.result_count or len(message.results),
     )
 
 

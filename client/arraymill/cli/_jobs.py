@@ -31,7 +31,7 @@ def jobs(settings: Settings) -> None:
     """List the submitted jobs, oldest first: those that wait or run, and those that have ended not long ago."""
     found = converse(settings, lambda mill: mill.jobs(timeout=settings.timeout))
     if settings.as_json:
-        show_json([document(status) for status in found])
+        show_json([summary(status) for status in found])
     else:
         show_table(("id", "key", "priority", "age", "state"), [row(status) for status in found], fit=True)
 
@@ -45,9 +45,13 @@ def row(status: JobStatus) -> tuple[object, ...]:
 
 def document(status: JobStatus) -> dict[str, Any]:
     """Return a job as JSON can say it."""
+    return {**summary(status), "results": [array_document(info) for info in status.results]}
+
+
+def summary(status: JobStatus) -> dict[str, Any]:
+    """Return what a list tells of a job: everything but its results."""
     return {
         **{name: getattr(status, name) for name in _PLAIN},
-        "results": [array_document(info) for info in status.results],
         "error": None if status.error is None else error_document(status.error),
         "times": None if status.times is None else asdict(cast("Any", status.times)),
     }
@@ -56,7 +60,7 @@ def document(status: JobStatus) -> dict[str, Any]:
 _PLAIN: Final = (
     *("id", "key", "state", "priority", "age_seconds", "deadline_in_seconds", "position"),
     *("input_bytes", "received_bytes", "blocks_done", "blocks"),
-    *("needed_bytes", "free_bytes"),
+    *("needed_bytes", "free_bytes", "result_count"),
 )
 """The fields of a status that JSON can say as they are."""
 

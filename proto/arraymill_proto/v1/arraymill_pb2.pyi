@@ -390,7 +390,7 @@ class JobTimes(_message.Message):
     def __init__(self, total: _Optional[float] = ..., queued: _Optional[float] = ..., received: _Optional[float] = ..., computed: _Optional[float] = ..., merged: _Optional[float] = ..., sent: _Optional[float] = ..., received_bytes: _Optional[int] = ..., sent_bytes: _Optional[int] = ..., blocks: _Optional[int] = ..., passes: _Optional[int] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "key", "state", "priority", "age_seconds", "deadline_in_seconds", "position", "input_bytes", "received_bytes", "blocks_done", "blocks", "results", "error", "times", "needed_bytes", "free_bytes")
+    __slots__ = ("id", "key", "state", "priority", "age_seconds", "deadline_in_seconds", "position", "input_bytes", "received_bytes", "blocks_done", "blocks", "results", "error", "times", "needed_bytes", "free_bytes", "deadline_seconds", "ttl_seconds", "result_count")
     ID_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -407,6 +407,9 @@ class Job(_message.Message):
     TIMES_FIELD_NUMBER: _ClassVar[int]
     NEEDED_BYTES_FIELD_NUMBER: _ClassVar[int]
     FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_COUNT_FIELD_NUMBER: _ClassVar[int]
     id: str
     key: str
     state: JobState
@@ -423,7 +426,10 @@ class Job(_message.Message):
     times: JobTimes
     needed_bytes: int
     free_bytes: int
-    def __init__(self, id: _Optional[str] = ..., key: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., priority: _Optional[int] = ..., age_seconds: _Optional[float] = ..., deadline_in_seconds: _Optional[float] = ..., position: _Optional[int] = ..., input_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., blocks_done: _Optional[int] = ..., blocks: _Optional[int] = ..., results: _Optional[_Iterable[_Union[ArrayInfo, _Mapping]]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., times: _Optional[_Union[JobTimes, _Mapping]] = ..., needed_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ...) -> None: ...
+    deadline_seconds: float
+    ttl_seconds: float
+    result_count: int
+    def __init__(self, id: _Optional[str] = ..., key: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., priority: _Optional[int] = ..., age_seconds: _Optional[float] = ..., deadline_in_seconds: _Optional[float] = ..., position: _Optional[int] = ..., input_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., blocks_done: _Optional[int] = ..., blocks: _Optional[int] = ..., results: _Optional[_Iterable[_Union[ArrayInfo, _Mapping]]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., times: _Optional[_Union[JobTimes, _Mapping]] = ..., needed_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., deadline_seconds: _Optional[float] = ..., ttl_seconds: _Optional[float] = ..., result_count: _Optional[int] = ...) -> None: ...
 
 class JobError(_message.Message):
     __slots__ = ("reason", "message", "details")

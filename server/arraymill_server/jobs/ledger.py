@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from arraymill_proto.errors import JobKeyError, JobNotFoundError, ParameterError
 from arraymill_proto.limits import shorten
@@ -146,13 +146,11 @@ class Ledger:
         if job is None or job.state in _FREE:
             return None
         if job.submission.digest != submission.digest:
-            is_own = job.submission.client == submission.client
-            details: dict[str, Any] = {"key": submission.key} | ({"job": job.id} if is_own else {})
             raise JobKeyError(
-                f"the key {submission.key!r} is that of {f'job {job.id}' if is_own else 'a job'}, which computes "
-                f"another expression, or with other arrays, and {OUTCOMES[job.state]}; choose another key, or delete "
-                "that job",
-                **details,
+                f"the key {submission.key!r} is that of job {job.id}, which computes another expression, or with other "
+                f"arrays, and {OUTCOMES[job.state]}; choose another key, or delete that job",
+                key=submission.key,
+                job=job.id,
             )
         return job
 

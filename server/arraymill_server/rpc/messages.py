@@ -117,8 +117,8 @@ STATES: Final = {
 }
 
 
-def job(job: SubmittedJob, board: Board, residents: Residents) -> pb.Job:
-    """A submitted job as it is now."""
+def job(job: SubmittedJob, board: Board) -> pb.Job:
+    """A submitted job as it is now, without its results."""
     submission, figures, age = job.submission, job.figures, board.ledger.age_seconds(job)
     has_ended, is_queued = job.state.has_ended, job.state is State.QUEUED
     needed, free = board.lack(job) if is_queued else (0, 0)
@@ -134,11 +134,13 @@ def job(job: SubmittedJob, board: Board, residents: Residents) -> pb.Job:
         received_bytes=figures.received_bytes,
         blocks_done=figures.blocks_done,
         blocks=figures.blocks,
-        results=[array_info(array, residents) for array in job.results],
         error=_job_error(job.error) if job.error is not None and job.state is State.FAILED else None,
         times=job_times(job.report) if job.report is not None else None,
         needed_bytes=needed,
         free_bytes=free,
+        deadline_seconds=submission.deadline_seconds,
+        ttl_seconds=submission.ttl_seconds,
+        result_count=len(job.results),
     )
 
 

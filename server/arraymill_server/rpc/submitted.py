@@ -12,6 +12,7 @@ from arraymill_proto.codec import graph_from_pb
 from arraymill_proto.errors import JobEndedError, JobTakenError, ParameterError
 from arraymill_proto.limits import DEFAULT_PRIORITY, MAX_WAIT_SECONDS, WATCH_REPEAT_SECONDS
 from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.jobs.aside import LARGE_NODES, Aside
 from arraymill_server.jobs.board import Board
 from arraymill_server.jobs.ledger import OUTCOMES, token_of
 from arraymill_server.jobs.residents import Residents
@@ -24,7 +25,10 @@ from arraymill_server.rpc.stall import patience
 from arraymill_server.rpc.streams import Context, receive, stop
 
 PAGE_BYTES: Final = 1 << 20
-"""Most bytes of a page of jobs, unless a single one has more: a job may have thousands of results."""
+"""Most bytes of a page of jobs, unless a single one has more: errors may be long."""
+
+SLICE: Final = 64
+"""Jobs of a list, or results of a job, that are told in one turn of the loop: each takes 20 us, or 8."""
 
 
 class SubmittedServicer:
@@ -42,20 +46,30 @@ class SubmittedServicer:
         self._calls = calls
         self._residents = residents
         self._stall_seconds = stall_seconds
+        self._comparing = Aside()
+        """Tells large graphs from others: whoever joins a job does not wait until those of others are planned."""
 
     def __repr__(self) -> str:
         return f"<SubmittedServicer of {self._board!r}>"
 
     async def submit_job(self, request: pb.SubmitJobRequest, context: Context) -> pb.Job:
         """Put a job into the queue, or join the one that has its key."""
-        submission = _submission_of(request, client_of(context))
-        job = await self._board.join(submission)  # first of all: a job that is there is not planned again
-        if job is None:
-            with ExitStack() as place:
-                nbytes = job_bytes(request.ByteSize(), len(request.graph.nodes))
-                place.enter_context(self._calls.submitted.taken(submission.client, nbytes))
+        client, nodes = client_of(context), len(request.graph.nodes)
+        with ExitStack() as place:
+            if nodes >= LARGE_NODES:  # it has to wait for its turn to be told from others
+                self._take_place(place, client, request)
+            digest = await self._comparing.run(client, nodes, _digest, request.graph)
+            submission = _submission_of(request, client, digest)
+            job = await self._board.join(submission)  # before anything else: a job that is there is not planned again
+            if job is None:
+                if nodes < LARGE_NODES:
+                    self._take_place(place, client, request)
                 job = await self._submit(request.graph, submission, place)
-        return self._described(job)
+        return await self._described(job)
+
+    def _take_place(self, place: ExitStack, client: str, request: pb.SubmitJobRequest) -> None:
+        nbytes = job_bytes(request.ByteSize(), len(request.graph.nodes))
+        place.enter_context(self._calls.submitted.taken(client, nbytes))
 
     async def _submit(self, message: pb.Graph, submission: Submission, place: ExitStack) -> SubmittedJob:
         """Submit a job; if its exchange is made, that gets the place of what the job's message has brought."""
@@ -82,22 +96,24 @@ class SubmittedServicer:
         if seconds and not job.state.has_ended:
             with self._calls.waits.taken(client_of(context)):
                 await self._board.wait(job, seconds)
-        return self._described(job)
+        return await self._described(job)
 
     async def watch_job(self, request: pb.WatchJobRequest, context: Context) -> AsyncGenerator[pb.Job]:
         """Describe a job whenever it has changed, and again when nothing does for long, until it has ended."""
         job = self._board.ledger.get(request.id)
         async with aclosing(self._board.watches.news(job, WATCH_REPEAT_SECONDS)) as news:
             async for _ in news:
-                yield self._described(job)
+                yield await self._described(job)
 
     async def list_jobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
-        """List jobs in pages; a page ends early where its jobs have very many results."""
+        """List jobs in pages, without their results; a page ends early where its jobs tell very much."""
         jobs, token = self._board.ledger.page(request.page_size, request.page_token)
         response = pb.ListJobsResponse(next_page_token=token)
         nbytes = 0
-        for before, job in zip([None, *jobs], jobs, strict=False):
-            told = self._described(job)
+        for index, (before, job) in enumerate(zip([None, *jobs], jobs, strict=False)):
+            if index % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            told = messages.job(job, self._board)
             nbytes += told.ByteSize()
             if before is not None and nbytes > PAGE_BYTES:
                 response.next_page_token = token_of(before)
@@ -107,7 +123,7 @@ class SubmittedServicer:
 
     async def cancel_job(self, request: pb.CancelJobRequest, context: Context) -> pb.Job:
         """Stop a job; answers when its memory is free."""
-        return self._described(await self._board.cancel(request.id))
+        return await self._described(await self._board.cancel(request.id))
 
     async def delete_job(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
         """Forget a job that has ended."""
@@ -151,14 +167,22 @@ class SubmittedServicer:
         async with patience(self._stall_seconds, "does not read the end of its job"):
             await context.write(messages.done(job.report, self._residents))
 
-    def _described(self, job: SubmittedJob) -> pb.Job:
-        return messages.job(job, self._board, self._residents)
+    async def _described(self, job: SubmittedJob) -> pb.Job:
+        """Describe a job with its results, in slices: the loop goes on meanwhile."""
+        message, results = messages.job(job, self._board), job.results
+        for begin in range(0, len(results), SLICE):
+            if begin:
+                await asyncio.sleep(0)
+            message.results.extend(
+                messages.array_info(array, self._residents) for array in results[begin : begin + SLICE]
+            )
+        return message
 
 
-def _submission_of(request: pb.SubmitJobRequest, client: str) -> Submission:
+def _submission_of(request: pb.SubmitJobRequest, client: str, digest: bytes) -> Submission:
     return Submission(
         client,
-        _digest(request.graph),
+        digest,
         request.key,
         request.priority if request.HasField("priority") else DEFAULT_PRIORITY,
         request.deadline_seconds,

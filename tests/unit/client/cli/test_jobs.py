@@ -8,7 +8,7 @@ import pytest
 
 from arraymill import JobStatus
 from arraymill._job_info import job_status
-from arraymill.cli._jobs import document, row
+from arraymill.cli._jobs import document, row, summary
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 
@@ -52,6 +52,7 @@ def test_a_document_says_everything() -> None:
     assert (told["id"], told["key"], told["state"], told["error"]) == (done.id, "k", "succeeded", None)
     assert told["results"][0]["dtype"] == "float32"
     assert told["times"]["total"] == 2.0
-    assert set(told) == set(JobStatus.__dataclass_fields__)
+    assert set(told) == set(JobStatus.__dataclass_fields__) == {*summary(done), "results"}
+    assert summary(done)["result_count"] == 1
     failed = status(state=pb.JOB_FAILED, error=pb.JobError(reason="AXIS", message="axis 7", details={"axis": "7"}))
     assert document(failed)["error"] == {"reason": "AXIS", "message": "axis 7", "axis": "7"}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import struct
+from collections.abc import Coroutine
 from typing import Any
 
 import grpc.aio
 import numpy as np
 import pytest
-from boards import INLINE, STALL_SECONDS, SUM, WIDE, Case, Stage
+from boards import INLINE, SQRT, STALL_SECONDS, SUM, WIDE, Case, Stage
 from plans import graph_of, operation
 from structlog.testing import capture_logs
 
@@ -26,6 +28,7 @@ from arraymill_proto.errors import (
 from arraymill_proto.graph import Constant, Input
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.jobs.life import State
+from arraymill_server.jobs.submitted import SubmittedJob
 from arraymill_server.rpc import lanes, submitted
 from arraymill_server.testing.calls import MemoryCall
 
@@ -198,18 +201,68 @@ def test_a_watch_tells_changes_and_ends_with_the_job(stage: Stage, monkeypatch: 
 def test_a_page_ends_where_its_jobs_tell_very_much(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = [stage.submit(INLINE) for _ in range(5)]
     stage.work()
-    nbytes = stage.described(jobs[0].id).ByteSize()
+    nbytes = listed(stage).jobs[0].ByteSize()
     for limit, count in ((2 * nbytes + nbytes // 2, 2), (1, 1)):
         monkeypatch.setattr(submitted, "PAGE_BYTES", limit)
         seen, token = list[str](), ""
         while True:
-            request = pb.ListJobsRequest(page_token=token)
-            page = stage.loop.run(stage.bench.servicer.list_jobs(request, asking()))
+            page = listed(stage, token)
             assert 0 < len(page.jobs) <= count
             seen += [job.id for job in page.jobs]
             if not (token := page.next_page_token):
                 break
         assert seen == [job.id for job in jobs]
+
+
+def listed(stage: Stage, token: str = "") -> pb.ListJobsResponse:
+    return stage.loop.run(stage.bench.servicer.list_jobs(pb.ListJobsRequest(page_token=token), asking()))
+
+
+def test_a_list_tells_how_many_results_a_job_has_and_its_description_which(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitted, "SLICE", 2)
+    job = stage.submit(SQRT)
+    assert listed(stage).jobs[0].result_count == 0
+    stage.finish(job, SQRT)
+    (told,) = listed(stage).jobs
+    assert (list(told.results), told.result_count) == ([], 3)
+    described = stage.described(job.id)
+    assert [info.id for info in described.results] == [array.id for array in job.results]
+    assert described.result_count == 3
+
+
+def test_the_loop_goes_on_while_much_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submitted, "SLICE", 2)
+    job = stage.submit(SQRT)
+    stage.finish(job, SQRT)
+    for _ in range(8):
+        stage.submit(INLINE)
+    asked = stage.bench.servicer.list_jobs(pb.ListJobsRequest(), asking())
+    for work, slices in ((asked, 5), (described(stage, job), 2)):
+        assert stage.loop.run(turns_of(work)) >= slices
+
+
+async def turns_of(work: Coroutine[Any, Any, Any]) -> int:
+    """Count the turns of the loop that something takes."""
+    doing, turns = asyncio.ensure_future(work), 0
+    while not doing.done():
+        await asyncio.sleep(0)
+        turns += 1
+    return turns
+
+
+def test_who_joins_a_job_is_told_what_counts(stage: Stage) -> None:
+    terms: dict[str, Any] = {"priority": 9, "deadline_seconds": 50.0, "ttl_seconds": 20.0}
+    stage.submit(SUM, key="k", **terms)
+    stage.pass_time(1.0)
+    joined = stage.loop.run(stage.bench.submit(SUM, "b", key="k", priority=1, deadline_seconds=7, ttl_seconds=8))
+    assert {name: getattr(joined, name) for name in terms} == terms
+    assert joined.deadline_in_seconds == 49.0
+
+
+def described(stage: Stage, job: SubmittedJob) -> Coroutine[Any, Any, pb.Job]:
+    return stage.bench.servicer.get_job(pb.GetJobRequest(id=job.id), asking())
 
 
 def asking() -> Any:
