@@ -17,7 +17,7 @@ from arraymill._info import ArrayInfo, ProgressCallback, ServerInfo, array_info,
 from arraymill._job import AsyncJob
 from arraymill._job_info import JobStatus, job_status
 from arraymill._layout import AnyArray
-from arraymill._limits import LONGEST_SECONDS, checked_count, checked_seconds, checked_text
+from arraymill._limits import LONGEST_SECONDS, checked_count, checked_id, checked_seconds, checked_text
 from arraymill._numpy import canonical
 from arraymill._reductions import Outs, Reductions, Result
 from arraymill._retry import RETRY_SECONDS, Retry
@@ -217,7 +217,7 @@ class AsyncClient(Reductions):
         Raises:
             JobNotFoundError: There is none.
         """
-        ticket = Ticket(self._caller, checked_text("id", id))
+        ticket = Ticket(self._caller, checked_id("id", id))
         message = await self._caller.ask("GetJob", pb.GetJobRequest(id=id), pb.Job, timeout, place=ticket)
         return AsyncJob(self._caller, ticket, job_status(message))
 
@@ -290,7 +290,7 @@ class AsyncClient(Reductions):
         Raises:
             ArrayNotFoundError: There is none.
         """
-        request = pb.DescribeArrayRequest(id=checked_text("id", id))
+        request = pb.DescribeArrayRequest(id=checked_id("id", id))
         info = array_info(await self._caller.ask("DescribeArray", request, pb.ArrayInfo, timeout))
         return Handle(info.id, info.type, info.name)
 
@@ -301,7 +301,7 @@ class AsyncClient(Reductions):
             ArrayNotFoundError: There is none.
         """
         id = array.id if isinstance(array, Handle) else array
-        request = pb.DeleteArrayRequest(id=checked_text("array", id))
+        request = pb.DeleteArrayRequest(id=checked_id("array", id))
         await self._caller.ask_once("DeleteArray", request, pb.DeleteArrayResponse, timeout, done=ArrayNotFoundError)
 
     async def list(self, *, timeout: float | None = None) -> tuple[ArrayInfo, ...]:

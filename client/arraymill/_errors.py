@@ -7,10 +7,10 @@ from gRPC itself (nobody listens, the connection broke) or from something that i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Protocol
 
 import grpc
 import grpc.aio
@@ -29,6 +29,7 @@ from arraymill_proto.errors import (
     InvalidJobError,
     JobCancelledError,
     Reason,
+    TooLargeError,
     WorkerError,
 )
 
@@ -70,6 +71,11 @@ _BROKEN_DETAILS: Final = "Internal error from Core"
 ours never send it: their errors carry a reason."""
 
 _BROKEN: Final = (ConnectionFailedError, "the connection to {address} broke; is the server still running?")
+
+_TOO_LONG: Final = "message larger than max"
+"""What gRPC says, with status RESOURCE_EXHAUSTED, of a message that neither side would ever send or take."""
+
+_TOO_LARGE: Final = "a message of the call to {address} is too long: {details}"
 
 
 _CAUSES: Final = (
@@ -118,12 +124,22 @@ def arraymill_errors(address: str) -> Generator[None]:
         raise ConnectionFailedError(f"the client of {address} is closed") from exc
 
 
-def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> ArraymillError:
+class RpcError(Protocol):
+    """What a failed call says, of `grpc.aio` or of `grpc`."""
+
+    def code(self) -> grpc.StatusCode: ...
+    def details(self) -> str | None: ...
+    def trailing_metadata(self) -> Iterable[Any] | None: ...
+
+
+def from_rpc_error(error: RpcError, address: str) -> ArraymillError:
     """Return the exception that a failed call means."""
     message = error.details() or error.code().name
     explanation = _explain(error)
     if explanation.reason is None:
         kind, template = _BROKEN if message == _BROKEN_DETAILS else UNEXPLAINED[error.code()]
+        if _TOO_LONG in message:
+            kind, template = TooLargeError, _TOO_LARGE
         message = _plain_cause(message) if template is _NO_ANSWER else message
         return kind(template.format(address=address, details=message), grpc_status=error.code().name)
     return error_of(explanation.reason, message, explanation.details, explanation.retry_after)
@@ -146,7 +162,7 @@ def error_of(
     return kind(message, reason=reason, **kept)
 
 
-def _explain(error: grpc.aio.AioRpcError) -> Explanation:
+def _explain(error: RpcError) -> Explanation:
     """Read google.rpc.Status from the trailing metadata; whatever cannot be read explains nothing."""
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):

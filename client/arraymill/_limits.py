@@ -10,7 +10,7 @@ from operator import index
 from typing import Final, SupportsIndex, TypeAlias, cast
 
 from arraymill_proto.errors import DeadlineError, ParameterError
-from arraymill_proto.limits import shorten
+from arraymill_proto.limits import MAX_NAME_CHARS, shorten
 
 LONGEST_SECONDS: Final = 1e9
 """Some 30 years. Longer limits, infinite ones too, are none: gRPC's clock would overflow."""
@@ -108,6 +108,20 @@ def checked_text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise ParameterError(f"{name} is {shorten(repr(value))}, it must be a text", parameter=name)
     return value
+
+
+def checked_id(name: str, value: object) -> str:
+    """Return what may be the id of a job, or the id or name of an array.
+
+    Raises:
+        ParameterError: It is no text, or longer than any.
+    """
+    text = checked_text(name, value)
+    if len(text) > MAX_NAME_CHARS:
+        raise ParameterError(
+            f"{name} has {len(text):,} characters, ids and names have {MAX_NAME_CHARS} at most", parameter=name
+        )
+    return text
 
 
 def checked_count(name: str, value: object, most: float = inf) -> int:

@@ -208,11 +208,10 @@ def test_health(mill: Command, server: RunningServer) -> None:
     assert json.loads(mill("health", "--json"))["status"] == "SERVING"
 
 
-def test_health_of_no_server_is_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["health", "--server", "127.0.0.1:1", "--timeout", "2"]) == ExitCode.FAILED
-    captured = capsys.readouterr()
-    assert captured.out.startswith("127.0.0.1:1: UNAVAILABLE")
-    assert captured.err == ""
+def test_without_a_server_health_says_what_the_others_say(refused: Refused) -> None:
+    health, info = (refused(name, "--server", "127.0.0.1:1", "--timeout", "2") for name in ("health", "info"))
+    assert health == info
+    assert health[0] == ExitCode.CONNECTION
 
 
 @pytest.mark.parametrize(
@@ -238,6 +237,10 @@ def test_health_of_no_server_is_1(capsys: pytest.CaptureFixture[str]) -> None:
         (["get", "nothing", "-o", "o.npy"], ExitCode.INPUT, "'nothing'"),
         (["delete", "nothing"], ExitCode.INPUT, "'nothing'"),
         (["put", "a.npy", "--name", "bad name"], ExitCode.INPUT, "name"),
+        (["put", "a.npy", "--name", ""], ExitCode.USAGE, "--name is empty"),
+        (["watch", "nothing", "-o", "no/such/folder/o.npy"], ExitCode.INPUT, "No such file"),
+        (["watch", "x" * 5_000_000], ExitCode.INPUT, "id has 5,000,000 characters"),
+        (["delete", "x" * 5_000_000], ExitCode.INPUT, "id has 5,000,000 characters"),
         (["sum", "a.npy", "--axis", "x"], ExitCode.USAGE, "'x' is no axis"),
         (["sum", "a.npy", "--dtype", "object"], ExitCode.USAGE, "'object' is no dtype"),
         (["sum", "a.npy", "--initial", "x"], ExitCode.USAGE, "'x' is no number"),

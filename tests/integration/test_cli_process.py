@@ -110,6 +110,22 @@ def test_a_reader_that_goes_away_is_no_failure_with_a_story(server: RunningServe
     assert int(done.stdout.splitlines()[1]) in {ExitCode.OK, ExitCode.BROKEN_PIPE}
 
 
+@pytest.mark.parametrize(
+    ("output", "words"), [("/dev/full", "No space left on device"), ("&-", "it is closed")], ids=["full", "closed"]
+)
+@pytest.mark.parametrize("command", ["jobs", "--help"])
+def test_an_output_that_takes_nothing_is_one_line(server: RunningServer, command: str, output: str, words: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f'"$0" -m arraymill {command} >{output}', sys.executable],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        env={**os.environ, "ARRAYMILL_SERVER": server.address},
+    )
+    assert (done.returncode, done.stderr) == (ExitCode.INPUT, f"arraymill: the output cannot be written: {words}\n")
+
+
 def _start_long_job(address: str, folder: Path) -> subprocess.Popen[str]:
     """Start a job of 8 GiB and wait until its output file has come into being."""
     source = huge(folder / "x.npy", 1 << 17)

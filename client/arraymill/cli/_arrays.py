@@ -24,11 +24,13 @@ from arraymill_proto.errors import ArrayNotFoundError, JobNotFoundError
 @click.command()
 @click.argument("file")
 @click.option("--key", help="The array of an .npz file; as FILE.npz:KEY.")
-@click.option("--name", default="", help="A name that is free; without it the array has an id only.")
+@click.option("--name", help="A name that is free; without it the array has an id only.")
 @click.option("--ttl", type=SECONDS, metavar="SECONDS", help="Time to live after the last use. [default: the server's]")
 @connected
-def put(settings: Settings, file: str, key: str | None, name: str, ttl: float | None) -> None:
+def put(settings: Settings, file: str, key: str | None, name: str | None, ttl: float | None) -> None:
     """Keep the array of a file on the server, and print its name or id."""
+    if name == "":
+        raise click.UsageError("--name is empty: give a name, or leave it out")
     source = open_array(file, key)
 
     async def work(mill: AsyncClient) -> str:

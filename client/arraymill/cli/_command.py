@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
+from io import UnsupportedOperation
+from pathlib import Path
 from typing import Final
 
 import click
@@ -32,6 +35,10 @@ _ENDS: Final[tuple[tuple[tuple[type[BaseException], ...], ExitCode, str], ...]] 
     ((InputError,), ExitCode.INPUT, ""),
 )
 """What ends a command, its exit code, and its words unless the error has its own."""
+
+
+_OUTPUT_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""What the system says of an output that takes no more."""
 
 
 class _Sections(click.Group):
@@ -78,16 +85,19 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         One of `ExitCode`.
     """
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]  # the file descriptor is closed
+        sys.stdout = Path(os.devnull).open()  # noqa: SIM115  # refuses what is written, as long as the process lives
     try:
         ended = command.main(list(arguments), prog_name="arraymill", standalone_mode=False)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # click turns the former into the latter, and into nothing else
-        # Python must not fail again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return ExitCode.BROKEN_PIPE
     except (Exception, KeyboardInterrupt, asyncio.CancelledError) as exc:
         if "--traceback" in arguments:
             traceback.print_exc()
+        if _is_of_output(exc):
+            _drop_output()
         code, line = explain(exc)
         print(f"arraymill: {line}", file=sys.stderr)
         return code
@@ -104,7 +114,24 @@ def explain(error: BaseException) -> tuple[ExitCode, str]:
         return ExitCode.USAGE, f"{_line(error.format_message())} (try: {path} --help)"
     if isinstance(error, ArraymillError):
         return exit_code(error), _line(str(error))
+    if _is_of_output(error):
+        return (
+            ExitCode.INPUT,
+            f"the output cannot be written: {_line(getattr(error, 'strerror', None) or 'it is closed')}",
+        )
     return ExitCode.FAILED, f"unexpected {type(error).__name__}: {_line(str(error))} (--traceback shows where)"
+
+
+def _is_of_output(error: BaseException) -> bool:
+    """Tell whether an error is that of writing to stdout: errors of files have names, or are `InputError`."""
+    if isinstance(error, ArraymillError) or not isinstance(error, OSError) or error.filename is not None:
+        return False
+    return isinstance(error, UnsupportedOperation) or error.errno in _OUTPUT_ERRORS
+
+
+def _drop_output() -> None:
+    """Let Python not fail again when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _line(text: str) -> str:

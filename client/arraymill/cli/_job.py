@@ -72,7 +72,7 @@ def _open(source: str) -> InputFile | Operand | None:
 
 
 def submit_work(settings: Settings, work: Work, terms: Mapping[str, Any]) -> None:
-    """Submit, print the job's id, and send the files.
+    """Submit, print the job's id, and send the files; tell when the job gets another id with another server.
 
     Args:
         settings: Of the command.
@@ -89,22 +89,46 @@ def submit_work(settings: Settings, work: Work, terms: Mapping[str, Any]) -> Non
 
 async def _submit(mill: AsyncClient, settings: Settings, work: Work, opened: Opened, terms: Mapping[str, Any]) -> None:
     job = await mill.submit(await _expression(mill, work, opened), **terms, timeout=settings.timeout)
-    if settings.as_json:
-        show_json({"id": job.id})
-    else:
-        click.echo(job.id)
+    shown = ShownId(settings, job)
     files = _files(opened)
     with progress_bar("submit", total_bytes=_total(files), quiet=settings.quiet) as show:
-        watching = asyncio.ensure_future(_show(job, show, files))
+        watching = asyncio.ensure_future(_show(job, shown, show, files))
         try:
             await job.uploaded(timeout=settings.timeout)
         finally:
+            shown.update()
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
 
 
-async def _show(job: AsyncJob, show: Report, files: list[InputFile]) -> None:
+class ShownId:
+    """The id of a job as the command has printed it; printed again when the job was submitted again under another."""
+
+    def __init__(self, settings: Settings, job: AsyncJob) -> None:
+        self._as_json = settings.as_json
+        self._job = job
+        self._id = job.id
+        if self._as_json:
+            show_json({"id": self._id})
+        else:
+            click.echo(self._id)
+
+    def update(self) -> None:
+        """Tell a new id: on stderr, as who takes the output for the id has read it; as JSON in another document."""
+        before, self._id = self._id, self._job.id
+        if before == self._id:
+            return
+        if self._as_json:
+            show_json({"id": self._id, "replaces": before})
+        else:
+            click.echo(
+                f"arraymill: job {before} went with its server; it was submitted again and is {self._id} now", err=True
+            )
+
+
+async def _show(job: AsyncJob, shown: ShownId, show: Report, files: list[InputFile]) -> None:
     async for status in job.watch():
+        shown.update()
         for file in files:
             file.release()
         show(Progress(status.received_bytes, status.blocks_done, status.blocks, status.times))

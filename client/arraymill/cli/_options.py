@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import click
 import numpy as np
 
+from arraymill.cli._errors import InputError
 from arraymill.cli._vocabulary import DTYPES
 
 
@@ -77,8 +80,31 @@ def read_number(text: str) -> int | float | complex | None:
     return None
 
 
+class _Output(click.Path):
+    """A file to be written: that its directory takes it is checked before anything is waited for."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path.
+
+        Raises:
+            InputError: There is no such directory, or nothing may be written there.
+        """
+        path = cast("Path", super().convert(value, param, ctx))
+        directory = Path(os.path.realpath(path)).parent
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is no regular file")
+        if not directory.is_dir():
+            raise InputError(f"{path}: {os.strerror(errno.ENOENT)}")
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise InputError(f"{path}: nothing may be written in {directory}")
+        return path
+
+
 SECONDS: Final = click.FloatRange(min=0, min_open=True)
-OUTPUT: Final = click.Path(dir_okay=False, path_type=Path)
+OUTPUT: Final = _Output()
 
 PARAMS: Final[dict[str, Callable[[Callable[..., None]], Callable[..., None]]]] = {
     "axis": click.option("--axis", type=read_axis, metavar="AXIS", help="Axis or axes, as 0 or 0,1; all without it."),

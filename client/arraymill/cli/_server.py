@@ -11,6 +11,7 @@ from google.protobuf.wrappers_pb2 import StringValue, UInt32Value
 
 from arraymill import ServerInfo
 from arraymill._address import resolve
+from arraymill._errors import from_rpc_error
 from arraymill._quantities import bytes_text
 from arraymill.cli._exit_codes import ExitCode
 from arraymill.cli._options import Settings, connected
@@ -36,7 +37,7 @@ def serve(arguments: tuple[str, ...]) -> None:
 @click.command()
 @connected
 def health(settings: Settings) -> None:
-    """Ask whether the server is healthy: exit code 0 when it serves, 1 otherwise.
+    """Ask whether the server is healthy: exit code 0 when it serves, 1 when it does not, 4 when there is none.
 
     Waits 3 seconds unless --timeout says otherwise.
     """
@@ -50,10 +51,13 @@ def health(settings: Settings) -> None:
 
 
 def ask_health(address: str, timeout: float) -> str:
-    """Return what the standard health service of a server says of it as a whole, or what went wrong.
+    """Return what the standard health service of a server says of it as a whole.
 
     The messages of grpc.health.v1 have one field each: on the wire a HealthCheckRequest is a StringValue, and a
     HealthCheckResponse a UInt32Value. So the bare client needs no package for them.
+
+    Raises:
+        ArraymillError: What went wrong.
     """
     with grpc.insecure_channel(address) as channel:
         check = channel.unary_unary(
@@ -64,7 +68,7 @@ def ask_health(address: str, timeout: float) -> str:
         try:
             number = check(StringValue(), timeout=timeout).value
         except grpc.RpcError as error:
-            return f"{error.code().name}: {error.details()}"
+            raise from_rpc_error(error, address) from error
     return _STATUS[number] if number < len(_STATUS) else f"status {number}"
 
 

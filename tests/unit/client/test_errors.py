@@ -22,6 +22,7 @@ from arraymill_proto.errors import (
     InternalError,
     InvalidJobError,
     Reason,
+    TooLargeError,
 )
 
 ADDRESS = "mill:50051"
@@ -97,6 +98,15 @@ def test_a_reason_of_a_later_version_falls_back_to_the_status() -> None:
     status = status_bytes(AxisError("no")).replace(b"AXIS", b"AXLE")
     error = from_rpc_error(rpc_error(grpc.StatusCode.INVALID_ARGUMENT, status=status), ADDRESS)
     assert type(error) is InvalidJobError
+
+
+@pytest.mark.parametrize(
+    "details", ["CLIENT: Sent message larger than max (9 vs. 8)", "SERVER: Received message larger than max (9 vs. 8)"]
+)
+def test_a_message_that_is_too_long_is_no_busy_server(details: str) -> None:
+    error = from_rpc_error(rpc_error(grpc.StatusCode.RESOURCE_EXHAUSTED, details), "mill:1")
+    assert isinstance(error, TooLargeError)
+    assert details in str(error)
 
 
 def test_a_connection_that_breaks_inside_grpc() -> None:
