@@ -31,7 +31,7 @@ from arraymill_server.cgroup import oom_kills
 from arraymill_server.engine.alarm import Alarm
 from arraymill_server.engine.death import Death, Ending
 from arraymill_server.engine.messages import Hello, Inbox, MessageError, Reply, decode_message, frame
-from arraymill_server.engine.processes import Process
+from arraymill_server.engine.processes import Process, fork_server
 from arraymill_server.engine.turns import Entry
 
 EXIT_SECONDS: Final = 2.0
@@ -268,7 +268,9 @@ class Link:
         self._close_pipe()
         if self._has_exited:
             self._finish()
-        elif self._death is None:
+            return
+        fork_server.wake()
+        if self._death is None:
             self._alarm.set(EXIT_SECONDS)
 
     def _on_exit(self) -> None:

@@ -54,7 +54,8 @@ CANCEL_SECONDS: Final = 0.75
 13 ms, so that memory is back after a second in any case."""
 
 START_SECONDS: Final = 30.0
-"""From the start of a worker to its hello. It takes 7 ms, the first one 0.2 s, a swapping machine much longer."""
+"""From the start of a worker to its hello. It takes 7 ms, the first one 0.2 s, a swapping machine much longer; see also
+`supervisor.FIRST_START_SECONDS`."""
 
 MAX_LOSSES: Final = 20
 """Deaths of its workers, whatever their reason, after which a task fails. With two workers of which a random one is

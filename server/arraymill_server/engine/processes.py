@@ -125,6 +125,15 @@ class ForkServer:
             if value is not None:
                 os.environ[name] = value
 
+    def wake(self) -> None:
+        """Let a fork server that somebody has stopped go on; one that runs does not notice.
+
+        Whoever waits for its word, of a process to be or of one that has ended, calls this first.
+        """
+        pid = _forkserver._forkserver._forkserver_pid
+        if pid is not None:
+            os.kill(pid, signal.SIGCONT)
+
     def pids(self) -> frozenset[int]:
         """The processes that serve workers without being one: the fork server and the resource tracker."""
         pids = (_forkserver._forkserver._forkserver_pid, _resource_tracker._resource_tracker._pid)
@@ -155,6 +164,7 @@ def spawn(name: str, main: Callable[..., None], *args: object) -> Process:
     context = _multiprocess.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
     process = cast("Process", context.Process(target=main, args=args, name=name, daemon=True))
+    fork_server.wake()
     with _main_left_alone(), _answering():
         process.start()
     return process

@@ -45,6 +45,10 @@ _log = get_logger(__name__)
 START_ATTEMPTS: Final = 3
 """Fruitless starts in a row before `start` gives up, and before a running pool waits between attempts."""
 
+FIRST_START_SECONDS: Final = 3.0
+"""What a new worker of a running pool may take to be ready, which takes it 7 ms; doubles with each fruitless start, up
+to the whole bound: a swapping machine is slow, but a worker that is stopped at its start must not keep a seat."""
+
 KILLED_ATTEMPTS: Final = 10
 """The same for workers that somebody else kills before they are ready: that ends sooner or later by itself."""
 
@@ -283,9 +287,15 @@ class Supervisor:
         except (OSError, EOFError) as exc:
             _log.error("worker_not_started", error=repr(exc))
             return False
-        self._links.add(Link(process, pipe, self, seat=seat, start_seconds=self._bounds.start_seconds))
+        self._links.add(Link(process, pipe, self, seat=seat, start_seconds=self._start_seconds()))
         self._gone.clear()
         return True
+
+    def _start_seconds(self) -> float:
+        """Return what the next worker may take to be ready; the first ones have no pool yet that waits for them."""
+        if self._started is None or not self._started.done():
+            return self._bounds.start_seconds
+        return min(self._bounds.start_seconds, FIRST_START_SECONDS * 2.0**self._fruitless)
 
     def _spawn(self) -> tuple[Process, socket.socket]:
         """Start a process and return it with the server's end of its pipe."""

@@ -115,6 +115,10 @@ fork_server.hold()
 run()
 (server,) = {pid for pid in fork_server.pids() if b"forkserver" in open(f"/proc/{pid}/cmdline", "rb").read()}
 os.kill(server, signal.SIGSTOP)
+run()
+print(server in fork_server.pids())
+os.kill(server, signal.SIGSTOP)
+fork_server.wake = lambda: None
 processes.ANSWER_SECONDS = 0.3
 try:
     run()
@@ -127,5 +131,6 @@ fork_server.release()
 """
 
 
-def test_a_fork_server_that_does_not_answer_is_replaced(tmp_path: Path) -> None:
-    assert run(tmp_path / "script.py", STOPPED) == "worker runs\nno process\nworker runs\nTrue\n"
+def test_a_fork_server_that_is_stopped_is_woken_and_one_that_does_not_answer_replaced(tmp_path: Path) -> None:
+    printed = run(tmp_path / "script.py", STOPPED)
+    assert printed == "worker runs\nworker runs\nTrue\nno process\nworker runs\nTrue\n"

@@ -7,6 +7,7 @@ import signal
 import tempfile
 from collections.abc import AsyncGenerator, Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from pools import WORKER_MEMORY
@@ -17,7 +18,7 @@ from arraymill_server.engine.base import EngineStartError
 from arraymill_server.engine.death import Death, Ending
 from arraymill_server.engine.link import Link
 from arraymill_server.engine.messages import Reply
-from arraymill_server.engine.processes import Process
+from arraymill_server.engine.processes import Process, fork_server
 from arraymill_server.engine.supervisor import KILLED_ATTEMPTS, START_ATTEMPTS, Bounds, Supervisor
 from arraymill_server.engine.turns import Entry
 from arraymill_server.engine.worker import WorkerSettings
@@ -74,6 +75,10 @@ async def supervisor(crew: Crew, raw: RawBytes) -> AsyncGenerator[Supervisor, No
 
 def kill_one(supervisor: Supervisor) -> None:
     os.kill(supervisor.links[0].pid, signal.SIGKILL)
+
+
+def is_fork_server(pid: int) -> bool:
+    return b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 async def test_start_returns_when_all_are_ready(crew: Crew, raw: RawBytes) -> None:
@@ -190,6 +195,31 @@ async def test_workers_that_somebody_kills_at_their_start_get_more_attempts(
     arm_start(attach(raw), Fault.KILL, 1000)
     kill_one(supervisor)
     assert "in a row (the last one was ended by SIGKILL)" in str(await crew.failures.get())
+
+
+async def test_a_worker_that_is_stopped_at_its_start_does_not_keep_its_seat(
+    crew: Crew, raw: RawBytes, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_START_SECONDS", 0.25)
+    arm_start(attach(raw), Fault.STOP, 1)
+    kill_one(supervisor)
+    await crew.deaths.get()
+    assert await crew.deaths.get() == Death(Ending.UNREADY, "was not ready within 0.5 s"), "twice after a fruitless one"
+    await crew.idle.get()
+
+
+async def test_the_end_of_a_worker_is_told_although_the_fork_server_is_stopped(
+    crew: Crew, supervisor: Supervisor
+) -> None:
+    (pid,) = filter(is_fork_server, fork_server.pids())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        kill_one(supervisor)
+        assert await crew.deaths.get() == Death(Ending.KILLED, "was ended by SIGKILL")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await crew.idle.get()
+    assert pid in fork_server.pids()
 
 
 async def test_close_is_safe_to_call_twice_and_at_once(crew: Crew, raw: RawBytes) -> None:
