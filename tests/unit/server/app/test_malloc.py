@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from arraymill_server.app.malloc import HEAPS
+
 FAULTS = """
 import resource
 from arraymill_server.app.malloc import keep_freed_memory
@@ -30,3 +32,38 @@ def test_freed_memory_is_taken_again_without_page_faults() -> None:
     ]
     assert counts[1] < 1000
     assert counts[1] < counts[0] / 10 or counts[0] < 1000
+
+
+THREADS = """
+import ctypes, threading
+from arraymill_server.app.malloc import keep_freed_memory
+
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+if {keep}:
+    keep_freed_memory()
+together = threading.Barrier(8)
+
+def allocate():
+    together.wait()
+    libc.malloc(1000)  # ctypes lets go of the interpreter: all of them are in there at once
+    together.wait()
+
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+
+
+def test_threads_share_two_heaps() -> None:
+    told = [
+        subprocess.run([sys.executable, "-c", THREADS.format(keep=keep)], check=True, capture_output=True).stdout
+        for keep in (False, True)
+    ]
+    assert told[1].count(b"<heap nr=") <= HEAPS
+    assert told[0].count(b"<heap nr=") > HEAPS
