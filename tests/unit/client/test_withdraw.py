@@ -18,8 +18,14 @@ X = np.arange(1000.0).reshape(10, 100)
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
-async def until_submitted(jobs: FakeJobServer) -> None:
+async def give_up(jobs: FakeJobServer, mill: AsyncClient) -> None:
+    """Cancel a submission that the server has got, before its answer."""
+    jobs.admitting.clear()
+    submitting = asyncio.create_task(mill.submit(asarray(X).sum()))
     await asyncio.wait_for(jobs.submitted.wait(), 10)
+    submitting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await submitting
 
 
 async def until_taken_back(jobs: FakeJobServer) -> None:
@@ -27,37 +33,29 @@ async def until_taken_back(jobs: FakeJobServer) -> None:
     assert not jobs.jobs
 
 
-@pytest.mark.parametrize("is_held", [False, True])
-async def test_a_job_whose_submission_timed_out_is_taken_back(
-    jobs: FakeJobServer, worker: AsyncClient, is_held: bool
-) -> None:
-    jobs.is_held = is_held
+async def test_a_job_whose_submission_timed_out_is_taken_back(jobs: FakeJobServer, worker: AsyncClient) -> None:
+    await worker.info()
     jobs.admitting.clear()
     with pytest.raises(DeadlineError):
-        await worker.submit(asarray(X).sum(), timeout=0.1)
-    await until_submitted(jobs)
+        await worker.submit(asarray(X).sum(), timeout=0.5)
     jobs.admitting.set()
     await until_taken_back(jobs)
     assert jobs.calls["SubmitJob"] == 1
 
 
-async def test_a_job_whose_submission_was_cancelled_is_taken_back(jobs: FakeJobServer, worker: AsyncClient) -> None:
-    jobs.admitting.clear()
-    submitting = asyncio.create_task(worker.submit(asarray(X).sum()))
-    await until_submitted(jobs)
-    submitting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await submitting
+@pytest.mark.parametrize("is_held", [False, True], ids=["done", "queued"])
+async def test_a_job_whose_submission_was_cancelled_is_taken_back(
+    jobs: FakeJobServer, worker: AsyncClient, is_held: bool
+) -> None:
+    jobs.is_held = is_held
+    await give_up(jobs, worker)
     jobs.admitting.set()
     await until_taken_back(jobs)
 
 
 async def test_a_client_that_is_closed_at_once_takes_it_back_too(jobs: FakeJobServer) -> None:
-    jobs.admitting.clear()
     async with AsyncClient(jobs.address) as mill:
-        with pytest.raises(DeadlineError):
-            await mill.submit(asarray(X).sum(), timeout=0.1)
-        await until_submitted(jobs)
+        await give_up(jobs, mill)
         asyncio.get_running_loop().call_later(0.02, jobs.admitting.set)
     assert not jobs.jobs
 
@@ -66,20 +64,17 @@ async def test_a_client_that_is_closed_waits_for_no_answer_for_long(
     jobs: FakeJobServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("arraymill._withdraw.CLOSE_SECONDS", 0.02)
-    jobs.admitting.clear()
     async with AsyncClient(jobs.address) as mill:
-        with pytest.raises(DeadlineError):
-            await mill.submit(asarray(X).sum(), timeout=0.1)
-        await until_submitted(jobs)
+        await give_up(jobs, mill)
     assert jobs.calls["CancelJob"] == jobs.calls["DeleteJob"] == 0
 
 
 async def test_a_key_of_the_callers_is_told_instead(jobs: FakeJobServer, worker: AsyncClient) -> None:
+    await worker.info()
     jobs.admitting.clear()
     with pytest.raises(DeadlineError, match="under key 'nightly', submit it again to get it") as caught:
-        await worker.submit(asarray(X).sum(), key="nightly", timeout=0.1)
+        await worker.submit(asarray(X).sum(), key="nightly", timeout=0.5)
     assert caught.value.details["key"] == "nightly"
-    await until_submitted(jobs)
     jobs.admitting.set()
     job = await worker.submit(asarray(X).sum(), key="nightly")
     assert await job.result() == X.sum()
