@@ -202,10 +202,10 @@ class AsyncJob:
             raise JobNotDoneError(text, job=self.id, state=self._last.state) from exc
 
     async def cancel(self, *, timeout: float | None = None) -> JobStatus:
-        """Stop the job; returns when its memory is free on the server.
+        """Stop the job; returns when its memory is free on the server, at once if it was cancelled before.
 
         Raises:
-            JobEndedError: It has ended already.
+            JobEndedError: It has succeeded or failed already.
             JobNotFoundError: It was deleted, or the server has forgotten it or was started anew.
         """
         request = pb.CancelJobRequest(id=self.id)

@@ -134,11 +134,15 @@ class Board:
     async def cancel(self, id: str) -> SubmittedJob:
         """Stop a job; returns when its memory is free. Cancelling the wait stops the job all the same.
 
+        One that was cancelled already is returned as it is: of several who cancel it, none is told of a failure.
+
         Raises:
             JobNotFoundError: There is none of this id.
-            JobEndedError: It has ended already.
+            JobEndedError: It has succeeded or failed already.
         """
         job = self.ledger.get(id)
+        if job.state is State.CANCELLED:
+            return job
         if job.state.has_ended:
             raise JobEndedError(f"job {id} has ended already: it {OUTCOMES[job.state]}", job=id, state=job.state.name)
         self._stop(job)

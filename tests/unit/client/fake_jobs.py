@@ -212,7 +212,7 @@ class FakeJobServer(FakeServer):
 
     def _cancel(self, serialized: bytes) -> pb.Job:
         job = self._known(pb.CancelJobRequest.FromString(serialized).id)
-        if job.has_ended:
+        if job.has_ended and job.message.state != pb.JOB_CANCELLED:
             raise JobEndedError(f"job {job.message.id} has ended already", job=job.message.id)
         job.now(state=pb.JOB_CANCELLED)
         return job.message
