@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from threading import Barrier
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +39,9 @@ READY: Final = "arraymill ready:"
 
 TELL_SECONDS: Final = 1.0
 """What clients get to hear the ends of their calls, before their connections are cut: some round trips."""
+
+THREADS: Final = 2
+"""For what the event loop does not do itself: one thinks about graphs (`jobs.aside`), one counts connections."""
 
 _log = get_logger(__name__)
 
@@ -102,6 +107,7 @@ class App:
         """
         self._sockets = claim_sockets(self._config.addresses, take_over=self._config.take_over)
         await self.engine.start()
+        _start_threads()
         from arraymill_server.rpc.bulk_listener import BulkListener  # noqa: PLC0415  (workers must be forked before)
         from arraymill_server.rpc.server import RpcServer  # noqa: PLC0415
         from arraymill_server.rpc.servicer import Servicer  # noqa: PLC0415
@@ -240,6 +246,15 @@ class App:
         if not expiry.cancelled() and (error := expiry.exception()) is not None:
             _log.error("the clock of resident arrays failed", exc_info=error)
             self._on_defect()
+
+
+def _start_threads() -> None:
+    """Give the event loop all threads that it may ever have: their number is the same from the start to the end."""
+    threads = ThreadPoolExecutor(THREADS, "arraymill-aside")
+    all_run = Barrier(THREADS)
+    for _ in range(THREADS):
+        threads.submit(all_run.wait)
+    asyncio.get_running_loop().set_default_executor(threads)
 
 
 async def _taken(step: str, work: Awaitable[None]) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 from typing import NoReturn
 
 import pytest
 from structlog.testing import capture_logs
 
 from arraymill_server.app.exit_codes import ExitCode
-from arraymill_server.app.server import App, serve
+from arraymill_server.app.server import THREADS, App, serve
 from arraymill_server.config import ServerConfig
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.quantities import MIB
@@ -66,6 +68,20 @@ async def test_without_a_failure_the_end_is_clean(socket: Path) -> None:
     app = App(config(socket), broken)
     await app.start()
     assert await app.stop(10, asyncio.Event())
+
+
+async def test_the_threads_beside_the_loop_are_there_from_the_start(socket: Path) -> None:
+    others = asides()
+    app = App(config(socket), broken)
+    await app.start()
+    before = asides() - others
+    await asyncio.gather(*(asyncio.to_thread(sleep, 0.01) for _ in range(20)))
+    assert (len(before), asides() - others) == (THREADS, before)
+    assert await app.stop(10, asyncio.Event())
+
+
+def asides() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("arraymill-aside")}
 
 
 async def test_a_server_that_was_never_started_stops(socket: Path) -> None:
