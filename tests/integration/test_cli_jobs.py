@@ -189,12 +189,11 @@ def test_delete_as_json(mill: am.Client, capsys: pytest.CaptureFixture[str]) -> 
     assert captured.err == ""
 
 
-def test_an_array_of_the_name_of_a_job_is_deleted_first(mill: am.Client) -> None:
+def test_no_array_is_named_like_a_job_that_would_be_deleted(mill: am.Client) -> None:
     job = mill.submit(am.asarray(X).sum())
     job.wait()
-    mill.put(X, name=job.id)
-    ends(ExitCode.OK, "delete", job.id)
-    assert job.status().has_ended
+    with pytest.raises(am.ParameterError, match="may be the id of an array or a job"):
+        mill.put(X, name=job.id)
     ends(ExitCode.OK, "delete", job.id)
     assert not mill.jobs()
 

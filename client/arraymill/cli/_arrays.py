@@ -99,7 +99,7 @@ def delete(settings: Settings, names: tuple[str, ...]) -> None:
 
 
 async def delete_one(mill: AsyncClient, name: str, timeout: float | None) -> dict[str, Any]:
-    """Delete an array, else a job: an array that somebody has named like a job comes first.
+    """Delete an array, else a job; no array has a name that could be the id of a job.
 
     It is asked first which of them it is: an array that is not there counts as deleted where the call was made twice.
 
