@@ -58,7 +58,7 @@ class SubmittedServicer:
         with ExitStack() as place:
             if nodes >= LARGE_NODES:  # it has to wait for its turn to be told from others
                 self._take_place(place, client, request)
-            digest = await self._comparing.run(client, nodes, _digest, request.graph)
+            digest = await self._comparing.run(client, nodes, digest_of, request.graph)
             submission = _submission_of(request, client, digest)
             job = await self._board.join(submission)  # before anything else: a job that is there is not planned again
             if job is None:
@@ -190,7 +190,7 @@ def _submission_of(request: pb.SubmitJobRequest, client: str, digest: bytes) -> 
     )
 
 
-def _digest(graph: pb.Graph) -> bytes:
+def digest_of(graph: pb.Graph) -> bytes:
     """Return what tells a graph from others. In which order a client would like to send elements is no part of it."""
     streamed = [
         index for index, node in enumerate(graph.nodes) if node.input.order and not node.input.HasField("inline")

@@ -152,13 +152,13 @@ async def test_who_joins_a_job_has_a_place_while_a_large_graph_is_compared(
     """4,096 nodes held the event loop for 11 ms, and nobody was refused, before."""
     small = Graph((INLINE, Operation("negative", (0,))), (1,))
     large, other = await desk.done(LARGE, "large"), await desk.done(small, "small")
-    real, seen = submitted._digest, list[tuple[bool, int]]()
+    real, seen = submitted.digest_of, list[tuple[bool, int]]()
 
     def digest(graph: pb.Graph) -> bytes:
         seen.append((threading.current_thread() is threading.main_thread(), desk.calls.submitted.held))
         return real(graph)
 
-    monkeypatch.setattr(submitted, "_digest", digest)
+    monkeypatch.setattr(submitted, "digest_of", digest)
     assert (await desk.submit(LARGE, "large")).id == large
     assert (await desk.submit(small, "small")).id == other
     assert seen == [(False, 1), (True, 0)]
