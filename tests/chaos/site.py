@@ -28,6 +28,9 @@ STOP_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.02
 HOST: Final = "127.0.0.1"
 
+GRPC_THREAD: Final = "event_engine"
+"""Name of the threads of gRPC's pool."""
+
 
 class Site:
     """A server process and its folder.
@@ -182,13 +185,21 @@ class Site:
         return Belongings(
             len(family),
             self.process.num_fds(),
-            self.process.num_threads(),
+            self.threads(),
             seen.tasks,
             len(seen.leases),
             info.arena_bytes - info.arena_free_bytes,
             frozenset(self.shared_files()),
             len(list(self._temporary.iterdir())),
         )
+
+    def threads(self) -> int:
+        """Return how many threads the server has, without those that gRPC starts and ends as it has work for them."""
+        names = list[str]()
+        for path in Path(f"/proc/{self.process.pid}/task").glob("*/comm"):
+            with suppress(OSError):  # ended meanwhile
+                names.append(path.read_text().strip())
+        return len(names) - names.count(GRPC_THREAD)
 
     def shared_files(self) -> list[str]:
         """Return the names in /dev/shm that bear the number of one of our processes."""

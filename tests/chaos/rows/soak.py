@@ -84,8 +84,7 @@ async def _sample(run: Trial, seconds: float) -> list[Sample]:
     while monotonic() < begin + seconds:
         await asyncio.sleep(max(seconds / SAMPLES, LOOK_SECONDS))
         memory = await asyncio.to_thread(run.site.memory_bytes)
-        process = run.site.process
-        samples.append(Sample(monotonic() - begin, memory, process.num_fds(), process.num_threads()))
+        samples.append(Sample(monotonic() - begin, memory, run.site.process.num_fds(), run.site.threads()))
     return samples
 
 
