@@ -162,7 +162,7 @@ async def test_a_key_from_several_processes_is_one_job(server: RunningServer, mi
     (status,) = await mill.jobs()
     assert (status.id, status.key) == (id, "shared")
     assert status.received_bytes == X.nbytes, "it was executed once"
-    with pytest.raises(am.JobKeyError, match="the key 'shared' is that of a job"):
+    with pytest.raises(am.JobKeyError, match=f"the key 'shared' is that of job {id}"):
         await mill.submit(am.asarray(X).min(), key="shared")
 
 
