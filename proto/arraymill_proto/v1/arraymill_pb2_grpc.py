@@ -149,7 +149,7 @@ class ArraymillServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Stop a submitted job. It answers when the job's memory is free again.
+        """Stop a submitted job. It answers when the job's memory is free again; JOB_ENDED if it has succeeded or failed before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
