@@ -95,12 +95,16 @@ class Retry:
 
         Raises:
             ArraymillError: That of the last attempt.
+            CancelledError: Somebody has cancelled this meanwhile, even where gRPC has turned that into a failure.
         """
-        backoff = Backoff(self, passes)
+        backoff, task = Backoff(self, passes), asyncio.current_task()
+        cancels = task.cancelling() if task else 0
         while True:
             try:
                 return await work(backoff.failures)
             except ArraymillError as exc:
+                if task and task.cancelling() > cancels:
+                    raise asyncio.CancelledError from exc
                 pause = backoff.pause(exc, remaining())
                 if pause is None:
                     raise
