@@ -95,16 +95,12 @@ class Retry:
 
         Raises:
             ArraymillError: That of the last attempt.
-            CancelledError: Somebody has cancelled this meanwhile, even where gRPC has turned that into a failure.
         """
-        backoff, task = Backoff(self, passes), asyncio.current_task()
-        cancels = task.cancelling() if task else 0
+        backoff = Backoff(self, passes)
         while True:
             try:
                 return await work(backoff.failures)
             except ArraymillError as exc:
-                if task and task.cancelling() > cancels:
-                    raise asyncio.CancelledError from exc
                 pause = backoff.pause(exc, remaining())
                 if pause is None:
                     raise

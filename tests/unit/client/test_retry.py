@@ -121,49 +121,6 @@ async def test_nothing_is_tried_again_by_a_client_that_does_not_want_it() -> Non
     assert await failures(world, BusyError("full"), seconds=0) == 1
 
 
-async def test_who_is_cancelled_tries_nothing_again_whatever_became_of_that() -> None:
-    """Libraries may turn a cancellation into a failure of theirs."""
-    world, tries, begun = World(), 0, asyncio.Event()
-
-    async def work(_: int) -> None:
-        nonlocal tries
-        tries += 1
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            raise LOST from None
-
-    running = asyncio.ensure_future(world.retry().run(work, lambda: None, is_passing))
-    await begun.wait()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert tries == 1
-
-
-async def test_who_was_cancelled_before_may_still_try_again() -> None:
-    """As whoever cleans up may."""
-    world, answers = World(), [LOST, None]
-
-    async def work(_: int) -> str:
-        if error := answers.pop(0):
-            raise error
-        return "done"
-
-    async def clean_up() -> str:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            return await world.retry().run(work, lambda: None, is_passing)
-        return "not cancelled"
-
-    running = asyncio.ensure_future(clean_up())
-    await asyncio.sleep(0)
-    running.cancel()
-    assert await running == "done"
-
-
 async def test_what_succeeds_later() -> None:
     world = World()
     answers: list[ArraymillError | str] = [LOST, BusyError("full", retry_after=2), "done"]
