@@ -21,7 +21,9 @@ from arraymill_server.arena.attach import RawBytes
 from arraymill_server.engine.processes import fork_server
 
 settings.register_profile("no deadline", deadline=None, max_examples=50)  # make test stays below 5 minutes on 2 cores
-settings.register_profile("wide", deadline=None, max_examples=200)  # in CI, for the properties that all else rests on
+settings.register_profile(
+    "wide", deadline=None, max_examples=200
+)  # make test ARGS="tests/property --hypothesis-profile=wide"
 settings.register_profile("thorough", deadline=None, max_examples=2000)  # pytest --hypothesis-profile=thorough
 settings.load_profile("no deadline")  # no timing is asserted in tests
 
