@@ -19,7 +19,7 @@ from chaos.work import Work
 
 import arraymill as am
 
-PLACES: Final = 32
+PLACES: Final = 16
 """Calls that may be open: as much as is done in less than the deadline."""
 
 RUSH: Final = 3
@@ -34,8 +34,8 @@ REFUSAL_SECONDS: Final = 0.05
 UNFAIR: Final = 3.0
 """What a light client may wait, against its wait when all is quiet."""
 
-STEPS: Final = 48
-"""Some 400 ms for a job: what the crowd and the refusals cost does not count beside it."""
+STEPS: Final = 96
+"""Some 800 ms for a job: what the crowd takes of the same cores, 4 ms for a call, counts little beside it."""
 
 LIGHT_STEPS: Final = 6
 """Some 50 ms for a job: enough of them for percentiles."""
@@ -66,7 +66,7 @@ async def overload(
     run: Trial,
     *,
     waves: int = 3,
-    seconds: float = 10.0,
+    seconds: float = 20.0,
     factor: float = 10.0,
     steps: int = STEPS,
     processes: int = 4,
