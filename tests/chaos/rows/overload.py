@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
+from statistics import fmean, median
 from typing import Any, Final
 
 import numpy as np
@@ -56,6 +57,8 @@ class Wave:
 
     begin: float
     seconds: float
+    peak: float
+    """Jobs per second that are done when all is quiet: the mean of before and after it, since machines change."""
 
     def has(self, at: float) -> bool:
         """Whether it was on."""
@@ -75,19 +78,22 @@ async def overload(
     memory: list[int] = []
     async with run.client() as mill:
         work = await Work.put(mill, run.plan.seed, steps)
-        async with Crowd(run.site.address, run.site.folder, work, processes) as crowd:
-            peak = await work.peak(mill, run.ledger, 3 * run.plan.workers, seconds)
-            rate = max(factor * peak, RUSH * PLACES / seconds)
+        async with (
+            Crowd(run.site.address, run.site.folder, work, processes) as crowd,
+            _beside(_questions(run, mill), _sample(run, memory, seconds / 4)),
+        ):
+            peaks = [await work.peak(mill, run.ledger, 3 * run.plan.workers, seconds / 2)]
             passed: list[Wave] = []
-            async with _beside(_questions(run, mill), _sample(run, memory, seconds / 4)):
-                for _ in range(waves):
-                    passed.append(Wave(await crowd.wave(rate, seconds), seconds))
-                    await asyncio.sleep(seconds / 4)
+            for _ in range(waves):
+                rate = max(factor * peaks[-1], RUSH * PLACES / seconds)
+                begin = await crowd.wave(rate, seconds)
+                peaks.append(await work.peak(mill, run.ledger, 3 * run.plan.workers, seconds / 2))
+                passed.append(Wave(begin, seconds, fmean(peaks[-2:])))
         calls = list(crowd.calls())
     run.ledger.calls += calls
     run.figures["peak memory"] = f"{max(memory) >> 20} MiB, {memory[0] >> 20} MiB before"
-    run.figures["load"] = f"{rate:.0f} jobs/s, {rate / peak:.0f} × the peak of {peak:.1f}"
-    judge_goodput(run, calls, passed, peak)
+    run.figures["load"] = f"{factor:g} × the peak of {', '.join(f'{peak:.1f}' for peak in peaks)} jobs/s, in turn"
+    judge_goodput(run, calls, passed)
     judge_refusals(run, calls)
     _tell_bystanders(run, passed)
 
@@ -173,13 +179,16 @@ async def _sample(run: Trial, memory: list[int], pause: float) -> None:
         await asyncio.sleep(pause)
 
 
-def judge_goodput(run: Trial, calls: Sequence[Call], waves: Sequence[Wave], peak: float) -> None:
-    """Compare what was done during each wave with the peak; what was still done after it does not count."""
+def judge_goodput(run: Trial, calls: Sequence[Call], waves: Sequence[Wave]) -> None:
+    """Compare what was done during each wave with its peak; what was still done after it does not count.
+
+    The median is held to the bound: a shared machine may be slower for one wave than for its peaks.
+    """
     ends = [call.end for call in calls if call.outcome is Outcome.RIGHT and call.end is not None]
-    parts = [sum(map(wave.has, ends)) / wave.seconds / peak for wave in waves]
+    parts = [sum(map(wave.has, ends)) / wave.seconds / wave.peak for wave in waves]
     run.figures["goodput"] = f"{', '.join(f'{part:.2f}' for part in parts)} of the peak"
-    if min(parts) < GOODPUT:
-        run.too_slow(f"goodput was {min(parts):.2f} of the peak")
+    if median(parts) < GOODPUT:
+        run.too_slow(f"goodput was {median(parts):.2f} of the peak")
 
 
 def judge_refusals(run: Trial, calls: Sequence[Call]) -> None:

@@ -44,9 +44,9 @@ def as_trial(run: Run) -> Trial:
 def test_what_is_done_after_a_wave_does_not_count(run: Run) -> None:
     ends = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 5.5, 9.0]
     calls = [*(call_of(end, Outcome.RIGHT) for end in ends), call_of(1.2, Outcome.WRONG)]
-    judge_goodput(as_trial(run), calls, [Wave(1.0, 2.0), Wave(5.0, 2.0)], 2.0)
-    assert run.figures["goodput"] == "1.25, 0.25 of the peak"
-    assert run.complaints == ["too slow: goodput was 0.25 of the peak"]
+    judge_goodput(as_trial(run), calls, [Wave(1.0, 2.0, 2.0), Wave(5.0, 2.0, 2.0), Wave(5.0, 2.0, 1.0)])
+    assert run.figures["goodput"] == "1.25, 0.25, 0.50 of the peak"
+    assert run.complaints == ["too slow: goodput was 0.50 of the peak"]
 
 
 def test_refusals_that_tell_all_in_time(run: Run) -> None:
