@@ -55,8 +55,9 @@ def fractions(dtype: DType) -> Array:
 
 
 def factors(dtype: DType) -> Array:
-    """Numbers around 1, whose products stay near 1."""
-    return _upwards(1 + np.arange(-8, 8) / 64, dtype)
+    """Numbers around 1, complex ones of magnitudes around 1, whose products stay near 1."""
+    steps = 1 + np.arange(-8, 8) / 64
+    return _upwards(steps / np.sqrt(2) if dtype.kind == "c" else steps, dtype)
 
 
 def _upwards(steps: Array, dtype: DType) -> Array:
