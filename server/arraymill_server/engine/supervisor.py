@@ -46,8 +46,9 @@ START_ATTEMPTS: Final = 3
 """Fruitless starts in a row before `start` gives up, and before a running pool waits between attempts."""
 
 FIRST_START_SECONDS: Final = 3.0
-"""What a new worker of a running pool may take to be ready, which takes it 7 ms; doubles with each fruitless start, up
-to the whole bound: a swapping machine is slow, but a worker that is stopped at its start must not keep a seat."""
+"""What a new worker of a running pool may take to be ready, which takes it 7 ms; doubles after each one in a row that
+took longer, up to the whole bound: a swapping machine is slow, but a worker that is stopped at its start must not keep
+a seat."""
 
 KILLED_ATTEMPTS: Final = 10
 """The same for workers that somebody else kills before they are ready: that ends sooner or later by itself."""
@@ -115,6 +116,8 @@ class Supervisor:
         self._fenced: set[Link] = set()
         self._retries: dict[int, asyncio.TimerHandle] = {}
         self._fruitless = 0
+        self._late = 0
+        """Workers in a row that were not ready in time; other workers may answer tasks meanwhile."""
         self._no_recycling_before = 0.0
         self._is_holding = False
         self._is_closing = False
@@ -198,6 +201,7 @@ class Supervisor:
 
     def link_ready(self, link: Link) -> None:
         """Count the worker in, and its predecessor out; see `LinkOwner`."""
+        self._late = 0
         for other in self.links:
             if other.seat == link.seat and other is not link:
                 other.retire()
@@ -235,6 +239,7 @@ class Supervisor:
         level = _log.info if death.ending is Ending.RECYCLED else _log.warning
         level("worker_died", pid=link.pid, cause=death.cause, held=held, answered=link.answered)
         self._fruitless += not link.answered and not held
+        self._late += death.ending is Ending.UNREADY
         limit = KILLED_ATTEMPTS if death.is_foreign else START_ATTEMPTS
         self._fill()
         if not link.is_ready and self._fruitless >= limit:
@@ -277,7 +282,7 @@ class Supervisor:
             del self._retries[seat]
             self._start_one(seat)
 
-        delay = min(LAST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** (self._fruitless - START_ATTEMPTS))
+        delay = _doubled(FIRST_DELAY_SECONDS, self._fruitless - START_ATTEMPTS, LAST_DELAY_SECONDS)
         self._retries[seat] = asyncio.get_running_loop().call_later(delay, start)
 
     def _launch(self, seat: int) -> bool:
@@ -295,7 +300,7 @@ class Supervisor:
         """Return what the next worker may take to be ready; the first ones have no pool yet that waits for them."""
         if self._started is None or not self._started.done():
             return self._bounds.start_seconds
-        return min(self._bounds.start_seconds, FIRST_START_SECONDS * 2.0**self._fruitless)
+        return _doubled(FIRST_START_SECONDS, self._late, self._bounds.start_seconds)
 
     def _spawn(self) -> tuple[Process, socket.socket]:
         """Start a process and return it with the server's end of its pipe."""
@@ -329,3 +334,11 @@ class Supervisor:
             self._started.set_exception(error)
         elif not self._links:
             self._crew.workers_failed(error)
+
+
+def _doubled(first_seconds: float, times: int, most_seconds: float) -> float:
+    """Return seconds that are doubled so many times, however many, up to a bound."""
+    seconds = first_seconds
+    while times > 0 and seconds < most_seconds:
+        seconds, times = 2 * seconds, times - 1
+    return min(seconds, most_seconds)

@@ -6,8 +6,9 @@ import os
 import signal
 import tempfile
 from collections.abc import AsyncGenerator, Callable
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from pools import WORKER_MEMORY
@@ -50,6 +51,13 @@ class Crew:
 
     def workers_failed(self, error: EngineStartError) -> None:
         self.failures.put_nowait(error)
+
+
+class BusyCrew(Crew):
+    """Has its tasks answered."""
+
+    def worker_replied(self, entry: Entry, reply: Reply) -> None:
+        pass
 
 
 def supervisor_of(crew: Crew, raw: RawBytes, count: int, start_seconds: float = 30.0) -> Supervisor:
@@ -201,11 +209,50 @@ async def test_a_worker_that_is_stopped_at_its_start_does_not_keep_its_seat(
     crew: Crew, raw: RawBytes, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FIRST_START_SECONDS", 0.25)
-    arm_start(attach(raw), Fault.STOP, 1)
+    for _ in range(2):
+        arm_start(attach(raw), Fault.STOP, 2)
+        kill_one(supervisor)
+        await crew.deaths.get()
+        assert await crew.deaths.get() == Death(Ending.UNREADY, "was not ready within 0.25 s")
+        assert await crew.deaths.get() == Death(Ending.UNREADY, "was not ready within 0.5 s")
+        await crew.idle.get()
+
+
+async def test_a_slow_start_gets_more_time_while_other_workers_answer(
+    raw: RawBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_START_SECONDS", 0.25)
+    crew = BusyCrew()
+    supervisor = supervisor_of(crew, raw, 2)
+    await supervisor.start()
+    try:
+        other = supervisor.links[1]
+        arm_start(attach(raw), Fault.STOP, 2)
+        kill_one(supervisor)
+        await crew.deaths.get()
+        for seconds in (0.25, 0.5):
+            supervisor.link_replied(other, cast("Entry", None), Reply(1, 1, 0.0))
+            assert await crew.deaths.get() == Death(Ending.UNREADY, f"was not ready within {seconds:g} s")
+    finally:
+        await supervisor.close(grace_seconds=5)
+
+
+async def test_starts_are_tried_for_ever(crew: Crew, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, tries = module.spawn, count()
+
+    def refuse(*args: Any) -> Process:
+        if next(tries) < 2000:  # 2.0 ** 1024 is no number
+            raise OSError("no more processes")
+        return real(*args)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "call_later", lambda delay, callback: loop.call_at(loop.time(), callback))
+    monkeypatch.setattr(module, "spawn", refuse)
     kill_one(supervisor)
-    await crew.deaths.get()
-    assert await crew.deaths.get() == Death(Ending.UNREADY, "was not ready within 0.5 s"), "twice after a fruitless one"
+    while not crew.idle.empty():
+        crew.idle.get_nowait()
     await crew.idle.get()
+    assert len(supervisor.links) == 1
 
 
 async def test_the_end_of_a_worker_is_told_although_the_fork_server_is_stopped(
