@@ -74,24 +74,21 @@ def test_a_client_pushes_out_its_own_jobs_alone(stage: Stage, monkeypatch: pytes
     assert len(stage.bench.residents) == 6, "one more than the limit, until the next job comes"
 
 
-def test_who_has_results_is_forgotten_after_those_of_its_client_that_have_none(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledger, "MAX_ENDED", 2)
-    good, used, bad = (stage.submit(INLINE) for _ in range(3))
-    stage.bench.engine.end_one()
-    stage.bench.engine.end_one()
-    stage.settle()
-    end_badly(stage, bad)
-    assert [job.state for job in (good, used, bad)] == [State.SUCCEEDED, State.SUCCEEDED, State.FAILED]
-    stage.submit(SUM)
-    assert stage.bench.board.ledger.page()[0][:2] == [good, used]
-    stage.bench.residents.delete(used.results[0].id)
-    end_early(stage, stage.submit(SUM))
-    stage.submit(SUM)
+def test_jobs_with_results_and_others_leave_each_other_room(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "MAX_ENDED", 4)
+    good = [stage.submit(INLINE) for _ in range(2)]
+    stage.work()
+    bad: list[SubmittedJob] = []
+    for client in "abcdef":
+        bad.append(stage.submit(INLINE, client))
+        end_badly(stage, bad[-1])
+    stage.submit(SUM, "other")
+    assert stage.bench.board.ledger.page()[0][:-1] == [*good, *bad[-2:]]
+    for client in "ghijkl":
+        stage.submit(INLINE, client)
+        stage.work()
     known = stage.bench.board.ledger.page()[0]
-    assert good in known
-    assert used not in known
+    assert [job for job in known if job.state is State.FAILED] == bad[-2:]
 
 
 def test_what_has_results_is_remembered_as_long_as_they_are_there(stage: Stage) -> None:
