@@ -40,8 +40,9 @@ READY: Final = "arraymill ready:"
 TELL_SECONDS: Final = 1.0
 """What clients get to hear the ends of their calls, before their connections are cut: some round trips."""
 
-THREADS: Final = 2
-"""For what the event loop does not do itself: one thinks about graphs (`jobs.aside`), one counts connections."""
+THREADS: Final = 3
+"""For what the event loop does not do itself: one plans large graphs (`jobs.aside`), one compares them with that of a
+key (`rpc.submitted`), one counts connections. None of them waits for another."""
 
 _log = get_logger(__name__)
 
