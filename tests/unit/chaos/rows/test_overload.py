@@ -46,7 +46,13 @@ def test_what_is_done_after_a_wave_does_not_count(run: Run) -> None:
     calls = [*(call_of(end, Outcome.RIGHT) for end in ends), call_of(1.2, Outcome.WRONG)]
     judge_goodput(as_trial(run), calls, [Wave(1.0, 2.0, 2.0), Wave(5.0, 2.0, 2.0), Wave(5.0, 2.0, 1.0)])
     assert run.figures["goodput"] == "1.25, 0.25, 0.50 of the peak"
-    assert run.complaints == ["too slow: goodput was 0.50 of the peak"]
+    assert run.complaints == ["too slow: goodput was 0.50 of the peak, 0.25 in the worst wave"]
+
+
+def test_no_wave_may_bring_all_to_a_stop(run: Run) -> None:
+    calls = [call_of(end, Outcome.RIGHT) for end in (1.0, 2.0, 3.0, 5.0)]
+    judge_goodput(as_trial(run), calls, [Wave(1.0, 1.0, 2.0), Wave(2.0, 1.0, 2.0), Wave(5.0, 1.0, 3.0)])
+    assert run.complaints == ["too slow: goodput was 1.00 of the peak, 0.33 in the worst wave"]
 
 
 def test_refusals_that_tell_all_in_time(run: Run) -> None:
