@@ -78,6 +78,8 @@ class Caller:
         self.retry = retry
         self.uploads: set[Upload] = set()
         """Ended with the client."""
+        self.is_closing = False
+        """Nothing is submitted any more."""
         self.upload_slots = Slots(MAX_IN_FLIGHT)
         self._timeout = checked_seconds("timeout", timeout)
         self._frame_bytes = frame_bytes
@@ -92,9 +94,16 @@ class Caller:
         return f"<Caller of {self.connection.address}: {state} | {running} running, {waiting} waiting>"
 
     async def close(self) -> None:
-        """End the uploads and close all connections; what is under way fails with ConnectionFailedError."""
-        await asyncio.gather(*(upload.end() for upload in list(self.uploads)))
-        await asyncio.gather(*(connection.close() for connection in list(self._connections)))
+        """End the uploads and close all connections; what is under way fails with ConnectionFailedError.
+
+        Cancelling it leaves uploads to the end of their connections.
+        """
+        self.is_closing = True
+        try:
+            while self.uploads:  # what was being submitted when this began joins them
+                await asyncio.gather(*(upload.end() for upload in list(self.uploads)))
+        finally:
+            await asyncio.gather(*(connection.close() for connection in list(self._connections)))
 
     def limit(self, timeout: float | None, seconds: float) -> float:
         """Return the seconds that a call may take: its own, else the client's, else those of its kind.

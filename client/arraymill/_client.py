@@ -110,7 +110,8 @@ class AsyncClient(Reductions):
         """Close the connection; jobs that are under way fail with ConnectionFailedError, and uploads end.
 
         Submitted jobs that have their inputs go on. Those that lack some are cancelled, with a warning (logger
-        "arraymill"), unless they were submitted under a `key`: then somebody may submit them again, and go on.
+        "arraymill"), unless they were submitted under a `key`: then somebody may submit them again, and go on. Those
+        that had all inputs once, and have not ended, may need them again and fail then: of them a warning is logged.
         """
         await self._caller.close()
 
@@ -187,7 +188,8 @@ class AsyncClient(Reductions):
 
         Returns as soon as the server has the job in its queue. Arrays that are too large to go with it (beyond 1 MiB
         together) follow in the background: until `AsyncJob.uploaded` they must not change, nor this client be closed.
-        A job without a `key` is cancelled when that happens, and when this call is cancelled or out of time.
+        A job without a `key` is cancelled when that happens, and when this call fails, is cancelled or out of time. Where
+        the server's answer was lost, the job is looked for as long as 10 s, unless `retry_for` is 0.
 
         Args:
             *expressions: Arrays, or anything that `asarray` takes.

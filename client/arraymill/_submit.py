@@ -21,7 +21,7 @@ from arraymill._source import ArraySource
 from arraymill._ticket import Ticket
 from arraymill._withdraw import Withdrawal
 from arraymill_proto.codec import graph_to_pb
-from arraymill_proto.errors import DeadlineError
+from arraymill_proto.errors import ConnectionFailedError, DeadlineError
 from arraymill_proto.fingerprints import BLOCK_BYTES, Fingerprint
 from arraymill_proto.graph import Graph
 from arraymill_proto.identity import check_key, check_priority
@@ -64,7 +64,7 @@ async def submit(
 
     Inputs that are small enough together go with it; others are fed in the background. Of those a fingerprint goes with
     it where somebody has chosen the key: the key is that of the data as well. A job under another key that the server
-    has, though this ended without its answer, is cancelled and deleted: nobody knows its id.
+    may have, though this ended without its answer, is looked for, cancelled and deleted: nobody knows its id.
 
     Args:
         caller: The client's calls.
@@ -103,6 +103,8 @@ async def _submit(
         if is_fed:
             await caller.upload_slots.take()
             slot.callback(caller.upload_slots.leave)
+        if caller.is_closing:
+            raise ConnectionFailedError(f"the client of {caller.connection.address} is closed")
         ticket = Ticket(caller, request=request)
         status = await ticket.send(request, remaining, partial(Withdrawal, caller) if is_own else None)
         _tell_of_another_priority(request, status)

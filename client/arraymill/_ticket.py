@@ -17,7 +17,7 @@ from arraymill._connection import Connection
 from arraymill._job_info import JobStatus, job_status
 from arraymill._limits import INFORMATION_SECONDS, LONGEST_SECONDS, Remaining
 from arraymill._withdraw import LATE_SECONDS
-from arraymill_proto.errors import ArraymillError
+from arraymill_proto.errors import ArraymillError, ConnectionFailedError, Reason
 from arraymill_proto.limits import MAX_WAIT_SECONDS
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -28,7 +28,7 @@ QUESTIONS: Final = 2
 """How often a server is asked for its age before it is taken for the one that had a job: while a connection is made, an
 answer may take seconds, and tells no better when the server was started."""
 
-Late: TypeAlias = "Callable[[Connection, asyncio.Future[pb.Job]], object]"
+Late: TypeAlias = "Callable[[Ticket, pb.SubmitJobRequest, asyncio.Future[pb.Job]], object]"
 
 
 class Ticket:
@@ -57,11 +57,13 @@ class Ticket:
         Args:
             request: What to submit.
             remaining: Of the call.
-            late: Gets the connection, and the answer that is yet to come, when this is cancelled.
+            late: Gets what was sent, and the answer that is yet to come or was lost on its way, when this fails or is
+                cancelled though the server may have the job.
 
         Raises:
             ArraymillError: What the server or the connection has to say.
         """
+        unheard: list[asyncio.Future[pb.Job]] = []
 
         async def attempt(connection: Connection, _: int) -> pb.Job:
             left = remaining()
@@ -69,15 +71,26 @@ class Ticket:
             answer = asyncio.ensure_future(connection.call("SubmitJob", request, pb.Job, seconds))
             try:
                 return await asyncio.shield(answer)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, ConnectionFailedError) as exc:
+                if not isinstance(exc, ConnectionFailedError) or exc.reason is not Reason.SHUTTING_DOWN:
+                    unheard[:] = [answer]
+                raise
+            finally:
+                del answer  # its error holds this frame: a circle would keep the connection for a while
+
+        self.connection = self._caller.connection
+        try:
+            message = await self._caller.tried(attempt, remaining, place=self)
+        except (asyncio.CancelledError, ArraymillError):
+            for answer in unheard:
                 if late is None:
                     answer.cancel()
                 else:
-                    late(connection, answer)
-                raise
-
-        self.connection = self._caller.connection
-        message = await self._caller.tried(attempt, remaining, place=self)
+                    late(self, request, answer)
+                del answer
+            raise
+        finally:
+            unheard.clear()
         self._server_began = self.connection.server_began
         self.id = message.id
         return job_status(message)
