@@ -20,12 +20,10 @@ from arraymill_server.arena.arena import Arena
 from arraymill_server.arena.attach import RawBytes
 from arraymill_server.engine.processes import fork_server
 
-settings.register_profile("no deadline", deadline=None, max_examples=50)  # make test stays below 5 minutes on 2 cores
-settings.register_profile(
-    "wide", deadline=None, max_examples=200
-)  # make test ARGS="tests/property --hypothesis-profile=wide"
-settings.register_profile("thorough", deadline=None, max_examples=2000)  # pytest --hypothesis-profile=thorough
-settings.load_profile("no deadline")  # no timing is asserted in tests
+settings.register_profile("quick", deadline=None, max_examples=25)  # make test stays below 5 minutes on 2 cores
+settings.register_profile("wide", deadline=None, max_examples=200)  # of .ci/run: --hypothesis-profile=wide
+settings.register_profile("thorough", deadline=None, max_examples=2000)  # others each time
+settings.load_profile("quick")
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 """Tests start hundreds of processes: without the bytecode of the first, each would compile all of the project again,

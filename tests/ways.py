@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any, Final
 from unittest.mock import patch
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from strategies import Array
 
@@ -20,19 +19,7 @@ from arraymill_server.plan.blocks import PIECE_BYTES
 from arraymill_server.plan.planner import PlanLimits
 from arraymill_server.testing.simulate import simulate
 
-THOROUGH: Final = 1000
-"""Examples of a profile from which on each run looks at others."""
-
 _NO_ARRAYS: Final[Mapping[int, Array]] = MappingProxyType({})
-
-
-def examples(number: int) -> settings:
-    """Settings of a property test: of so many examples as many in a hundred as the profile has (see `conftest`).
-
-    They are always the same, but with the profile "thorough" always new.
-    """
-    percent = settings().max_examples
-    return settings(max_examples=max(1, number * percent // 100), derandomize=percent < THOROUGH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ import pytest
 from expressions import Expression, Tolerance
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 from samples import anything, broadcastable, finite, fractions, orders, samples, shape_pairs
 from strategies import Array, dtypes
-from ways import Way, examples, ways
+from ways import Way, ways
 
 from arraymill_proto.catalogue import OPERATIONS, Kind
 from arraymill_proto.dtypes import DType

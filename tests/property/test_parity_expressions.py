@@ -9,9 +9,10 @@ import pytest
 from expressions import Expression
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 from samples import finite, fractions, integers, orders, samples
 from strategies import Array, axes, dtypes
-from ways import Way, examples, ways
+from ways import Way, ways
 
 from arraymill_proto.errors import ShapeError
 from arraymill_proto.graph import Constant, Graph, Input, NodeRef, Operation

@@ -9,9 +9,10 @@ import pytest
 from expressions import Expression, Tolerance
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 from samples import anything, factors, fractions, integers, orders, sample, samples
 from strategies import Array, axes, dtypes
-from ways import Way, examples, ways
+from ways import Way, ways
 
 from arraymill_proto.dtypes import SUPPORTED, DType
 from arraymill_proto.graph import Shape

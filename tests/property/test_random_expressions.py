@@ -15,9 +15,10 @@ import pytest
 from expressions import Expression
 from hypothesis import given
 from hypothesis import strategies as st
+from profiles import examples
 from samples import broadcastable, integers, orders, samples
 from strategies import axes, dtypes
-from ways import Way, examples, ways
+from ways import Way, ways
 
 from arraymill_proto.catalogue import OPERATIONS, Kind
 from arraymill_proto.graph import NodeRef

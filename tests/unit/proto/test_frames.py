@@ -7,8 +7,9 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from profiles import examples
 
 from arraymill_proto.checksums import checksum
 from arraymill_proto.codec import parse_request, parse_response
@@ -213,7 +214,7 @@ def assert_agrees_with_protobuf(message: bytes, envelope: Envelope) -> None:
         assert parse(message) == (expected if view is None else view)
 
 
-@settings(max_examples=400)
+@examples(800)
 @given(messages, envelopes)
 @example(b"", Envelope.REQUEST)
 @example(b"\x02\x00", Envelope.REQUEST)
@@ -234,13 +235,13 @@ def test_agrees_with_protobuf_on_messages(message: bytes, envelope: Envelope) ->
     assert_agrees_with_protobuf(message, envelope)
 
 
-@settings(max_examples=400)
+@examples(800)
 @given(mutations(), envelopes)
 def test_agrees_with_protobuf_on_mutations(message: bytes, envelope: Envelope) -> None:
     assert_agrees_with_protobuf(message, envelope)
 
 
-@settings(max_examples=200)
+@examples(400)
 @given(st.binary(max_size=40), envelopes)
 def test_agrees_with_protobuf_on_garbage(message: bytes, envelope: Envelope) -> None:
     assert_agrees_with_protobuf(message, envelope)

@@ -19,7 +19,7 @@ from arraymill_server.engine.base import EngineStartError
 from arraymill_server.engine.death import Death, Ending
 from arraymill_server.engine.link import Link
 from arraymill_server.engine.messages import Reply
-from arraymill_server.engine.processes import Process, fork_server
+from arraymill_server.engine.processes import Process, fork_server, spawn
 from arraymill_server.engine.supervisor import KILLED_ATTEMPTS, START_ATTEMPTS, Bounds, Supervisor
 from arraymill_server.engine.turns import Entry
 from arraymill_server.engine.worker import WorkerSettings
@@ -238,12 +238,12 @@ async def test_a_slow_start_gets_more_time_while_other_workers_answer(
 
 
 async def test_starts_are_tried_for_ever(crew: Crew, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, tries = module.spawn, count()
+    tries = count()
 
     def refuse(*args: Any) -> Process:
         if next(tries) < 2000:  # 2.0 ** 1024 is no number
             raise OSError("no more processes")
-        return real(*args)
+        return spawn(*args)
 
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(loop, "call_later", lambda delay, callback: loop.call_at(loop.time(), callback))

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from milling import Mill
 from plans import floats, graph_of, operation
+from profiles import examples
 from samples import integers, samples
 from strategies import Array, dtypes, slices
-from ways import examples
 
 from arraymill_proto.errors import (
     ArrayExistsError,

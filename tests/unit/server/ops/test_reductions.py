@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from profiles import examples
 from strategies import Array, arrays, axes, dtypes, scalars
 
 from arraymill_proto.catalogue import OPERATIONS, Kind, normalise_axes
@@ -28,7 +29,7 @@ Merges = Callable[[ReduceSpec, list[Parts]], Parts]
 
 EXACT = ("min", "max", "any", "all", "count_nonzero", "ptp", "argmin", "argmax")
 POSITIONS = ("argmin", "argmax")
-few = settings(max_examples=40)
+few = examples(80)
 slab_sizes = st.integers(1, 7)
 native_arrays = arrays(dtype=dtypes(foreign=False))
 
@@ -218,7 +219,7 @@ _SPECIAL = st.lists(st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -2
 
 @pytest.mark.parametrize("op", ["sum", "prod", "mean", "var", "std", "min", "max", "ptp", "argmin", "argmax"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@settings(max_examples=20)
+@examples(40)
 @given(values=_SPECIAL, elements=slab_sizes, merge=merges)
 def test_what_is_not_finite_comes_out_as_numpys(
     op: str, dtype: type[np.generic], values: list[float], elements: int, merge: Merges

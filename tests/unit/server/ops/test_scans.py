@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from profiles import examples
 from strategies import Array, arrays, dtypes
 
 from arraymill_proto.catalogue import OPERATIONS, Kind
@@ -22,7 +23,7 @@ pytestmark = [
 
 Parts = tuple[Array, ...]
 
-few = settings(max_examples=40)
+few = examples(80)
 sizes = st.integers(1, 7)
 native_arrays = arrays(dtype=dtypes(foreign=False), finite=True)
 ops = pytest.mark.parametrize("op", sorted(SCANS))

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from profiles import examples
 from strategies import Array, arrays, axes, dtypes
 
 from arraymill_proto.catalogue import normalise_axes
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 Shape = tuple[int, ...]
 
-few = settings(max_examples=40)
+few = examples(80)
 piece_sizes = st.integers(1, 56)
 """Bytes: 1 to 7 elements of eight bytes, and less than one element."""
 
@@ -144,7 +145,7 @@ def _programs(draw: st.DrawFn) -> tuple[Program, Shape, list[Array], list[Array]
     return program, domain, operands, values
 
 
-@settings(max_examples=150)
+@examples(300)
 @given(_programs(), piece_sizes)
 def test_programs_compute_what_numpy_computes(
     drawn: tuple[Program, Shape, list[Array], list[Array]], piece_bytes: int

@@ -11,7 +11,8 @@ from call_counts import calls_of
 from hypothesis import given
 from hypothesis import strategies as st
 from plans import floats, graph_of, operation, plan_of
-from ways import Way, examples, ways
+from profiles import examples
+from ways import Way, ways
 
 from arraymill_proto.graph import Graph, Node
 from arraymill_server.plan.instructions import Compute, Dispatch, Fetch, Send, Write
