@@ -188,8 +188,8 @@ class AsyncClient(Reductions):
 
         Returns as soon as the server has the job in its queue. Arrays that are too large to go with it (beyond 1 MiB
         together) follow in the background: until `AsyncJob.uploaded` they must not change, nor this client be closed.
-        A job without a `key` is cancelled when that happens, and when this call fails, is cancelled or out of time. Where
-        the server's answer was lost, the job is looked for as long as 10 s, unless `retry_for` is 0.
+        A job without a `key` is cancelled when that happens, and when this call fails, is cancelled or out of time.
+        Where the server's answer was lost, the job is looked for as long as 10 s, unless `retry_for` is 0.
 
         Args:
             *expressions: Arrays, or anything that `asarray` takes.

@@ -13,7 +13,7 @@ from arraymill._expression import expression_of
 from arraymill._feeder import Feeder
 from arraymill._graph import build
 from arraymill._job_info import JobNotDoneError, JobState, JobStatus, expired, failure_of, job_status
-from arraymill._limits import INFORMATION_SECONDS, JOB_SECONDS, LONGEST_SECONDS, Remaining, within
+from arraymill._limits import INFORMATION_SECONDS, JOB_SECONDS, LONGEST_SECONDS, TIE_SECONDS, Remaining, within
 from arraymill._quantities import bytes_text
 from arraymill._reductions import Outs, Result
 from arraymill._sink import checked_outs
@@ -107,7 +107,7 @@ class AsyncJob:
 
         Raises:
             JobNotFoundError: It was deleted, or the server has forgotten it.
-            JobNotDoneError: The time is over; the job goes on.
+            JobNotDoneError: The time is over; as far as is known the job goes on.
         """
         async for status in watch_job(self._caller, self._ticket, self._caller.limit(timeout, inf)):
             self._last = status
@@ -118,19 +118,24 @@ class AsyncJob:
 
         Raises:
             JobNotFoundError: It was deleted, or the server has forgotten it.
-            JobNotDoneError: The time is over; the job goes on.
-            DeadlineError: It has ended, but no answer that says so came in time.
+            JobNotDoneError: The time is over; as far as is known the job goes on.
+            DeadlineError: It has ended, but no answer that says so came in time; or its upload has failed with this.
         """
-        seconds = self._caller.limit(timeout, JOB_SECONDS)
+        loop, seconds = asyncio.get_running_loop(), self._caller.limit(timeout, JOB_SECONDS)
+        end = loop.time() + seconds
         try:
             async with within(seconds) as remaining:
                 return await self._end_unless_unfed(remaining)
         except DeadlineError as exc:
+            if end - loop.time() > TIE_SECONDS:
+                raise
             state = progress_text(self._last)
             if self._last.has_ended:
                 text = f"the answer that job {self.id} has ended ({state}) did not come within {seconds:g} s; ask again"
                 raise DeadlineError(text, job=self.id, state=self._last.state) from exc
-            text = f"job {self.id} had not ended after {seconds:g} s ({state}); it goes on, ask again"
+            text = (
+                f"job {self.id} had not ended after {seconds:g} s ({state}); as far as is known it goes on, ask again"
+            )
             raise JobNotDoneError(text, job=self.id, state=self._last.state) from exc
 
     async def result(self, timeout: float | None = None, *, out: Outs = None) -> Result:
@@ -144,7 +149,7 @@ class AsyncJob:
             The value; for several expressions a tuple of values.
 
         Raises:
-            JobNotDoneError: The time is over and the job goes on.
+            JobNotDoneError: The time is over; as far as is known the job goes on.
             DeadlineError: The job's own deadline has passed, or the server waited too long for its input: it has
                 failed. Or it has succeeded, and its results did not come in time: its state says which.
             ResultExpiredError: It had succeeded, but its results are gone.
@@ -273,8 +278,8 @@ class AsyncJob:
         if self._feeder is None:
             return await self._end(remaining)
         ending = asyncio.ensure_future(self._end(remaining))
+        both: set[asyncio.Future[Any]] = {ending, self._feeder.failure}
         try:
-            both: set[asyncio.Future[Any]] = {ending, self._feeder.failure}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not ending.done() and not (await self._status(remaining)).has_ended:
                 self._feeder.failure.result()
@@ -282,6 +287,7 @@ class AsyncJob:
         finally:
             ending.cancel()
             await asyncio.gather(ending, return_exceptions=True)
+            del ending, both  # their errors hold this frame: a circle would keep the connection for a while
 
 
 def progress_text(status: JobStatus) -> str:

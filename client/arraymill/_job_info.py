@@ -92,7 +92,7 @@ class JobStatus:
 
 
 class JobNotDoneError(DeadlineError):
-    """The time to wait for a submitted job is over, and the job goes on: ask again.
+    """The time to wait for a submitted job is over, and as far as is known the job goes on: ask again.
 
     Made by the client only. Any other DeadlineError is not mended by asking again at once: the job's own deadline has
     passed, the server gave its input up, or no answer came.

@@ -24,6 +24,9 @@ JOB_SECONDS: Final = 3600.0
 SLOWEST_RATE: Final = 1e6
 """Bytes per second for which the time of a job is enough; size alone must end none."""
 
+TIE_SECONDS: Final = 0.1
+"""How much before the limit of a call somebody else may tell that its time is over: gRPC has a clock of its own."""
+
 Remaining: TypeAlias = Callable[[], float | None]
 """Tells the seconds that are left, None when there is no limit."""
 

@@ -19,7 +19,7 @@ from patience import until
 from unit.client.fake_jobs import PIECE, FakeJob, FakeJobServer
 from unit.client.fake_server import Session, fail
 
-from arraymill import AsyncClient, AsyncJob, JobState, asarray
+from arraymill import AsyncClient, AsyncJob, JobNotDoneError, JobState, asarray
 from arraymill._feeder import UPLOAD_SECONDS
 from arraymill._retry import Retry
 from arraymill_proto.errors import (
@@ -338,6 +338,32 @@ async def test_a_server_that_asks_for_nonsense(jobs: FakeJobServer, feeding: Asy
     for call in (job.uploaded, job.result, job.wait):
         with pytest.raises(InternalError, match="asked for input 7 of 1"):
             await call()
+
+
+async def test_an_upload_that_fails_with_a_deadline_is_no_wait_that_is_over(
+    jobs: FakeJobServer, feeding: AsyncClient
+) -> None:
+    """A proxy has limits of its own; who asked again as long as the job goes on would never end."""
+    await refuse(jobs, DeadlineError("the proxy has given up"))
+    job = await feeding.submit(asarray(X).sum())
+    for call in (job.uploaded, job.result, job.wait):
+        with pytest.raises(DeadlineError, match="the proxy has given up") as caught:
+            await call()
+        assert not isinstance(caught.value, JobNotDoneError)
+
+
+async def test_a_wait_that_fails_leaves_no_circle(jobs: FakeJobServer, feeding: AsyncClient) -> None:
+    job = await running(jobs, feeding)
+    jobs.failures["GetJob"] = told = InternalError("a defect")
+    gc.collect()
+    gc.disable()
+    try:
+        with suppress(InternalError):
+            await job.wait()
+        await asyncio.sleep(0)  # the event loop itself still held what woke this task
+        assert not [each for each in gc.get_objects() if isinstance(each, InternalError) and each is not told]
+    finally:
+        gc.enable()
 
 
 async def test_an_upload_that_fails_does_not_hide_a_result(jobs: FakeJobServer, feeding: AsyncClient) -> None:

@@ -104,7 +104,9 @@ async def test_the_time_may_be_over_while_the_job_goes_on(jobs: FakeJobServer, w
         await job.result(0.05)
     assert isinstance(caught.value, DeadlineError)
     assert isinstance(caught.value, TimeoutError)
-    assert str(caught.value) == "job job0 had not ended after 0.05 s (queued, waits for memory); it goes on, ask again"
+    assert str(caught.value) == (
+        "job job0 had not ended after 0.05 s (queued, waits for memory); as far as is known it goes on, ask again"
+    )
     assert caught.value.details == {"job": "job0", "state": "queued"}
     jobs.execute(jobs.job)
     total, _ = await job.result()

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from unit.client.fake_jobs import FakeJobServer
 
-from arraymill import AsyncClient, Handle, JobState, asarray
+from arraymill import AsyncClient, Handle, JobNotDoneError, JobState, asarray
 from arraymill._connection import Connection
-from arraymill_proto.errors import JobNotFoundError, ResultExpiredError
+from arraymill_proto.errors import DeadlineError, JobNotFoundError, ResultExpiredError
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 X = np.arange(1000.0).reshape(10, 100)
@@ -70,6 +70,17 @@ async def test_waiting_and_watching_go_on_with_the_next_server(jobs: FakeJobServ
     assert await asyncio.gather(*waits) == [X.sum()] * 3
     assert [status.state async for status in events] == [JobState.SUCCEEDED]
     assert jobs.job.executed == 1
+
+
+async def test_a_deadline_of_the_next_server_is_no_wait_that_is_over(jobs: FakeJobServer, worker: AsyncClient) -> None:
+    jobs.is_held = True
+    job = await worker.submit(asarray(X).sum())
+    jobs.failures["SubmitJob"] = DeadlineError("the proxy has given up")
+    await jobs.replace()
+    for call in (job.wait(), anext(job.watch())):
+        with pytest.raises(DeadlineError, match="the proxy has given up") as caught:
+            await call
+        assert not isinstance(caught.value, JobNotDoneError)
 
 
 async def test_watching_alone_submits_it_again(jobs: FakeJobServer, worker: AsyncClient) -> None:
