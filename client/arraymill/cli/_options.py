@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any, Final, cast
 import click
 import numpy as np
 
-from arraymill.cli._errors import InputError
+from arraymill.cli._errors import check_output
 from arraymill.cli._vocabulary import DTYPES
 
 
@@ -90,16 +88,10 @@ class _Output(click.Path):
         """Return the path.
 
         Raises:
-            InputError: There is no such directory, or nothing may be written there.
+            InputError: It is not to be written.
         """
         path = cast("Path", super().convert(value, param, ctx))
-        directory = Path(os.path.realpath(path)).parent
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path} is no regular file")
-        if not directory.is_dir():
-            raise InputError(f"{path}: {os.strerror(errno.ENOENT)}")
-        if not os.access(directory, os.W_OK | os.X_OK):
-            raise InputError(f"{path}: nothing may be written in {directory}")
+        check_output(path)
         return path
 
 

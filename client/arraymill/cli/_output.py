@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from arraymill._layout import AnyArray
-from arraymill.cli._errors import InputError, file_error
+from arraymill.cli._errors import check_output, file_error
 from arraymill.cli._pages import drop_pages
 from arraymill_proto.graph import ArrayType
 
@@ -50,8 +50,7 @@ class OutputFile:
         Raises:
             InputError: It cannot be written.
         """
-        if self.path.exists() and not self.path.is_file():
-            raise InputError(f"{self.path} is no regular file")
+        check_output(self.path)
         try:
             return self._make()
         except OSError as exc:

@@ -218,3 +218,9 @@ def test_members_that_are_not_there(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=words):
         open_array(name, key)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ":member"])
+def test_a_name_that_is_too_long_for_a_file(name: str) -> None:
+    with pytest.raises(InputError, match="File name too long"):
+        open_array(name)

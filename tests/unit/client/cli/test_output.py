@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, NoReturn
 
+import click
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from strategies import dtypes, shapes
 
 from arraymill.cli._errors import InputError
+from arraymill.cli._options import OUTPUT
 from arraymill.cli._output import OutputFile
 from arraymill_proto.graph import ArrayType
 
@@ -71,12 +73,26 @@ def test_the_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
     assert (tmp_path / "out.npy").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-@pytest.mark.parametrize("path", ["absent/out.npy", "folder", "/dev/null"])
-def test_what_cannot_be_written_is_refused_before_anything_runs(path: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("absent/out.npy", "No such file or directory"),
+        ("file/out.npy", "Not a directory"),
+        ("folder", "is no regular file|is a directory"),
+        ("/dev/null", "is no regular file"),
+        ("x" * 300, "File name too long"),
+    ],
+    ids=["absent", "in a file", "folder", "device", "long"],
+)
+def test_what_cannot_be_written_is_refused_before_anything_runs(path: str, text: str, tmp_path: Path) -> None:
+    """By the option, before the server is asked, and by the file itself."""
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError), OutputFile(tmp_path / path, FLOATS):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=text), OutputFile(tmp_path / path, FLOATS):
         pytest.fail("entered")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+    with pytest.raises((InputError, click.BadParameter), match=text):
+        OUTPUT.convert(str(tmp_path / path), None, None)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_a_disk_that_is_too_small_is_an_error_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
