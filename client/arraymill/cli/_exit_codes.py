@@ -49,7 +49,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.INPUT: "a file, an expression, an array, a job or a parameter is wrong, or the output cannot be written",
     ExitCode.CONNECTION: "no server answers, the connection was lost, or versions do not match",
     ExitCode.CAPACITY: "the server is busy, or the job can never fit it",
-    ExitCode.DEADLINE: "the timeout passed; the server has stopped the job, unless it was submitted",
+    ExitCode.DEADLINE: "the timeout passed; the job is stopped, unless submitted with its input or a key",
     ExitCode.MISSING: "a package of an extra is not installed",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); the job is cancelled, unless submitted with its input or a key",
     ExitCode.BROKEN_PIPE: "the reader of the output has gone",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import click
 
-from arraymill import Array, AsyncClient, AsyncJob, Progress, asarray
+from arraymill import Array, AsyncClient, AsyncJob, JobNotDoneError, Progress, asarray
 from arraymill._layout import AnyArray
 from arraymill._quantities import bytes_text
 from arraymill.cli._errors import InputError
@@ -21,6 +23,8 @@ from arraymill.cli._progress import Report, progress_bar
 from arraymill.cli._session import converse
 from arraymill.cli._show import shape_text, show_json, show_value
 from arraymill_proto.graph import ArrayType
+
+_log = logging.getLogger("arraymill")
 
 MAX_SHOWN_BYTES: Final = 256 << 20
 """Largest result that is printed rather than written: beyond, nobody reads it, and it has to fit the memory."""
@@ -67,7 +71,7 @@ def _open(source: str) -> InputFile | Operand | None:
     """Return an open file or a number; None for an array on the server."""
     if source.startswith("@"):
         return None
-    number = None if Path(source).exists() else read_number(source)
+    number = None if os.path.exists(source) else read_number(source)  # noqa: PTH110  # which may raise
     return open_array(source) if number is None else number
 
 
@@ -89,16 +93,40 @@ def submit_work(settings: Settings, work: Work, terms: Mapping[str, Any]) -> Non
 
 async def _submit(mill: AsyncClient, settings: Settings, work: Work, opened: Opened, terms: Mapping[str, Any]) -> None:
     job = await mill.submit(await _expression(mill, work, opened), **terms, timeout=settings.timeout)
+    try:
+        await _upload(job, settings, _files(opened))
+    except JobNotDoneError as exc:
+        raise await _left(mill, job, terms.get("key")) from exc
+
+
+async def _upload(job: AsyncJob, settings: Settings, files: list[InputFile]) -> None:
     shown = ShownId(settings, job)
-    files = _files(opened)
     with progress_bar("submit", total_bytes=_total(files), quiet=settings.quiet) as show:
         watching = asyncio.ensure_future(_show(job, shown, show, files))
         try:
             await job.uploaded(timeout=settings.timeout)
         finally:
-            shown.update()
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+            shown.update()
+
+
+async def _left(mill: AsyncClient, job: AsyncJob, key: str | None) -> JobNotDoneError:
+    """Close the client, and return what that means for a job that needed it, with the client's warning, in one line."""
+    told: list[str] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        told.append(record.getMessage())
+        return False
+
+    _log.addFilter(keep)
+    try:
+        await mill.close()
+    finally:
+        _log.removeFilter(keep)
+    if key is not None:
+        told.append(f"job {job.id} may lack input, submit it again under key {key!r} to go on with it")
+    return JobNotDoneError(f"the timeout passed: {'; '.join(told) or f'job {job.id} had not ended'}", job=job.id)
 
 
 class ShownId:
@@ -115,15 +143,16 @@ class ShownId:
 
     def update(self) -> None:
         """Tell a new id: on stderr, as who takes the output for the id has read it; as JSON in another document."""
-        before, self._id = self._id, self._job.id
-        if before == self._id:
+        before, now = self._id, self._job.id
+        if before == now:
             return
         if self._as_json:
-            show_json({"id": self._id, "replaces": before})
+            show_json({"id": now, "replaces": before})
         else:
             click.echo(
-                f"arraymill: job {before} went with its server; it was submitted again and is {self._id} now", err=True
+                f"arraymill: job {before} went with its server; it was submitted again and is {now} now", err=True
             )
+        self._id = now
 
 
 async def _show(job: AsyncJob, shown: ShownId, show: Report, files: list[InputFile]) -> None:
