@@ -217,6 +217,7 @@ class AsyncClient(Reductions):
         """Return a submitted job by its id, in another process too.
 
         Raises:
+            ParameterError: It is no text, or has more characters than any id.
             JobNotFoundError: There is none.
         """
         ticket = Ticket(self._caller, checked_id("id", id))
@@ -290,6 +291,7 @@ class AsyncClient(Reductions):
         """Return the handle of a resident array, by id or name.
 
         Raises:
+            ParameterError: It is no text, or has more characters than any id or name.
             ArrayNotFoundError: There is none.
         """
         request = pb.DescribeArrayRequest(id=checked_id("id", id))
@@ -300,6 +302,7 @@ class AsyncClient(Reductions):
         """Delete a resident array, by handle, id or name; jobs that read it end undisturbed.
 
         Raises:
+            ParameterError: It is no text, or has more characters than any id or name.
             ArrayNotFoundError: There is none.
         """
         id = array.id if isinstance(array, Handle) else array

@@ -39,7 +39,8 @@ def serve(arguments: tuple[str, ...]) -> None:
 def health(settings: Settings) -> None:
     """Ask whether the server is healthy: exit code 0 when it serves, 1 when it does not, 4 when there is none.
 
-    Waits 3 seconds unless --timeout says otherwise.
+    Waits 3 seconds unless --timeout says otherwise; exit code 6 when no answer came by then. arraymill --help lists the
+    others.
     """
     address = resolve(settings.server)
     status = ask_health(address, settings.timeout or HEALTH_SECONDS)
