@@ -81,7 +81,7 @@ def open_array(name: str, key: str | None = None) -> InputFile:
 def _split(name: str, key: str | None) -> tuple[Path, str | None]:
     path = Path(name)
     head, colon, member = name.rpartition(":")
-    if colon and not os.path.exists(path) and os.path.exists(head):  # noqa: PTH110  # which may raise
+    if colon and not os.path.exists(path) and os.path.exists(head):  # noqa: PTH110  # Path.exists may raise
         if key is not None and key != member:
             raise InputError(f"{name}: both {member!r} and --key {key!r} are given")
         return Path(head), member

@@ -71,7 +71,7 @@ def _open(source: str) -> InputFile | Operand | None:
     """Return an open file or a number; None for an array on the server."""
     if source.startswith("@"):
         return None
-    number = None if os.path.exists(source) else read_number(source)  # noqa: PTH110  # which may raise
+    number = None if os.path.exists(source) else read_number(source)  # noqa: PTH110  # Path.exists may raise
     return open_array(source) if number is None else number
 
 
