@@ -352,16 +352,21 @@ async def test_an_upload_that_fails_with_a_deadline_is_no_wait_that_is_over(
         assert not isinstance(caught.value, JobNotDoneError)
 
 
+def errors_alive() -> list[InternalError]:
+    return [each for each in gc.get_objects() if isinstance(each, InternalError)]
+
+
 async def test_a_wait_that_fails_leaves_no_circle(jobs: FakeJobServer, feeding: AsyncClient) -> None:
     job = await running(jobs, feeding)
-    jobs.failures["GetJob"] = told = InternalError("a defect")
+    jobs.failures["GetJob"] = InternalError("a defect")
     gc.collect()
     gc.disable()
     try:
+        before = errors_alive()
         with suppress(InternalError):
             await job.wait()
         await asyncio.sleep(0)  # the event loop itself still held what woke this task
-        assert not [each for each in gc.get_objects() if isinstance(each, InternalError) and each is not told]
+        assert len(errors_alive()) == len(before)
     finally:
         gc.enable()
 
