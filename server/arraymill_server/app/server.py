@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from arraymill_server.app.drain import EndableJobs, drained
 from arraymill_server.app.exit_codes import ExitCode
+from arraymill_server.app.malloc import GIVE_BACK_SECONDS, give_back_freed_memory
 from arraymill_server.app.sockets import ClaimedPath, claim_sockets
 from arraymill_server.app.stop import Stop
 from arraymill_server.arena.arena import Arena
@@ -42,7 +43,7 @@ TELL_SECONDS: Final = 1.0
 
 THREADS: Final = 3
 """For what the event loop does not do itself: one plans large graphs (`jobs.aside`), one compares them with that of a
-key (`rpc.submitted`), one counts connections. None of them waits for another."""
+key (`rpc.submitted`), one counts connections. None of them waits for another, but for freed memory being given back."""
 
 _log = get_logger(__name__)
 
@@ -84,7 +85,7 @@ class App:
         self._sockets: list[ClaimedPath] = []
         self._bulk: BulkListener | None = None
         self._rpc: RpcServer | None = None
-        self._expiry: asyncio.Task[None] | None = None
+        self._clocks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
         return f"<App {self.jobs!r} {self.arena!r} {self.engine!r}>"
@@ -148,8 +149,10 @@ class App:
         )
         await self._rpc.start()
         self._publish()
-        self._expiry = asyncio.create_task(self._expire())
-        self._expiry.add_done_callback(self._expiry_ended)
+        for work in (self._expire(), _give_back()):
+            clock = asyncio.create_task(work)
+            clock.add_done_callback(self._clock_ended)
+            self._clocks.append(clock)
 
     def _publish(self) -> None:
         """Get the clients of all addresses, also those of a server before us; a next one may do the same."""
@@ -184,7 +187,7 @@ class App:
             # 4. Nobody needs these any more.
             await _taken("close the board", self._close_board()),
             await _taken("close the bulk lane", self._close_bulk()),
-            await _taken("end the clock", self._end_expiry()),
+            await _taken("end the clocks", self._end_clocks()),
             # 5. Workers end last: jobs that were ended have waited for their running tasks.
             await _taken("end the workers", self.engine.close()),
             # 6. Only now may another server take the paths of our sockets unasked.
@@ -221,10 +224,10 @@ class App:
         if self._bulk is not None:
             await self._bulk.close()
 
-    async def _end_expiry(self) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
-            await asyncio.wait([self._expiry])
+    async def _end_clocks(self) -> None:
+        for clock in self._clocks:
+            clock.cancel()
+        await asyncio.gather(*self._clocks, return_exceptions=True)
 
     async def _release_sockets(self) -> None:
         while self._sockets:
@@ -242,11 +245,17 @@ class App:
                 async with asyncio.timeout(None if due is None else max(0.0, due - monotonic())):
                     await changed.wait()
 
-    def _expiry_ended(self, expiry: asyncio.Task[None]) -> None:
-        """Stop a server that can no longer delete what is over: it would fill up."""
-        if not expiry.cancelled() and (error := expiry.exception()) is not None:
-            _log.error("the clock of resident arrays failed", exc_info=error)
+    def _clock_ended(self, clock: asyncio.Task[None]) -> None:
+        """Stop a server that can no longer delete or give back what is over: it would fill up."""
+        if not clock.cancelled() and (error := clock.exception()) is not None:
+            _log.error("a clock failed", exc_info=error)
             self._on_defect()
+
+
+async def _give_back() -> None:
+    while True:
+        await asyncio.sleep(GIVE_BACK_SECONDS)
+        await asyncio.to_thread(give_back_freed_memory)
 
 
 def _start_threads() -> None:

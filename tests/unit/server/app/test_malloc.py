@@ -34,6 +34,30 @@ def test_freed_memory_is_taken_again_without_page_faults() -> None:
     assert counts[1] < counts[0] / 10 or counts[0] < 1000
 
 
+GIVEN_BACK = """
+from pathlib import Path
+from arraymill_server.app.malloc import give_back_freed_memory, keep_freed_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) >> 8
+
+keep_freed_memory()
+pieces = [bytearray(1 << 20) for _ in range(128)]
+used = pieces[::8]
+del pieces[:]
+before = resident()
+assert give_back_freed_memory()
+print(before, resident())
+"""
+
+
+def test_what_is_free_between_what_is_used_is_given_back() -> None:
+    told = subprocess.run([sys.executable, "-c", GIVEN_BACK], check=True, capture_output=True).stdout
+    before, after = map(int, told.split())
+    assert before > 128
+    assert before - after > 100
+
+
 THREADS = """
 import ctypes, threading
 from arraymill_server.app.malloc import keep_freed_memory

@@ -12,6 +12,7 @@ from typing import NoReturn
 import pytest
 from structlog.testing import capture_logs
 
+from arraymill_server.app import server
 from arraymill_server.app.exit_codes import ExitCode
 from arraymill_server.app.server import THREADS, App, serve
 from arraymill_server.config import ServerConfig
@@ -94,5 +95,25 @@ async def test_a_broken_clock_of_resident_arrays_ends_the_server(
     monkeypatch.setattr(Residents, "expire", broken)
     with capture_logs() as logged:
         assert await serve(config(socket)) == ExitCode.FAILED
-    assert "the clock of resident arrays failed" in [entry["event"] for entry in logged]
+    assert "a clock failed" in [entry["event"] for entry in logged]
     assert capsys.readouterr().out.startswith("arraymill ready:")
+
+
+async def test_freed_memory_is_given_back_again_and_again(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    enough = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def give_back() -> bool:
+        given.append(threading.current_thread().name)
+        if len(given) == 3:
+            loop.call_soon_threadsafe(enough.set)
+        return True
+
+    monkeypatch.setattr(server, "GIVE_BACK_SECONDS", 0.001)
+    monkeypatch.setattr(server, "give_back_freed_memory", give_back)
+    app = App(config(socket), broken)
+    await app.start()
+    await enough.wait()
+    assert await app.stop(10, asyncio.Event())
+    assert all(name.startswith("arraymill-aside") for name in given)
