@@ -81,6 +81,19 @@ async def supervisor(crew: Crew, raw: RawBytes) -> AsyncGenerator[Supervisor, No
     await supervisor.close(grace_seconds=5)
 
 
+def wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let what is to happen later happen at once; return the list of the delays."""
+    delays: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    def call_soon(delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        delays.append(delay)
+        return loop.call_at(loop.time(), callback)
+
+    monkeypatch.setattr(loop, "call_later", call_soon)
+    return delays
+
+
 def kill_one(supervisor: Supervisor) -> None:
     os.kill(supervisor.links[0].pid, signal.SIGKILL)
 
@@ -165,14 +178,7 @@ async def test_a_start_can_be_cancelled(crew: Crew, raw: RawBytes) -> None:
 async def test_workers_that_die_idle_are_not_replaced_in_a_storm(
     crew: Crew, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    delays: list[float] = []
-    loop = asyncio.get_running_loop()
-
-    def call_soon(delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
-        delays.append(delay)
-        return loop.call_at(loop.time(), callback)
-
-    monkeypatch.setattr(loop, "call_later", call_soon)
+    delays = wait_for_nothing(monkeypatch)
     for _ in range(START_ATTEMPTS + 8):
         kill_one(supervisor)
         await crew.deaths.get()
@@ -245,8 +251,7 @@ async def test_starts_are_tried_for_ever(crew: Crew, supervisor: Supervisor, mon
             raise OSError("no more processes")
         return spawn(*args)
 
-    loop = asyncio.get_running_loop()
-    monkeypatch.setattr(loop, "call_later", lambda delay, callback: loop.call_at(loop.time(), callback))
+    wait_for_nothing(monkeypatch)
     monkeypatch.setattr(module, "spawn", refuse)
     kill_one(supervisor)
     while not crew.idle.empty():
