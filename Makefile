@@ -13,8 +13,10 @@ ARGS =
 TEST_WORKERS = 3
 
 # Every package is pinned with its hashes, and as a wheel: no compiler, nothing that was not tested.
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
-PINNED = $(INSTALL) --require-hashes --only-binary :all:
+PIP = -m pip install --quiet --disable-pip-version-check
+HASHED = --require-hashes --only-binary :all:
+INSTALL = $(BIN)/python $(PIP)
+PINNED = $(INSTALL) $(HASHED)
 
 .PHONY: setup demo test check bench chaos container lock
 
@@ -47,12 +49,21 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/python tools/generate.py --check
 
-$(VENV)/.bench: requirements/bench.txt $(VENV)/.setup
-	$(PINNED) -r requirements/bench.txt
+# The peers of the benchmarks have environments of their own: what the tests run in stays what requirements/dev.txt says.
+$(VENV)/peers/.done: requirements/bench.txt $(VENV)/.setup
+	$(BIN)/python -m venv --clear $(VENV)/peers
+	$(VENV)/peers/bin/python $(PIP) $(HASHED) -r requirements/bench.txt
 	@touch $@
 
-bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/run.py $(ARGS)
+# PyTriton needs NumPy 1, which has no wheels for Python 3.13; where it cannot be had its figures are left out.
+$(VENV)/triton/.done: requirements/bench-triton.txt $(VENV)/.setup
+	$(BIN)/python -m venv --clear $(VENV)/triton
+	@$(VENV)/triton/bin/python $(PIP) $(HASHED) -r requirements/bench-triton.txt || \
+	  echo "PyTriton cannot be installed here: its figures are left out" >&2
+	@touch $@
+
+bench: $(VENV)/peers/.done $(VENV)/triton/.done
+	cd benchmarks && ../$(BIN)/python -m suite $(ARGS)
 
 # The table of faults with its figures: an hour and a half for all rows; make chaos ARGS="--short", ARGS="deaths links --seed 7"
 chaos: setup
@@ -74,3 +85,4 @@ lock:
 	$(COMPILE) pyproject.toml --extra server --extra cli -c requirements/dev.txt -o requirements/server.txt
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) --group bench -c requirements/dev.txt -o requirements/bench.txt
+	$(COMPILE) --group bench-triton -o requirements/bench-triton.txt

@@ -10,22 +10,23 @@ the arena once, however many processes map it.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from measure import Figure, save
 from numpy.typing import NDArray
-from processes import arraymill_command, server_process
+
+from suite.files import RESULTS
+from suite.machine import facts
+from suite.processes import arraymill_command, server_process
+from suite.usage import peaks_of, tree_mib
 
 CHUNK = 1 << 22
-SAMPLE_SECONDS = 0.1
 ALLOWANCE_MIB = 250
 """What server, fork server and two workers may have beside the arena."""
 
@@ -40,44 +41,6 @@ def write_input(path: Path, gibibytes: float) -> NDArray[np.float64]:
     array.flush()
     mapped: NDArray[np.float64] = np.load(path, mmap_mode="r")
     return mapped
-
-
-def tree(pid: int) -> Iterator[int]:
-    """A process and all that descend from it."""
-    yield pid
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            yield from tree(int(child))
-
-
-def pss_mib(pid: int) -> float:
-    """Proportional set size of a process tree."""
-    total = 0
-    for each in list(tree(pid)):
-        try:
-            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total / 1024
-
-
-@contextmanager
-def peak_of(pid: int) -> Iterator[list[float]]:
-    """Sample the memory of a process tree; the list holds the peak."""
-    peak, stop = [pss_mib(pid)], threading.Event()
-
-    def sample() -> None:
-        while not stop.wait(SAMPLE_SECONDS):
-            peak[0] = max(peak[0], pss_mib(pid))
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        stop.set()
-        thread.join()
 
 
 def command_line(address: str, *arguments: str) -> str:
@@ -119,9 +82,9 @@ def main() -> None:
         with server_process(arraymill_command(2, options.arena)) as (address, pid):
             for name, run in _jobs(address, (source, out), x, (sum(sums), mean, std)).items():
                 begin = time.perf_counter()
-                with peak_of(pid) as peak:
+                with peaks_of(lambda: {"mib": tree_mib(pid)}) as peaks:
                     check = run()
-                rows.append((name, peak[0], time.perf_counter() - begin))
+                rows.append((name, peaks["mib"], time.perf_counter() - begin))
                 check()
     _report(rows, options.gibibytes, arena_mib)
 
@@ -157,7 +120,10 @@ def _report(rows: list[tuple[str, float, float]], gibibytes: float, arena_mib: f
     lines += [f"| {name} | {mib:.0f} MiB | {mib - arena_mib:.0f} MiB | {s:.0f} s |" for name, mib, s in rows]
     text = "\n".join([*lines, ""])
     print(text)
-    save(Path(__file__).parent / "results", "memory", text, [Figure(n, mib, mib, mib) for n, mib, _ in rows])
+    jobs = [{"name": name, "peak_mib": mib, "seconds": seconds} for name, mib, seconds in rows]
+    data = {"machine": facts(), "gibibytes": gibibytes, "arena_mib": arena_mib, "jobs": jobs}
+    (RESULTS / "memory.md").write_text(text)
+    (RESULTS / "memory.json").write_text(json.dumps(data, indent=1) + "\n")
     worst = max(mib for _, mib, _ in rows) - arena_mib
     if worst > ALLOWANCE_MIB:
         raise SystemExit(f"the server took {worst:.0f} MiB beside the arena, more than {ALLOWANCE_MIB} MiB")

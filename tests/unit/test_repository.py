@@ -132,6 +132,7 @@ def wanted(*, extras: tuple[str, ...] = (), groups: tuple[str, ...] = ()) -> lis
         ("server.txt", wanted(extras=("server", "cli"))),
         ("build.txt", wanted(groups=("build",))),
         ("bench.txt", wanted(groups=("bench",))),
+        ("bench-triton.txt", wanted(groups=("bench-triton",))),
     ],
 )
 def test_the_pins_are_what_the_project_asks_for(name: str, requirements: list[Requirement]) -> None:
@@ -148,7 +149,7 @@ def test_what_is_deployed_is_what_was_tested(name: str) -> None:
 
 def test_every_extra_and_group_is_pinned_somewhere() -> None:
     assert set(PROJECT["project"]["optional-dependencies"]) == {"server", "cli", "demo", "all"}
-    assert set(PROJECT["dependency-groups"]) == {"build", "generate", "test", "check", "bench"}
+    assert set(PROJECT["dependency-groups"]) == {"build", "generate", "test", "check", "bench", "bench-triton"}
 
 
 def test_the_image_bears_the_version_of_the_project() -> None:

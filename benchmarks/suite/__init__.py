@@ -1,0 +1,1 @@
+"""Benchmarks beside other ways to compute on arrays; `python -m suite --help`."""

@@ -1,0 +1,102 @@
+"""`make bench`: arraymill beside other ways to compute, in turn in the same run.
+
+make bench                                              # every row, half an hour
+make bench ARGS="--rows sum,sqrt --sizes 1GiB"
+make bench ARGS="--rows sum --contestants arraymill,flight --rounds 21"
+make bench ARGS=--readme                                # measures nothing: README's table anew from the results
+
+Writes benchmarks/results/ROW.json, .md and .svg. The exit code is 1 when a promise of a row is broken, or when a row
+could not be measured. Contestants whose packages cannot be had are skipped, and the results say why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from suite.contestants import HOMES
+from suite.files import RESULTS, write
+from suite.lineup import Contestant, Lineup
+from suite.readme import README, table, updated
+from suite.referee import Referee, command
+from suite.report import broken
+from suite.rows import ROWS
+from suite.sizes import parse_size
+
+
+def main() -> int:
+    """Measure rows; return the exit code."""
+    options = _options()
+    if options.readme:
+        README.write_text(updated(README.read_text(), table(options.results)))
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+    def start(lineup: Lineup, name: str) -> Contestant:
+        return lineup.start(*command(name, options.environments))
+
+    failures = 0
+    with Lineup() as lineup:
+        referee = Referee(lineup, start, say=lambda line: print(line, flush=True))
+        for name in options.rows:
+            row = ROWS[name]
+            entries = [entry for entry in row.entries if entry.contestant in options.contestants]
+            if not entries:
+                print(f"{name}: none of its contestants was asked for\n")
+                continue
+            print(f"{name}: {row.title}", flush=True)
+            sizes = options.sizes if row.has_sizes and options.sizes else row.sizes
+            results = referee.measure(name, row, entries, sizes, options.rounds or row.rounds)
+            print(write(row, results, options.results, options.environments), flush=True)
+            failures += bool(broken(row, results)) or not any(each.samples for each in results.sizes)
+    return int(failures > 0)
+
+
+def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+        return names
+
+    return parse
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [parse_size(each) for each in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rounds")
+    return int(text)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    rows, contestants = list(ROWS), list(HOMES)
+    parser.add_argument("--rows", type=_names(rows), default=rows, help=f"of {','.join(rows)}")
+    parser.add_argument(
+        "--contestants", type=_names(contestants), default=contestants, help=f"of {','.join(contestants)}"
+    )
+    parser.add_argument("--sizes", type=_sizes, help="of the arrays, where a row lets choose: 1MiB,16MiB,256MiB,1GiB")
+    parser.add_argument("--rounds", type=_count, help="counted rounds of each row")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument(
+        "--environments", type=Path, default=Path(sys.prefix), help="folder of the virtual environments of the peers"
+    )
+    parser.add_argument("--readme", action="store_true", help="write README's table from the results, and end")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

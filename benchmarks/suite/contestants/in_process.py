@@ -1,0 +1,38 @@
+"""NumPy in the process itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from suite.data import numbers
+from suite.task import Run, Task, Works, one_by_one
+
+
+@contextmanager
+def _sum(task: Task) -> Iterator[Run]:
+    x = numbers(task.nbytes)
+    yield one_by_one(lambda: float(x.sum()), task.jobs)
+
+
+@contextmanager
+def _mean(task: Task) -> Iterator[Run]:
+    x = numbers(task.nbytes)
+    yield one_by_one(lambda: float(x.mean()), task.jobs)
+
+
+@contextmanager
+def _sqrt(task: Task) -> Iterator[Run]:
+    x = numbers(task.nbytes)
+    yield one_by_one(lambda: np.sqrt(x), task.jobs)
+
+
+@contextmanager
+def _fused(task: Task) -> Iterator[Run]:
+    a, b = numbers(task.nbytes), numbers(task.nbytes, 1)
+    yield one_by_one(lambda: float(np.sqrt(a * a + b * b).sum()), task.jobs)
+
+
+WORKS: Works = {"sum": _sum, "mean": _mean, "sqrt": _sqrt, "fused": _fused}

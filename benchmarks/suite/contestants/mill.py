@@ -1,0 +1,55 @@
+"""arraymill with two workers, over loopback TCP: on the bulk lane, or by frames on gRPC (`bulk=False`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import numpy as np
+
+import arraymill as am
+from suite.contestants.mill_crowds import CROWDS
+from suite.data import numbers
+from suite.processes import arraymill_command, server_process
+from suite.task import Run, Task, Works, one_by_one
+
+WORKERS: Final = 2
+ARENA: Final = "256MiB"
+"""Arrays of all sizes go through an arena of this one."""
+
+
+@contextmanager
+def _client(task: Task, arena: str = ARENA, *more: str) -> Iterator[am.Client]:
+    with (
+        server_process(arraymill_command(WORKERS, arena, *more)) as (address, _),
+        am.Client(address, bulk=task.options.get("bulk", True)) as mill,
+    ):
+        yield mill
+
+
+@contextmanager
+def _number(task: Task) -> Iterator[Run]:
+    x = numbers(task.nbytes)
+    with _client(task) as mill:
+        compute = mill.mean if task.work == "mean" else mill.sum
+        yield one_by_one(lambda: compute(x), task.jobs)
+
+
+@contextmanager
+def _sqrt(task: Task) -> Iterator[Run]:
+    x = numbers(task.nbytes)
+    with _client(task) as mill:
+        yield one_by_one(lambda: mill.transform("sqrt", x), task.jobs)
+
+
+@contextmanager
+def _fused(task: Task) -> Iterator[Run]:
+    """Compute on two arrays that lie on the server; one client may fill seven eighths of the budget."""
+    budget = (2 * task.nbytes >> 20) * 8 // 7 + 64
+    with _client(task, f"{budget + 256}MiB", "--resident-budget", f"{budget}MiB") as mill:
+        a, b = (mill.put(numbers(task.nbytes, stream)) for stream in range(2))
+        yield one_by_one(lambda: mill.compute(np.sqrt(a * a + b * b).sum()), task.jobs)
+
+
+WORKS: Works = {"sum": _number, "mean": _number, "sqrt": _sqrt, "fused": _fused, **CROWDS}

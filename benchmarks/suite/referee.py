@@ -1,0 +1,168 @@
+"""Measures a row: starts who takes part, lets them take turns on the same data, and writes down what they say."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Final, TypeAlias
+
+from suite.contestants import HOMES
+from suite.data import SEED
+from suite.lineup import HELLO_SECONDS, Contestant, ContestantError, Lineup
+from suite.machine import facts
+from suite.results import Results, Round
+from suite.rows import Entry, Row
+from suite.sizes import size_text
+from suite.task import Figures
+from suite.turns import take_turns
+
+PREPARE_SECONDS: Final = 240.0
+RUN_SECONDS: Final = 300.0
+END_SECONDS: Final = 60.0
+
+ROOT: Final = Path(__file__).parents[1]
+
+
+Present: TypeAlias = dict[str, tuple[Entry, Contestant]]
+"""Who takes part, by label."""
+
+
+class NotInstalledError(Exception):
+    """A contestant's environment is not there."""
+
+
+def command(name: str, environments: Path) -> tuple[list[str], dict[str, str]]:
+    """Return what starts a contestant, and the variables of its environment.
+
+    Args:
+        name: Of the contestant.
+        environments: Folder of the virtual environments of the peers.
+
+    Raises:
+        NotInstalledError: Its environment is not there.
+    """
+    home = HOMES[name]
+    python = environments / home.environment / "bin" / "python" if home.environment else Path(sys.executable)
+    if not python.exists():
+        raise NotInstalledError(f"its environment {home.environment!r} is not there: make bench makes it")
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return [str(python), "-m", "suite.contestant", name], {"PYTHONPATH": path, **home.variables}
+
+
+@dataclass(slots=True)
+class Referee:
+    """Measures rows."""
+
+    lineup: Lineup
+    start: Callable[[Lineup, str], Contestant]
+    """Starts the contestant of a name; NotInstalledError where it cannot."""
+    say: Callable[[str], None] = print
+    warm_ups: int = 2
+    random: Random = field(default_factory=lambda: Random(SEED))
+
+    def measure(self, row_name: str, row: Row, entries: Iterable[Entry], sizes: Iterable[int], rounds: int) -> Results:
+        """Measure a row."""
+        results = Results(row_name, facts(), {}, self.warm_ups, [])
+        present: Present = {}
+        missing: dict[str, str] = {}
+        try:
+            for entry in entries:
+                try:
+                    contestant = self.start(self.lineup, entry.contestant)
+                    present[entry.label] = entry, contestant
+                    results.versions[entry.label] = self._greeting(contestant)
+                except (ContestantError, NotInstalledError) as error:
+                    missing[entry.label] = str(error)
+                    self.say(f"  {entry.label} is skipped: {error}")
+                    self._dismiss(present, entry.label)
+            for nbytes in sizes:
+                results.sizes.append(self._measured(row, nbytes, present, missing, rounds))
+        finally:
+            for label in list(present):
+                self._dismiss(present, label)
+        return results
+
+    def _greeting(self, contestant: Contestant) -> dict[str, str]:
+        hello = contestant.hear(timeout=HELLO_SECONDS)
+        if "versions" not in hello:
+            raise ContestantError(str(hello.get("missing", f"said {hello}")))
+        return dict(hello["versions"])
+
+    def _dismiss(self, present: Present, label: str) -> None:
+        if label in present:
+            self.lineup.end(present.pop(label)[1])
+
+    def _measured(
+        self,
+        row: Row,
+        nbytes: int,
+        present: Present,
+        missing: dict[str, str],
+        rounds: int,
+    ) -> Round:
+        """Measure with arrays of one size."""
+        self.say(f"  {size_text(nbytes)}: {', '.join(present)}")
+        gone = self._prepare(row, nbytes, present)
+        idle: set[str] = set()
+        players = {
+            label: self._player(label, contestant, idle)
+            for label, (_, contestant) in present.items()
+            if label not in gone
+        }
+        scores = take_turns(players, rounds=rounds, warm_ups=self.warm_ups, random=self.random)
+        gone |= scores.missing
+        for label in list(present):
+            self._finish(label, present, missing, gone.get(label))
+        told = missing | gone
+        order = [entry.label for entry in row.entries]
+        samples = {label: scores.samples[label] for label in order if label in scores.samples}
+        absent = {label: why for label, why in told.items() if label not in samples}
+        return Round(nbytes, samples, absent, [label for label in order if label in idle and label in samples])
+
+    def _finish(self, label: str, present: Present, missing: dict[str, str], why: str | None) -> None:
+        """Let one end what it prepared; who cannot takes no further part in the row."""
+        contestant = present[label][1]
+        try:
+            if contestant.is_sound:
+                contestant.ask({"do": "end"}, timeout=END_SECONDS)
+        except ContestantError as error:
+            why = why or f"it could not end its work: {error}"
+        if why:
+            self.say(f"  {label}: {why}")
+        if not contestant.is_sound:
+            missing[label] = why or "it failed"
+            self._dismiss(present, label)
+
+    def _prepare(self, row: Row, nbytes: int, present: Present) -> dict[str, str]:
+        """Let everybody connect; return who could not. All must have the same data."""
+        gone: dict[str, str] = {}
+        digests: dict[str, Any] = {}
+        for label, (entry, contestant) in present.items():
+            try:
+                message = {"do": "prepare", "task": row.task(entry, nbytes).to_json()}
+                digests[label] = contestant.ask(message, timeout=PREPARE_SECONDS).get("digest")
+            except ContestantError as error:
+                gone[label] = str(error)
+        if len(set(digests.values())) > 1:
+            raise RuntimeError(f"the contestants have different data: {digests}")
+        return gone
+
+    @staticmethod
+    def _player(label: str, contestant: Contestant, idle: set[str]) -> Callable[[], Figures]:
+        def run() -> Figures:
+            answer = contestant.ask({"do": "run"}, timeout=RUN_SECONDS)
+            if not answer.get("computed", True):
+                idle.add(label)
+            try:
+                figures = {str(key): float(value) for key, value in answer["figures"].items()}
+            except (KeyError, AttributeError, TypeError, ValueError):
+                raise ContestantError(f"said {answer!r:.80}, which has no figures") from None
+            if not figures.get("seconds", 0.0) > 0.0:
+                raise ContestantError(f"said {figures!r:.80}, which has no time")
+            return figures
+
+        return run

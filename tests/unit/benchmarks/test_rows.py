@@ -1,0 +1,56 @@
+"""The table of rows: nothing in it can only fail when it is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import suite
+from suite.contestants import HOMES
+from suite.results import Results, Round
+from suite.rows import MIB, ROWS, SMALL, Row
+from suite.task import Figures
+
+NAMES = """
+seconds p50_seconds p99_seconds jobs client_cpu_seconds servers_cpu_seconds workers_cpu_seconds
+client_growth_mib servers_mib cores
+"""
+FIGURES: Figures = dict.fromkeys(NAMES.split(), 1.0)
+
+
+def filled(name: str, row: Row) -> Results:
+    """Results in which everybody took part."""
+    samples = {entry.label: [FIGURES, FIGURES] for entry in row.entries}
+    return Results(name, {}, {}, 2, [Round(nbytes, samples) for nbytes in row.sizes])
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_entries_are_told_apart_and_have_a_home(name: str) -> None:
+    labels = [entry.label for entry in ROWS[name].entries]
+    assert len(labels) == len(set(labels))
+    assert {entry.contestant for entry in ROWS[name].entries} <= set(HOMES)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_promise_and_every_column_can_be_measured(name: str) -> None:
+    row = ROWS[name]
+    assert [promise.measure(filled(name, row)) for promise in row.promises].count(None) == 0
+    for quantity in (row.quantity, *row.also):
+        assert quantity.of(FIGURES, row.sizes[0]) > 0
+
+
+def test_every_contestant_has_a_module() -> None:
+    folder = Path(suite.__path__[0], "contestants")
+    assert all((folder / f"{home.module}.py").exists() for home in HOMES.values())
+
+
+def test_small_arrays_are_computed_on_several_times() -> None:
+    row = ROWS["sum"]
+    assert [row.task(row.entries[0], size * MIB).jobs for size in (256, 16, 1)] == [1, 2, 32]
+
+
+def test_a_row_or_an_entry_says_how_many_jobs_a_run_has() -> None:
+    assert ROWS["small"].task(ROWS["small"].entries[0], SMALL).jobs == 300
+    assert ROWS["import"].task(ROWS["import"].entries[0], SMALL).jobs == 1
+    assert {entry.clients * ROWS["clients"].task(entry, 16 * MIB).jobs for entry in ROWS["clients"].entries} == {192}
