@@ -3,7 +3,7 @@
 make bench                                              # every row, half an hour
 make bench ARGS="--rows sum,sqrt --sizes 1GiB"
 make bench ARGS="--rows sum --contestants arraymill,flight --rounds 21"
-make bench ARGS=--readme                                # measures nothing: README's table anew from the results
+make bench ARGS=--readme                                # measures nothing: reports and README anew from the samples
 
 Writes benchmarks/results/ROW.json, .md and .svg. The exit code is 1 when a promise of a row is broken, or when a row
 could not be measured. Contestants whose packages cannot be had are skipped, and the results say why.
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from suite.contestants import HOMES
-from suite.files import RESULTS, write
+from suite.files import RESULTS, rewrite, write
 from suite.lineup import Contestant, Lineup
 from suite.readme import README, table, updated
 from suite.referee import Referee, command
@@ -31,6 +31,7 @@ def main() -> int:
     """Measure rows; return the exit code."""
     options = _options()
     if options.readme:
+        rewrite(options.results)
         README.write_text(updated(README.read_text(), table(options.results)))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -94,7 +95,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--environments", type=Path, default=Path(sys.prefix), help="folder of the virtual environments of the peers"
     )
-    parser.add_argument("--readme", action="store_true", help="write README's table from the results, and end")
+    parser.add_argument(
+        "--readme", action="store_true", help="write the reports and README's table anew from the samples, and end"
+    )
     return parser.parse_args()
 
 

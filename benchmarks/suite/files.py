@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from suite.report import markdown
 from suite.results import Results
-from suite.rows import Row
+from suite.rows import ROWS, Row
 
 RESULTS: Final = Path(__file__).parents[1] / "results"
 PLOT_SECONDS: Final = 120.0
@@ -25,6 +25,14 @@ def write(row: Row, results: Results, folder: Path, environments: Path) -> str:
     (folder / f"{results.row}.md").write_text(text)
     trouble = plot(picture(row, results), folder / f"{results.row}.svg", environments / "peers/bin/python")
     return f"{text}{trouble}"
+
+
+def rewrite(folder: Path) -> None:
+    """Write the Markdown of all rows in a folder anew from their samples."""
+    for name, row in ROWS.items():
+        path = folder / f"{name}.json"
+        if path.exists():
+            path.with_suffix(".md").write_text(markdown(row, Results.load(path)))
 
 
 def picture(row: Row, results: Results) -> dict[str, Any]:

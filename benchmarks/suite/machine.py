@@ -21,7 +21,7 @@ def facts() -> dict[str, Any]:
         "memory": _field("/proc/meminfo", "MemTotal"),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "load": round(os.getloadavg()[0], 2),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 

@@ -39,7 +39,8 @@ def _setting(results: Results) -> str:
     machine = results.machine
     rounds = max((len(each) for size in results.sizes for each in size.samples.values()), default=0)
     return (
-        f"{machine['date']}, {machine['cores']} cores of {machine['cpu']}, Python {machine['python']}; "
+        f"{machine['date']}, {machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, "
+        f"load {machine['load']:g} at the start; "
         f"{rounds} rounds in turn after {results.warm_ups} to warm up. "
         "Ratios are the medians of the ratios of each round."
     )

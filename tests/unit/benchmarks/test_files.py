@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from suite.files import picture, plot, write
+from suite.files import picture, plot, rewrite, write
 from suite.quantities import milliseconds
+from suite.report import markdown
 from suite.results import Results, Round
-from suite.rows import Entry, Row
+from suite.rows import ROWS, SMALL, Entry, Row
 
 ROW = Row("A row", "sum", (Entry("A", "numpy"), Entry("B", "ray")), milliseconds())
-MACHINE = {"date": "2026-01-02", "cores": 2, "cpu": "abacus", "python": "3.11.7"}
+MACHINE = {"date": "2026-01-02", "cores": 2, "cpu": "abacus", "python": "3.11.7", "load": 0.25}
 ONE = Round(1 << 20, {"A": [{"seconds": 1.0}, {"seconds": 3.0}], "B": [{"seconds": 2.0}] * 2})
 TWO = Round(2 << 20, {"A": [{"seconds": 4.0}]}, {"B": "it died"})
 
@@ -39,6 +40,14 @@ def test_samples_and_report_are_written_even_where_there_is_no_plot(tmp_path: Pa
     assert json.loads((tmp_path / "sum.json").read_text())["row"] == "sum"
     assert text.startswith((tmp_path / "sum.md").read_text())
     assert not (tmp_path / "sum.svg").exists()
+
+
+def test_reports_are_written_anew_from_the_samples(tmp_path: Path) -> None:
+    row = ROWS["start"]
+    Results("start", MACHINE, {}, 2, [Round(SMALL, {"arraymill": [{"seconds": 1.5}]})]).save(tmp_path / "start.json")
+    rewrite(tmp_path)
+    assert (tmp_path / "start.md").read_text() == markdown(row, Results.load(tmp_path / "start.json"))
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["start.json", "start.md"]
 
 
 def test_what_matplotlib_has_to_say_is_told(tmp_path: Path) -> None:

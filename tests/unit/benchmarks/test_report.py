@@ -11,7 +11,7 @@ from suite.report import broken, markdown
 from suite.results import Results, Round
 from suite.rows import ROWS, Entry, Row
 
-MACHINE = {"date": "2026-01-02", "cores": 2, "cpu": "abacus", "python": "3.11.7"}
+MACHINE = {"date": "2026-01-02", "cores": 2, "cpu": "abacus", "python": "3.11.7", "load": 0.25}
 SPEED = gigabytes_per_second()
 ROW = Row(
     "One-shot sum",
@@ -30,7 +30,7 @@ def test_a_report_tells_medians_ranges_ratios_who_is_missing_and_what_was_promis
         == """\
 ### One-shot sum
 
-2026-01-02, 2 cores of abacus, Python 3.11.7; 2 rounds in turn after 2 to warm up. \
+2026-01-02, 2 cores of abacus, Python 3.11.7, load 0.25 at the start; 2 rounds in turn after 2 to warm up. \
 Ratios are the medians of the ratios of each round.
 
 #### 1 GiB
@@ -57,7 +57,7 @@ def test_only_what_was_measured_can_be_broken() -> None:
 @pytest.mark.parametrize("name", [name for name in ROWS if (RESULTS / f"{name}.json").exists()])
 def test_the_reports_are_those_of_the_samples(name: str) -> None:
     written = (RESULTS / f"{name}.md").read_text()
-    assert written == markdown(ROWS[name], Results.load(RESULTS / f"{name}.json")), "write it anew"
+    assert written == markdown(ROWS[name], Results.load(RESULTS / f"{name}.json")), "make bench ARGS=--readme"
 
 
 def test_there_are_no_results_of_rows_that_are_none() -> None:
