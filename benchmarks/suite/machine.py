@@ -9,7 +9,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+BUSY: Final = 2
+"""Load for each core; the row before leaves about one."""
 
 
 def facts() -> dict[str, Any]:
@@ -23,6 +26,12 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "load": round(os.getloadavg()[0], 1),
     }
+
+
+def warning(facts: dict[str, Any]) -> str:
+    """Return a word of warning where the machine was busy with other work when a row began."""
+    is_busy = facts["load"] > BUSY * facts["cores"]
+    return f"rough: load {facts['load']:.0f} on {facts['cores']} cores" if is_busy else ""
 
 
 def _field(path: str, name: str) -> str:

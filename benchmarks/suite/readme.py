@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Final
 
+from suite.machine import warning
 from suite.quantities import digits
 from suite.results import Results
 from suite.rows import ROWS, Row
@@ -35,6 +36,7 @@ def _lines(row: Row, results: Results) -> list[str]:
         return []
     title = f"{row.title}, {size_text(size.nbytes)}" if row.sizes_are_told else row.title
     figure = row.quantity.show(value)
+    doubt = f" ({word})" if (word := warning(results.machine)) else ""
     others = [
         f"{digits(ratio)} × {label}{' (computes nothing)' * (label in size.idle)}"
         for label in size.samples
@@ -43,7 +45,7 @@ def _lines(row: Row, results: Results) -> list[str]:
     measured = [(promise.text, promise.measure(results)) for promise in row.promises if not promise.is_beside]
     others += [f"{text}: {digits(number)}" for text, number in measured if number is not None]
     shown = figure if first == "arraymill" else f"{first}: {figure}"
-    return [f"| {title} | {shown} | {', '.join(others)} |"]
+    return [f"| {title}{doubt} | {shown} | {', '.join(others)} |"]
 
 
 def _memory(path: Path) -> list[str]:

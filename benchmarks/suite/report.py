@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from suite.machine import warning
 from suite.promises import Promise
 from suite.quantities import digits
 from suite.results import Results, Round
@@ -40,7 +41,7 @@ def _setting(results: Results) -> str:
     rounds = max((len(each) for size in results.sizes for each in size.samples.values()), default=0)
     return (
         f"{machine['date']}, {machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, "
-        f"load {machine['load']:g} at the start; "
+        f"{warning(machine) or 'quiet'}; "
         f"{rounds} rounds in turn after {results.warm_ups} to warm up. "
         "Ratios are the medians of the ratios of each round."
     )

@@ -138,7 +138,7 @@ ROWS: Final[Mapping[str, Row]] = {
         (beside(MILL.label, RAY.label, LATENCY, most=0.4),),
         sizes=(SMALL,),
         has_sizes=False,
-        jobs=300,
+        jobs=200,
         also=(LATE,),
     ),
     "burst": Row(
@@ -152,7 +152,7 @@ ROWS: Final[Mapping[str, Row]] = {
         ),
         sizes=(SMALL,),
         has_sizes=False,
-        jobs=1000,
+        jobs=512,
         in_flight=64,
     ),
     "clients": Row(

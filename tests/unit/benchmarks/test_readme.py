@@ -18,8 +18,8 @@ def test_readme_has_the_figures_of_the_results() -> None:
     assert text == updated(text, table(RESULTS)), "make bench ARGS=--readme"
 
 
-def save(folder: Path, name: str, size: Round) -> None:
-    Results(name, {}, {}, 2, [size]).save(folder / f"{name}.json")
+def save(folder: Path, name: str, size: Round, load: float = 1.0) -> None:
+    Results(name, {"cores": 2, "load": load}, {}, 2, [size]).save(folder / f"{name}.json")
 
 
 def test_a_row_is_one_line(tmp_path: Path) -> None:
@@ -40,6 +40,11 @@ def test_the_first_is_named_where_it_is_no_service_and_other_promises_are_told(t
         "| 0.5 × 1 client, p99 over p50 of 64 clients: 2.5 |",
         "| A server with the default arena: start, a healthy answer, stop | 1.5 s | arraymill, s: 1.5 |",
     ]
+
+
+def test_figures_of_a_busy_machine_are_rough(tmp_path: Path) -> None:
+    save(tmp_path, "start", Round(SMALL, {"arraymill": [{"seconds": 1.5}]}), load=9.0)
+    assert " stop (rough: load 9 on 2 cores) | " in table(tmp_path)
 
 
 def test_a_row_without_arraymill_has_no_line(tmp_path: Path) -> None:

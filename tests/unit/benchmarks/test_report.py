@@ -30,7 +30,7 @@ def test_a_report_tells_medians_ranges_ratios_who_is_missing_and_what_was_promis
         == """\
 ### One-shot sum
 
-2026-01-02, 2 cores of abacus, Python 3.11.7, load 0.25 at the start; 2 rounds in turn after 2 to warm up. \
+2026-01-02, 2 cores of abacus, Python 3.11.7, quiet; 2 rounds in turn after 2 to warm up. \
 Ratios are the medians of the ratios of each round.
 
 #### 1 GiB
@@ -46,6 +46,11 @@ Ratios are the medians of the ratios of each round.
 - not measured: throughput of arraymill beside Ray: promised is at least 2
 """
     )
+
+
+def test_figures_of_a_busy_machine_are_rough() -> None:
+    busy = Results("sum", MACHINE | {"load": 9.0}, {}, 2, RESULT.sizes)
+    assert "Python 3.11.7, rough: load 9 on 2 cores; 2 rounds" in markdown(ROW, busy)
 
 
 def test_only_what_was_measured_can_be_broken() -> None:

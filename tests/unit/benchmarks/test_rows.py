@@ -51,6 +51,6 @@ def test_small_arrays_are_computed_on_several_times() -> None:
 
 
 def test_a_row_or_an_entry_says_how_many_jobs_a_run_has() -> None:
-    assert ROWS["small"].task(ROWS["small"].entries[0], SMALL).jobs == 300
+    assert ROWS["small"].task(ROWS["small"].entries[0], SMALL).jobs == 200
     assert ROWS["import"].task(ROWS["import"].entries[0], SMALL).jobs == 1
     assert {entry.clients * ROWS["clients"].task(entry, 16 * MIB).jobs for entry in ROWS["clients"].entries} == {192}
