@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-BUSY: Final = 2
-"""Load for each core; the row before leaves about one."""
+BUSY: Final = 0.15
+"""Part of the cores that others may use before figures are called rough."""
 
 
 def facts() -> dict[str, Any]:
@@ -24,14 +24,33 @@ def facts() -> dict[str, Any]:
         "memory": _field("/proc/meminfo", "MemTotal"),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "load": round(os.getloadavg()[0], 1),
     }
 
 
+class Onlooker:
+    """Sees how much of the machine others use from its making on: all that is busy, without this process and its."""
+
+    def __init__(self) -> None:
+        self._begin = self._now()
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields)
+        own = os.times()
+        busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        return own.elapsed, busy - own.user - own.system - own.children_user - own.children_system
+
+    def others_cores(self) -> float:
+        """Return how many cores others kept busy on average; own children count as others until they have ended."""
+        (begin, before), (end, after) = self._begin, self._now()
+        return round(max(0.0, (after - before) / (end - begin)), 2) if end > begin else 0.0
+
+
 def warning(facts: dict[str, Any]) -> str:
-    """Return a word of warning where the machine was busy with other work when a row began."""
-    is_busy = facts["load"] > BUSY * facts["cores"]
-    return f"rough: load {facts['load']:.0f} on {facts['cores']} cores" if is_busy else ""
+    """Return a word of warning where the machine did other work meanwhile."""
+    is_busy = facts["others_cores"] > BUSY * facts["cores"]
+    return f"rough: other work took {facts['others_cores']:.1f} of {facts['cores']} cores" if is_busy else ""
 
 
 def _field(path: str, name: str) -> str:

@@ -52,6 +52,7 @@ def _lines(axes: Any, picture: dict[str, Any]) -> None:
         (line,) = axes.plot(mebibytes, list(map(statistics.median, rounds)), ".-", label=label)
         axes.fill_between(mebibytes, list(map(min, rounds)), list(map(max, rounds)), color=line.get_color(), alpha=0.15)
     axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
     axes.set_xlabel("MiB")
     axes.set_ylabel(picture["unit"])
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from suite.contestants import HOMES
 from suite.data import SEED
 from suite.lineup import HELLO_SECONDS, Contestant, ContestantError, Lineup
-from suite.machine import facts
+from suite.machine import Onlooker, facts
 from suite.results import Results, Round
 from suite.rows import Entry, Row
 from suite.sizes import size_text
@@ -66,7 +66,7 @@ class Referee:
 
     def measure(self, row_name: str, row: Row, entries: Iterable[Entry], sizes: Iterable[int], rounds: int) -> Results:
         """Measure a row."""
-        results = Results(row_name, facts(), {}, self.warm_ups, [])
+        results, onlooker = Results(row_name, facts(), {}, self.warm_ups, []), Onlooker()
         present: Present = {}
         missing: dict[str, str] = {}
         try:
@@ -84,6 +84,7 @@ class Referee:
         finally:
             for label in list(present):
                 self._dismiss(present, label)
+        results.machine["others_cores"] = onlooker.others_cores()
         return results
 
     def _greeting(self, contestant: Contestant) -> dict[str, str]:

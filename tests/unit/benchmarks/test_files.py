@@ -15,7 +15,7 @@ from suite.results import Results, Round
 from suite.rows import ROWS, SMALL, Entry, Row
 
 ROW = Row("A row", "sum", (Entry("A", "numpy"), Entry("B", "ray")), milliseconds())
-MACHINE = {"date": "2026-01-02", "cores": 2, "cpu": "abacus", "python": "3.11.7", "load": 0.25}
+MACHINE = {"date": "2026-01-02", "cores": 2, "cpu": "abacus", "python": "3.11.7", "others_cores": 0.25}
 ONE = Round(1 << 20, {"A": [{"seconds": 1.0}, {"seconds": 3.0}], "B": [{"seconds": 2.0}] * 2})
 TWO = Round(2 << 20, {"A": [{"seconds": 4.0}]}, {"B": "it died"})
 

@@ -11,7 +11,7 @@ from suite.report import broken, markdown
 from suite.results import Results, Round
 from suite.rows import ROWS, Entry, Row
 
-MACHINE = {"date": "2026-01-02", "cores": 2, "cpu": "abacus", "python": "3.11.7", "load": 0.25}
+MACHINE = {"date": "2026-01-02", "cores": 2, "cpu": "abacus", "python": "3.11.7", "others_cores": 0.25}
 SPEED = gigabytes_per_second()
 ROW = Row(
     "One-shot sum",
@@ -49,8 +49,8 @@ Ratios are the medians of the ratios of each round.
 
 
 def test_figures_of_a_busy_machine_are_rough() -> None:
-    busy = Results("sum", MACHINE | {"load": 9.0}, {}, 2, RESULT.sizes)
-    assert "Python 3.11.7, rough: load 9 on 2 cores; 2 rounds" in markdown(ROW, busy)
+    busy = Results("sum", MACHINE | {"others_cores": 1.234}, {}, 2, RESULT.sizes)
+    assert "Python 3.11.7, rough: other work took 1.2 of 2 cores; 2 rounds" in markdown(ROW, busy)
 
 
 def test_only_what_was_measured_can_be_broken() -> None:
