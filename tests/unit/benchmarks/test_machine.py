@@ -24,7 +24,7 @@ def test_versions_are_those_of_what_is_installed() -> None:
 
 def test_what_others_do_is_all_that_is_busy_without_the_own_share(monkeypatch: pytest.MonkeyPatch) -> None:
     readings = iter([(100.0, 50.0), (104.0, 56.0), (104.0, 49.0), (100.0, 50.0)])
-    monkeypatch.setattr(Onlooker, "_now", lambda: next(readings))
+    monkeypatch.setattr(Onlooker, "_now", staticmethod(lambda: next(readings)))
     onlooker = Onlooker()
     assert [onlooker.others_cores() for _ in range(3)] == [1.5, 0.0, 0.0]
 
