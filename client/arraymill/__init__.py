@@ -10,6 +10,7 @@ The names below are all that is public.
 
 from __future__ import annotations
 
+from arraymill._advise_model import Advice, LaneRate, Link, Prediction, Sizes, Work
 from arraymill._array import Array, Handle, asarray
 from arraymill._client import AsyncClient
 from arraymill._info import ArrayInfo, JobTimes, OperationInfo, Progress, ServerInfo
@@ -50,6 +51,7 @@ from arraymill_proto.errors import (
 __version__: str
 
 __all__ = [
+    "Advice",
     "Array",
     "ArrayExistsError",
     "ArrayInfo",
@@ -81,16 +83,21 @@ __all__ = [
     "JobStatus",
     "JobTakenError",
     "JobTimes",
+    "LaneRate",
+    "Link",
     "Local",
     "OperationInfo",
     "ParameterError",
+    "Prediction",
     "Progress",
     "Reason",
     "ResultExpiredError",
     "ServerInfo",
     "ShapeError",
+    "Sizes",
     "TooLargeError",
     "UnknownOperationError",
+    "Work",
     "WorkerError",
     "__version__",
     "asarray",

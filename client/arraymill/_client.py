@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Self, cast
 
 from arraymill._address import resolve
+from arraymill._advise_model import AGE_SECONDS, Advice, LinkMemory
 from arraymill._array import Array, Handle, Operand, asarray
 from arraymill._bulk import BulkRoute
 from arraymill._caller import Caller
@@ -91,6 +92,7 @@ class AsyncClient(Reductions):
             frame_bytes=frame_bytes,
             bulk=BulkRoute(resolved, is_wanted=bulk),
         )
+        self._link_memory = LinkMemory()
 
     def __repr__(self) -> str:
         return repr(self._caller).replace("Caller", type(self).__name__, 1)
@@ -325,6 +327,29 @@ class AsyncClient(Reductions):
     async def info(self, *, timeout: float | None = None) -> ServerInfo:
         """Ask the server for its versions, limits, operations and load."""
         return server_info(await self._caller.ask("GetServerInfo", pb.GetServerInfoRequest(), pb.ServerInfo, timeout))
+
+    async def advise(
+        self, expression: Operand, *, max_age: float = AGE_SECONDS, timeout: float | None = None
+    ) -> Advice:
+        """Measure, and say for which sizes it is worth sending an expression to the server.
+
+        NumPy computes samples of it in this process, on a thread, and the server's workers one of some MiB; the wire is
+        measured once. That takes some 2 s, and more on a slow wire. `str` of the advice tells it in words, and `at`
+        predicts other sizes. Arrays on the server are not read: a sample has ones in their place. Nothing is kept
+        there, and cancelling it cancels the job that is under way.
+
+        Args:
+            expression: An Array, or anything that `asarray` takes.
+            max_age: Seconds for which the figures of the wire count; 0: measure them anew.
+            timeout: Seconds; None: the client's, else 60.
+
+        Raises:
+            ParameterError: A time makes no sense, or no sample can be made: a flattening scan meets its own length.
+            ArraymillError: What the server or the connection has to say.
+        """
+        from arraymill._advise import advise  # noqa: PLC0415  # `import arraymill` does not pay for it
+
+        return await advise(self._caller, self._link_memory, expression_of(asarray(expression)), max_age, timeout)
 
 
 def _computation(operands: Sequence[Operand], method: str) -> Computation:

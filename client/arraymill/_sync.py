@@ -217,3 +217,4 @@ class Client(_Facade[AsyncClient]):
     list = _blocking(AsyncClient.list)
 
     info = _blocking(AsyncClient.info)
+    advise = _blocking(AsyncClient.advise)
