@@ -283,8 +283,8 @@ def duration_text(seconds: float) -> str:
 
 def rate_text(bytes_per_second: float) -> str:
     """Return a rate for people: 85 MB/s, 1.2 GB/s."""
-    if bytes_per_second == inf:
-        return "more than can be measured"
+    if bytes_per_second >= 999.5e9:
+        return "> 1 TB/s"
     if bytes_per_second < 999.5e6:
         return f"{_two_digits(bytes_per_second / 1e6)} MB/s"
     return f"{_two_digits(bytes_per_second / 1e9)} GB/s"

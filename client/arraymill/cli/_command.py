@@ -17,6 +17,7 @@ import click
 
 from arraymill.cli._arrays import delete, get, list_arrays, put
 from arraymill.cli._compute import REDUCTIONS, compute, transform
+from arraymill.cli._doctor import doctor
 from arraymill.cli._errors import InputError, MissingExtraError
 from arraymill.cli._exit_codes import MEANINGS, ExitCode, exit_code
 from arraymill.cli._jobs import cancel, jobs, watch
@@ -75,7 +76,7 @@ def command(ctx: click.Context) -> int:
 _ARRAYS: Final = (compute, transform, put, get, list_arrays, delete)
 _JOBS: Final = (jobs, watch, cancel)
 
-for _entry in (serve, demo, *_ARRAYS, *_JOBS, info, health, *REDUCTIONS):
+for _entry in (serve, demo, *_ARRAYS, *_JOBS, info, health, doctor, *REDUCTIONS):
     command.add_command(_entry)
 
 

@@ -59,4 +59,4 @@ def show_findings(findings: Sequence[Finding]) -> None:
         begin = f"{finding.level:<9}{finding.check:<15}"
         click.echo(fill(finding.text, WIDTH, initial_indent=begin, subsequent_indent=_INDENT, break_on_hyphens=False))
         if finding.fix:
-            click.echo(f"{_INDENT}fix: {finding.fix}")
+            click.echo(f"         fix: {finding.fix}")

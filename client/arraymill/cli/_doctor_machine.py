@@ -21,8 +21,8 @@ THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", 
 SLOW_CLOCKS: Final = frozenset({"hpet", "acpi_pm", "jiffies", "refined-jiffies", "pit"})
 """Clock sources of which one reading takes a microsecond and more, instead of some 30 ns."""
 
-SMALLEST_SHM_BYTES: Final = 128 << 20
-"""Room in /dev/shm with which a server starts unasked: half of it for its smallest default arena. Docker gives 64 MiB."""
+SMALLEST_SHM_BYTES: Final = 64 << 20
+"""Room in /dev/shm without which no server starts unasked: its smallest default arena. Docker gives just that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,11 @@ def check_threads(machine: Machine, environment: Mapping[str, str]) -> Finding:
     """Look at what libraries beside NumPy's own loops are told about threads; arraymill's workers use one each."""
     given = {name: environment[name] for name in THREADS if environment.get(name)}
     most = max(int(machine.usable_cpus), 1)
-    wrong = [f"{name}={value}" for name, value in given.items() if not value.isdecimal() or int(value) < 1]
+    counts = {name: value.partition(",")[0] for name, value in given.items()}  # OpenMP takes one for each level
+    wrong = [f"{name}={given[name]}" for name, count in counts.items() if not count.isdecimal() or int(count) < 1]
     if wrong:
         return note("threads", f"{wrong[0]} is no number of threads", f"export {wrong[0].partition('=')[0]}={most}")
-    many = [f"{name}={value}" for name, value in given.items() if int(value) > most]
+    many = [f"{name}={given[name]}" for name, count in counts.items() if int(count) > most]
     if many:
         text = f"{many[0]}, but {machine.usable_cpus:g} CPUs may be used: threads get in each other's way"
         return note("threads", text, f"export {many[0].partition('=')[0]}={most}")

@@ -44,7 +44,7 @@ class ExitCode(IntEnum):
 
 MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "done",
-    ExitCode.FAILED: "the job failed; demo: an answer is wrong; health: not healthy",
+    ExitCode.FAILED: "the job failed; demo: an answer is wrong; health: not healthy; doctor: a problem",
     ExitCode.USAGE: "an option or an argument is wrong",
     ExitCode.INPUT: "a file, an expression, an array, a job or a parameter is wrong, or the output cannot be written",
     ExitCode.CONNECTION: "no server answers, the connection was lost, or versions do not match",
