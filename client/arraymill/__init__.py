@@ -10,7 +10,7 @@ The names below are all that is public.
 
 from __future__ import annotations
 
-from arraymill._advise_model import Advice, LaneRate, Link, Prediction, Sizes, Work
+from arraymill._advise_model import Advice, LaneRate, LinkFigures, Prediction, Sizes, WorkFigures
 from arraymill._array import Array, Handle, asarray
 from arraymill._client import AsyncClient
 from arraymill._info import ArrayInfo, JobTimes, OperationInfo, Progress, ServerInfo
@@ -84,7 +84,7 @@ __all__ = [
     "JobTakenError",
     "JobTimes",
     "LaneRate",
-    "Link",
+    "LinkFigures",
     "Local",
     "OperationInfo",
     "ParameterError",
@@ -97,7 +97,7 @@ __all__ = [
     "Sizes",
     "TooLargeError",
     "UnknownOperationError",
-    "Work",
+    "WorkFigures",
     "WorkerError",
     "__version__",
     "asarray",

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from statistics import median
 from time import monotonic
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from arraymill._advise_link import Probe, measure_link
-from arraymill._advise_model import Advice, Link, LinkMemory, Work
-from arraymill._advise_sample import FIRST_BYTES, TINY_BYTES, NumpyTimes, extent, halved, sample, time_numpy
+from arraymill._advise_model import Advice, LinkFigures, LinkMemory, WorkFigures
+from arraymill._advise_sample import FIRST_BYTES, TINY_BYTES, Extent, NumpyTimes, extent, halved, sample, time_numpy
 from arraymill._caller import Caller
 from arraymill._expression import Expression
 from arraymill._graph import build
 from arraymill._limits import Remaining, checked_seconds, within
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LIMIT_SECONDS: Final = 60.0
 """What measuring may take where nobody says otherwise: some 2 s, and more on a slow wire."""
@@ -39,20 +45,19 @@ async def advise(
         return Advice(link, await _measure_work(Probe(caller, remaining), link, expression))
 
 
-async def _known_link(caller: Caller, memory: LinkMemory, oldest: float, remaining: Remaining) -> Link:
+async def _known_link(caller: Caller, memory: LinkMemory, oldest: float, remaining: Remaining) -> LinkFigures:
     if memory.link is None or monotonic() - memory.measured_at > oldest:
         memory.link = await measure_link(Probe(caller, remaining))
         memory.measured_at = monotonic()
     return memory.link
 
 
-async def _measure_work(probe: Probe, link: Link, expression: Expression) -> Work:
-    whole, half = extent(expression), await asyncio.to_thread(halved, expression)
+async def _measure_work(probe: Probe, link: LinkFigures, expression: Expression) -> WorkFigures:
+    whole = extent(expression)
+    half, numpy, sent = await _aside(_measure_here, link, expression)
     shorter = whole.input_bytes - half.input_bytes
-    numpy = await asyncio.to_thread(time_numpy, expression)
-    sent = await asyncio.to_thread(sample, expression, _sent_bytes(link, expression, numpy))
     server_seconds, passes = await _time_workers(probe, sent)
-    return Work(
+    return WorkFigures(
         input_bytes=whole.input_bytes,
         stored_bytes=whole.stored_bytes,
         result_bytes=whole.result_bytes,
@@ -66,7 +71,25 @@ async def _measure_work(probe: Probe, link: Link, expression: Expression) -> Wor
     )
 
 
-def _sent_bytes(link: Link, expression: Expression, numpy: NumpyTimes) -> int:
+async def _aside(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function on a thread that ends with it: those of an event loop stay.
+
+    Cancelling this leaves the function to its end, which for samples is near.
+    """
+    thread = ThreadPoolExecutor(1, "arraymill advice")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, partial(function, *args, **kwargs))
+    finally:
+        thread.shutdown(wait=False)
+
+
+def _measure_here(link: LinkFigures, expression: Expression) -> tuple[Extent, NumpyTimes, Expression]:
+    """Return the extent of half of it, what NumPy takes for it, and the sample for the workers."""
+    half, numpy = halved(expression), time_numpy(expression)
+    return half, numpy, sample(expression, _sent_bytes(link, expression, numpy))
+
+
+def _sent_bytes(link: LinkFigures, expression: Expression, numpy: NumpyTimes) -> int:
     """Return the bytes touched by a sample that the wire carries in SENT_SECONDS."""
     whole = extent(expression)
     lane = link.lanes[-1]

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from arraymill._advise_model import LaneRate, Link
+from arraymill._advise_model import LaneRate, LinkFigures
 from arraymill._array import Array, asarray
 from arraymill._bulk import LEAST_BYTES
 from arraymill._caller import SMALL_BYTES, Caller
@@ -47,6 +47,9 @@ LEAST_SHARE: Final = 0.2
 """Of the time of a job that counts as its bytes' at least: where less is left beside its start, the two are not told
 apart."""
 
+_SHORTEST_SECONDS: Final = 1e-3
+"""Of a job that begins when no time is left: the end of the measurement comes before its own."""
+
 _ROW: Final = 1 << 10
 """Elements of float64."""
 
@@ -70,7 +73,8 @@ class Probe:
     async def run(self, job: Computation) -> tuple[float, JobTimes | None]:
         """Run a job; return the seconds that it took, and how the server says that they went."""
         reports: list[Progress] = []
-        options = Options(self._remaining(), progress=reports.append)
+        left = self._remaining()
+        options = Options(None if left is None else max(left, _SHORTEST_SECONDS), progress=reports.append)
         begin = perf_counter()
         await self._caller.run(job, options)
         return perf_counter() - begin, reports[-1].times if reports else None
@@ -89,7 +93,7 @@ class Probe:
         return "frames" if options.bulk is None else "bulk"
 
 
-async def measure_link(probe: Probe) -> Link:
+async def measure_link(probe: Probe) -> LinkFigures:
     """Measure; takes about a second.
 
     Cancelling it cancels the job that is under way; nothing is left on the server.
@@ -102,11 +106,11 @@ async def measure_link(probe: Probe) -> Link:
     first = _upward(8 * 8)
     await probe.median_seconds(first, WARM_UP)
     round_trip = await probe.median_seconds(first, ROUND_TRIPS)
-    start = await probe.median_seconds(_upward(small_bytes + 8 * _ROW), ROUND_TRIPS)
+    start = max(await _stream_start(probe, small_bytes + 8 * _ROW), round_trip)
     trips = await _there_and_back(probe, start)
-    return Link(
+    return LinkFigures(
         round_trip_seconds=round_trip,
-        stream_seconds=max(start, round_trip),
+        stream_seconds=start,
         small_bytes=small_bytes,
         lanes=_lanes(trips, lambda nbytes: probe.lane_name(nbytes, info)),
         overlap=await _overlap(probe, trips[-1], start),
@@ -123,6 +127,13 @@ class _Trip:
     nbytes: int
     up: float
     down: float
+
+
+async def _stream_start(probe: Probe, nbytes: int) -> float:
+    """Return what a streamed job takes beside its bytes: a line through two sizes, at none."""
+    little = await probe.median_seconds(_upward(nbytes), ROUND_TRIPS)
+    more = await probe.median_seconds(_upward(PROBES[0]), ROUND_TRIPS)
+    return little - nbytes * max(more - little, 0.0) / (PROBES[0] - nbytes)
 
 
 async def _there_and_back(probe: Probe, start: float) -> list[_Trip]:

@@ -29,9 +29,12 @@ from asyncio import Lock
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from arraymill._quantities import bytes_text
+
+Way: TypeAlias = Literal["local", "sent", "kept"]
+"""By NumPy here; on the server, with the inputs sent; on the server, with the inputs kept there."""
 
 AGE_SECONDS: Final = 300.0
 """How long figures of the wire count as known: machines and networks change their load, rarely their kind."""
@@ -58,13 +61,13 @@ class LaneRate:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class LinkFigures:
     """What was measured of the way between a client and its server, and what the server has."""
 
     round_trip_seconds: float
     """Median time of a job of some numbers."""
     stream_seconds: float
-    """Median time of the smallest job that is streamed: what a large one takes beside its bytes."""
+    """What a job that is streamed takes beside its bytes."""
     small_bytes: int
     """Inputs and results up to here go in one message each."""
     lanes: tuple[LaneRate, ...]
@@ -93,7 +96,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class WorkFigures:
     """What was measured of an expression, at its own size."""
 
     input_bytes: int
@@ -135,10 +138,10 @@ class Prediction:
     """On the server, with all inputs kept there, and the result sent back; None: they are too large to be kept."""
 
     @property
-    def best(self) -> str:
-        """The fastest way: local, sent or kept."""
+    def best(self) -> Way:
+        """The fastest way."""
         kept = inf if self.kept_seconds is None else self.kept_seconds
-        seconds = {"local": self.local_seconds, "sent": self.sent_seconds, "kept": kept}
+        seconds: dict[Way, float] = {"local": self.local_seconds, "sent": self.sent_seconds, "kept": kept}
         return min(seconds, key=seconds.__getitem__)
 
 
@@ -159,8 +162,8 @@ class Sizes:
 class Advice:
     """Whether it is worth sending an expression to the server, and the numbers behind it. `str` tells it in words."""
 
-    link: Link
-    work: Work
+    link: LinkFigures
+    work: WorkFigures
 
     @property
     def now(self) -> Prediction:
@@ -256,7 +259,7 @@ class LinkMemory:
 
     def __init__(self) -> None:
         self.lock = Lock()
-        self.link: Link | None = None
+        self.link: LinkFigures | None = None
         self.measured_at = -inf
         """On the monotonic clock."""
 
@@ -282,12 +285,11 @@ def duration_text(seconds: float) -> str:
 
 
 def rate_text(bytes_per_second: float) -> str:
-    """Return a rate for people: 85 MB/s, 1.2 GB/s."""
-    if bytes_per_second >= 999.5e9:
-        return "> 1 TB/s"
-    if bytes_per_second < 999.5e6:
-        return f"{_two_digits(bytes_per_second / 1e6)} MB/s"
-    return f"{_two_digits(bytes_per_second / 1e9)} GB/s"
+    """Return a rate for people: 120 kB/s, 85 MB/s, 1.2 GB/s."""
+    for unit, size in (("kB/s", 1e3), ("MB/s", 1e6), ("GB/s", 1e9)):
+        if bytes_per_second < 999.5 * size:
+            return f"{_two_digits(bytes_per_second / size)} {unit}"
+    return "> 1 TB/s"
 
 
 def _two_digits(number: float) -> str:

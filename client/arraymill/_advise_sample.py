@@ -11,7 +11,7 @@ is larger than the array, elements are 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from statistics import median
@@ -24,7 +24,7 @@ from arraymill._expression import Applied, Expression, Local, Stored, apply, loc
 from arraymill._graph import Computation, build
 from arraymill._layout import AnyArray
 from arraymill_proto.catalogue import ARRAY_PARAMS
-from arraymill_proto.errors import ParameterError, ShapeError
+from arraymill_proto.errors import ComputationError, ParameterError, ShapeError
 from arraymill_proto.graph import ArrayType, Constant, Input, Node, NodeRef, Operation, Shape
 
 Leaf: TypeAlias = Local | Stored
@@ -32,8 +32,8 @@ Leaf: TypeAlias = Local | Stored
 ROUNDS: Final = 8
 """How often a sample is cut again that is too large: values of a broadcast grow faster than its operands."""
 
-MAX_STEPS: Final = 64
-"""How often lengths are halved or doubled: no array has more elements than 2**62."""
+MAX_STEPS: Final = 256
+"""How often lengths are halved or doubled: no array has more elements than 2**62, but arrays may have many lengths."""
 
 TINY_BYTES: Final = 4 << 10
 """Touched by a sample that shows what NumPy takes beside the elements."""
@@ -75,14 +75,20 @@ class NumpyTimes:
 
 
 def extent(expression: Expression) -> Extent:
-    """Count the bytes of an expression."""
-    nodes = list(walk(expression))
-    leaves = [node for node in nodes if not isinstance(node, Applied)]
+    """Count the bytes of an expression; an array that it reads in several places counts once."""
+    leaves: dict[Hashable, Leaf] = {}
+    computed = 0
+    for node in walk(expression):
+        if isinstance(node, Applied):
+            computed += node.type.nbytes
+        else:
+            leaves[_identity(node)] = node
+    input_bytes = sum(leaf.type.nbytes for leaf in leaves.values())
     return Extent(
-        input_bytes=sum(leaf.type.nbytes for leaf in leaves),
-        stored_bytes=sum(leaf.type.nbytes for leaf in leaves if isinstance(leaf, Stored)),
+        input_bytes=input_bytes,
+        stored_bytes=sum(leaf.type.nbytes for leaf in leaves.values() if isinstance(leaf, Stored)),
         result_bytes=expression.type.nbytes,
-        touched_bytes=sum(node.type.nbytes for node in nodes),
+        touched_bytes=input_bytes + computed,
     )
 
 
@@ -170,9 +176,13 @@ def _rebuilt(expression: Expression, lengths: Mapping[int, int], new_leaf: Calla
         ParameterError: Their shapes do not go together.
     """
     made: dict[int, Expression] = {}
+    leaves: dict[Hashable, Leaf] = {}
     for node in walk(expression):
         if not isinstance(node, Applied):
-            made[id(node)] = new_leaf(node, _replaced(node.type.shape, lengths))
+            key = _identity(node)
+            if key not in leaves:
+                leaves[key] = new_leaf(node, _replaced(node.type.shape, lengths))
+            made[id(node)] = leaves[key]
             continue
         args = tuple(made.get(id(arg), arg) for arg in node.args)
         params = {
@@ -188,8 +198,16 @@ def _rebuilt(expression: Expression, lengths: Mapping[int, int], new_leaf: Calla
     return made[id(expression)]
 
 
+def _identity(leaf: Leaf) -> Hashable:
+    """Return what two leaves have in common that are sent, or read, once."""
+    if isinstance(leaf, Stored):
+        return leaf.id, leaf.slices
+    data = leaf.data
+    return data.__array_interface__["data"][0], data.shape, data.strides, data.dtype.str
+
+
 def _type_only(leaf: Leaf, shape: Shape) -> Stored:
-    return Stored(ArrayType(shape, leaf.type.dtype), "", shape)
+    return Stored(ArrayType(shape, leaf.type.dtype), repr(_identity(leaf)), shape)
 
 
 def _sampled(leaf: Leaf, shape: Shape) -> Local:
@@ -235,14 +253,18 @@ def _median_seconds(job: Computation, tries: int) -> float:
 
 
 def evaluate(job: Computation) -> list[Any]:
-    """Return what NumPy computes, without its warnings about values; intermediate values go after their last use."""
+    """Return what NumPy computes, without its warnings about values; intermediate values go after their last use.
+
+    Raises:
+        ComputationError: NumPy refuses a value: an integer to a negative power, for instance.
+    """
     nodes, inputs = job.graph.nodes, iter(job.inputs)
     last = {operand: index for index, node in enumerate(nodes) for operand in _read_by(node)}
     last |= dict.fromkeys(job.graph.outputs, len(nodes))
     values: dict[int, Any] = {}
     with np.errstate(all="ignore"):
         for index, node in enumerate(nodes):
-            values[index] = next(inputs) if isinstance(node, Input) else _value(node, values)
+            values[index] = next(inputs) if isinstance(node, Input) else _computed(node, values)
             for operand in _read_by(node):
                 if last[operand] == index:
                     values.pop(operand, None)
@@ -251,6 +273,13 @@ def evaluate(job: Computation) -> list[Any]:
 
 def _read_by(node: Node) -> tuple[int, ...]:
     return node.operands() if isinstance(node, Operation) else ()
+
+
+def _computed(node: Node, values: Mapping[int, Any]) -> Any:
+    try:
+        return _value(node, values)
+    except (ArithmeticError, TypeError, ValueError) as exc:
+        raise ComputationError(f"NumPy here cannot compute a sample: {exc}") from exc
 
 
 def _value(node: Node, values: Mapping[int, Any]) -> Any:

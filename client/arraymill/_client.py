@@ -334,9 +334,8 @@ class AsyncClient(Reductions):
         """Measure, and say for which sizes it is worth sending an expression to the server.
 
         NumPy computes samples of it in this process, on a thread, and the server's workers one of some MiB; the wire is
-        measured once. That takes some 2 s, and more on a slow wire. `str` of the advice tells it in words, and `at`
-        predicts other sizes. Arrays on the server are not read: a sample has ones in their place. Nothing is kept
-        there, and cancelling it cancels the job that is under way.
+        measured once. It takes some 2 s, more on a slow wire. Arrays on the server are not read: a sample has ones in
+        their place. Nothing is kept there. Cancelling it cancels the job that is under way.
 
         Args:
             expression: An Array, or anything that `asarray` takes.

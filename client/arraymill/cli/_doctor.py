@@ -9,7 +9,7 @@ from time import monotonic
 
 import click
 
-from arraymill import Advice, AsyncClient, Link, ServerInfo
+from arraymill import Advice, AsyncClient, LinkFigures, ServerInfo
 from arraymill._address import is_same_host, resolve
 from arraymill.cli._doctor_findings import Finding, Level, show_findings
 from arraymill.cli._doctor_machine import (
@@ -47,7 +47,7 @@ class _Examination:
     error: ArraymillError | None = None
 
     @property
-    def link(self) -> Link | None:
+    def link(self) -> LinkFigures | None:
         """What was measured of the wire."""
         return next((advice.link for advice in self.advice.values()), None)
 

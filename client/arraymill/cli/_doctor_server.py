@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from arraymill import Link, ServerInfo
+from arraymill import LinkFigures, ServerInfo
 from arraymill._address import VARIABLE, is_same_host
 from arraymill._advise_model import duration_text
 from arraymill._quantities import bytes_text
@@ -69,7 +69,7 @@ def check_server(info: ServerInfo, status: str, machine: Machine, address: str) 
     return found
 
 
-def check_lane(info: ServerInfo, link: Link, address: str) -> Finding:
+def check_lane(info: ServerInfo, link: LinkFigures, address: str) -> Finding:
     """Look at how large arrays travel."""
     if address.startswith("unix:"):
         return ok("bulk lane", "not used on a Unix socket: arrays go through gRPC")

@@ -9,8 +9,8 @@ from typing import Any, Final
 import click
 import numpy as np
 
-from arraymill import Advice, Array, Link, Prediction, Sizes, asarray
-from arraymill._advise_model import duration_text, rate_text
+from arraymill import Advice, Array, LinkFigures, Prediction, Sizes, asarray
+from arraymill._advise_model import Way, duration_text, rate_text
 from arraymill._quantities import bytes_text
 from arraymill.cli._show import show_table
 
@@ -20,7 +20,7 @@ SIZES: Final = (1 << 20, 16 << 20, 256 << 20, 1 << 30)
 _TIMES: Final = ("   input", "NumPy here", "    sent", "kept there")
 """The headers of numbers, as wide as any of these."""
 
-_WAYS: Final = {"local": "here", "sent": "sent", "kept": "kept there"}
+_WAYS: Final[dict[Way, str]] = {"local": "here", "sent": "sent", "kept": "kept there"}
 
 
 def standard_operations() -> dict[str, Array]:
@@ -34,15 +34,15 @@ def standard_operations() -> dict[str, Array]:
     }
 
 
-def show_advice(link: Link, told: Mapping[str, Advice]) -> None:
+def show_advice(link: LinkFigures, told: Mapping[str, Advice]) -> None:
     """Print the tables; no line has more than 80 columns."""
     click.echo("\nSeconds of operations on float64, predicted from what was measured just now:\n")
     rows = [_row(name, advice.at(size)) for name, advice in told.items() for size in SIZES]
     show_table(("operation", *_TIMES, "fastest"), rows)
     click.echo("\nSizes of input for which the server is faster than NumPy here:\n")
     show_table(("operation", "here", "workers", "if sent", "if kept there"), list(map(_summary, told, told.values())))
-    click.echo(f"\nA round trip takes {duration_text(link.round_trip_seconds)}, the start of a stream ", nl=False)
-    click.echo(f"{duration_text(link.stream_seconds)}. Arrays travel like this:\n")
+    round_trip, stream = duration_text(link.round_trip_seconds), duration_text(link.stream_seconds)
+    click.echo(f"\nA round trip takes {round_trip}, the start of a stream {stream}. Arrays travel so:\n")
     lanes = [
         (
             bytes_text(lane.least_bytes),
@@ -54,7 +54,7 @@ def show_advice(link: Link, told: Mapping[str, Advice]) -> None:
     show_table(("from", "lane", "to the server", "to the client"), lanes)
 
 
-def document(link: Link | None, told: Mapping[str, Advice]) -> dict[str, Any]:
+def document(link: LinkFigures | None, told: Mapping[str, Advice]) -> dict[str, Any]:
     """Return the same for programs."""
     return {"link": asdict(link) if link else None, "operations": [_described(name, told[name]) for name in told]}
 
