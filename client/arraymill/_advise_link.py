@@ -8,6 +8,7 @@ take too long on a slow wire, where it would tell nothing new. Nothing is kept o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -16,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from arraymill._address import is_same_host
 from arraymill._advise_model import LaneRate, LinkFigures
 from arraymill._array import Array, asarray
 from arraymill._bulk import LEAST_BYTES
@@ -92,6 +94,11 @@ class Probe:
         options = self._caller.options(_upward(nbytes), Options(), info)
         return "frames" if options.bulk is None else "bulk"
 
+    def shares_cores(self, info: pb.ServerInfo) -> bool:
+        """Tell whether the workers leave no two cores of this machine to the client and the server's event loop."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return is_same_host(self._caller.connection.address) and info.workers + 2 > cores
+
 
 async def measure_link(probe: Probe) -> LinkFigures:
     """Measure; takes about a second.
@@ -117,6 +124,7 @@ async def measure_link(probe: Probe) -> LinkFigures:
         workers=info.workers,
         arena_bytes=info.arena_bytes,
         resident_budget_bytes=info.resident_budget_bytes,
+        shares_cores=probe.shares_cores(info),
     )
 
 

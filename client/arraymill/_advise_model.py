@@ -13,11 +13,11 @@ NumPy, with its inputs *sent* each time, or with its inputs *kept* on the server
     sent(n) = b + max(w(p · bytes that are not on the server, m), t · a worker's seconds per byte / workers at work)
     kept(n) = b + max(w(0, m), t · a worker's seconds per byte / workers at work)
 
-where one worker is at work for each 4 MiB of input, at most all. Every figure is measured: see `_advise_link` for the
-wire and `_advise_sample` for both computers. Limits: a quiet server is assumed, and a client that does nothing else; a
-server on this machine shares its cores, so where wire and workers both take long the truth lies between their maximum
-and their sum; samples are smaller than memory, so NumPy is slower for arrays far beyond them than is said here, rather
-than faster. Within a factor of two of break-even only trying tells.
+where one worker is at work for each 4 MiB of input, at most all, and max is + where the server is on this machine and
+leaves no cores to its clients. Every figure is measured: see `_advise_link` for the wire and `_advise_sample` for both
+computers. Limits: a quiet server is assumed, and a client that does nothing else; samples are smaller than memory, so
+arrays far beyond them are slower for NumPy than is said here, rather than faster. Within a factor of two of break-even
+only trying tells.
 
 Rejected: timing whole jobs of several sizes and fitting lines. It takes seconds on slow wires, and cannot be told apart
 into what a faster wire, or more workers, would change.
@@ -79,6 +79,8 @@ class LinkFigures:
     arena_bytes: int
     resident_budget_bytes: int
     """What kept arrays may take on the server."""
+    shares_cores: bool
+    """Whether the workers compute on cores that the wire needs: the server is on this machine, which has no more."""
 
     def lane(self, nbytes: float) -> LaneRate:
         """Return how a job goes whose inputs, or results, have so many bytes."""
@@ -93,6 +95,10 @@ class LinkFigures:
         lane = self.lane(max(up, down))
         times = up / lane.up_bytes_per_second, down / lane.down_bytes_per_second
         return max(times) + (1 - self.overlap) * min(times)
+
+    def together(self, wire: float, computed: float) -> float:
+        """Return the seconds of a wire and of workers that are busy side by side, or in turn where they share cores."""
+        return wire + computed if self.shares_cores else max(wire, computed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +198,8 @@ class Advice:
         computed = touched * work.server_seconds_per_byte / workers
         up = input_bytes - stored
         again = work.passes if input_bytes > link.arena_bytes else 1
-        sent = link.start_seconds(max(up, result)) + max(link.wire_seconds(up * again, result), computed)
-        kept = link.start_seconds(result) + max(link.wire_seconds(0, result), computed)
+        sent = link.start_seconds(max(up, result)) + link.together(link.wire_seconds(up * again, result), computed)
+        kept = link.start_seconds(result) + link.together(link.wire_seconds(0, result), computed)
         return Prediction(
             input_bytes=input_bytes,
             local_seconds=fetched + work.overhead_seconds + touched * work.local_seconds_per_byte,

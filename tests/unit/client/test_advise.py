@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -121,6 +123,19 @@ async def test_one_measures_at_a_time(server: FakeServer, streaming: AsyncClient
     assert len(measured) == 1
     assert all(isinstance(advice, Advice) for advice in advices)
     assert most == 1
+
+
+def cores_of(counts: dict[int, int]) -> Callable[[int], set[int]]:
+    return lambda pid: set(range(counts[pid]))
+
+
+@pytest.mark.parametrize(("cores", "shares"), [(2, True), (3, True), (4, False), (64, False)])
+async def test_workers_may_leave_cores_to_the_wire(
+    server: FakeServer, mill: AsyncClient, monkeypatch: pytest.MonkeyPatch, cores: int, shares: bool
+) -> None:
+    server.info.workers = 2
+    monkeypatch.setattr(os, "sched_getaffinity", cores_of({0: cores}))
+    assert (await mill.advise(X)).link.shares_cores == shares
 
 
 async def hang(session: Session) -> None:

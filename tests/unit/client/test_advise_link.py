@@ -43,6 +43,9 @@ class Wire(Probe):
     def lane_name(self, nbytes: int, info: pb.ServerInfo) -> str:
         return "bulk" if nbytes >= LEAST_BYTES else "frames"
 
+    def shares_cores(self, info: pb.ServerInfo) -> bool:
+        return False
+
 
 async def test_a_fast_wire() -> None:
     link = await measure_link(Wire())

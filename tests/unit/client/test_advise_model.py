@@ -22,6 +22,7 @@ LINK = LinkFigures(
     workers=2,
     arena_bytes=1000 * MB,
     resident_budget_bytes=500 * MB,
+    shares_cores=False,
 )
 SUM = WorkFigures(
     input_bytes=100 * MB,
@@ -74,6 +75,12 @@ def test_heavy_work_hides_the_wire() -> None:
     heavy = Advice(LINK, dataclasses.replace(SLOW, server_seconds_per_byte=1e-8)).now
     assert heavy.sent_seconds == pytest.approx(0.01 + 0.5)
     assert heavy.local_seconds == pytest.approx(1.0, rel=1e-3)
+
+
+def test_shared_cores_hide_nothing() -> None:
+    now = Advice(dataclasses.replace(LINK, shares_cores=True), SUM).now
+    assert now.sent_seconds == pytest.approx(0.01 + 0.05 + 0.01, rel=1e-3)
+    assert now.kept_seconds == pytest.approx(0.001 + 0.01, rel=1e-3)
 
 
 def test_what_does_not_fit_is_sent_again_and_not_kept() -> None:
@@ -132,7 +139,15 @@ def advices(draw: st.DrawFn) -> Advice:
     budget = draw(st.sampled_from([0, 1 << 26, 1 << 40]))
     start = draw(seconds)
     link = LinkFigures(
-        start, start + draw(seconds), 64 << 10, lanes, draw(st.floats(0, 1)), draw(st.integers(0, 64)), 1 << 28, budget
+        round_trip_seconds=start,
+        stream_seconds=start + draw(seconds),
+        small_bytes=64 << 10,
+        lanes=lanes,
+        overlap=draw(st.floats(0, 1)),
+        workers=draw(st.integers(0, 64)),
+        arena_bytes=1 << 28,
+        resident_budget_bytes=budget,
+        shares_cores=draw(st.booleans()),
     )
     size = draw(st.integers(0, 1 << 40))
     per_byte = st.floats(0, 1e-6)
@@ -141,16 +156,16 @@ def advices(draw: st.DrawFn) -> Advice:
     return Advice(
         link,
         WorkFigures(
-            size,
-            stored,
-            result,
-            growth,
-            3 * size,
-            draw(st.integers(1, 3)),
-            draw(seconds),
-            draw(per_byte),
-            draw(per_byte),
-            1 << 20,
+            input_bytes=size,
+            stored_bytes=stored,
+            result_bytes=result,
+            result_growth=growth,
+            touched_bytes=3 * size,
+            passes=draw(st.integers(1, 3)),
+            overhead_seconds=draw(seconds),
+            local_seconds_per_byte=draw(per_byte),
+            server_seconds_per_byte=draw(per_byte),
+            sample_bytes=1 << 20,
         ),
     )
 

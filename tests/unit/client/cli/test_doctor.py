@@ -68,6 +68,7 @@ LINK = LinkFigures(
     workers=4,
     arena_bytes=GIB,
     resident_budget_bytes=GIB // 2,
+    shares_cores=False,
 )
 WORK = WorkFigures(
     input_bytes=16 << 20,
