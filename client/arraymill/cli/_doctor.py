@@ -38,7 +38,7 @@ from arraymill_proto.errors import ArraymillError
 
 
 @dataclass(slots=True)
-class _Examination:
+class Examination:
     """What is known so far of the server; where an error ends it, what was known before still counts."""
 
     info: ServerInfo | None = None
@@ -74,8 +74,8 @@ def doctor(settings: Settings) -> None:
     server answers; notes are no problems. --timeout bounds each question and each measurement.
     """
     address = resolve(settings.server)
-    seen = _examined(settings)
-    found = _findings(address, settings, seen)
+    seen = examined(settings)
+    found = all_findings(address, settings, seen)
     is_well = all(finding.level is not Level.PROBLEM for finding in found)
     if settings.as_json:
         told = {"server": address, "is_well": is_well, "findings": list(map(asdict, found))}
@@ -90,8 +90,9 @@ def doctor(settings: Settings) -> None:
     raise click.exceptions.Exit(ExitCode.OK if is_well else failed)
 
 
-def _examined(settings: Settings) -> _Examination:
-    seen = _Examination()
+def examined(settings: Settings) -> Examination:
+    """Look at the server, as far as it lets us."""
+    seen = Examination()
     try:
         converse(settings, lambda mill: seen.examine(mill, settings.timeout))
     except ArraymillError as error:
@@ -99,7 +100,8 @@ def _examined(settings: Settings) -> _Examination:
     return seen
 
 
-def _findings(address: str, settings: Settings, seen: _Examination) -> list[Finding]:
+def all_findings(address: str, settings: Settings, seen: Examination) -> list[Finding]:
+    """Return what was found at the server and here."""
     machine = Machine.read()
     found = [check_address(address, settings.server)]
     if address.startswith("unix:"):
@@ -110,7 +112,7 @@ def _findings(address: str, settings: Settings, seen: _Examination) -> list[Find
     return [*found, check_threads(machine, os.environ), check_clock_source(machine)]
 
 
-def _server_findings(address: str, settings: Settings, seen: _Examination, machine: Machine) -> list[Finding]:
+def _server_findings(address: str, settings: Settings, seen: Examination, machine: Machine) -> list[Finding]:
     found = [unreachable(address, seen.error)] if seen.error else []
     if seen.info:
         try:

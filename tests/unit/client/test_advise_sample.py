@@ -125,6 +125,32 @@ def test_broadcasts_are_counted_by_their_values() -> None:
     assert extent(sample(expression_of(outer), 1 << 20)).touched_bytes <= 1 << 21
 
 
+def test_what_stays_large_is_cut_again() -> None:
+    outer = asarray(np.ones((1000, 1))) + asarray(np.ones((1, 1000)))
+    both = expression_of(outer + asarray(np.ones(1_000_000)).sum())
+    assert extent(sample(both, 1 << 16)).touched_bytes <= 1 << 17
+
+
+ANSWERS: tuple[Callable[[Any], Any], ...] = (
+    lambda x: np.modf(x)[0],
+    lambda x: np.modf(x)[1],
+    lambda x: np.frexp(x)[1],
+    lambda x: np.clip(x, None, 1.5),
+    lambda x: np.clip(x, 1.2, x + 1),
+    lambda x: x.astype("i2"),
+    lambda x: x.round(1),
+    lambda x: np.where(x > 1.5, x, -1),
+    lambda x: x.sum(axis=1, where=x > 1.5, initial=3),
+    lambda x: x.std(axis=0, ddof=1, keepdims=True),
+)
+
+
+@pytest.mark.parametrize("number", range(len(ANSWERS)))
+def test_every_sort_of_operation(number: int) -> None:
+    (value,) = evaluate(build([expression_of(ANSWERS[number](asarray(X)))]))
+    np.testing.assert_array_equal(value, ANSWERS[number](X))
+
+
 def test_extent() -> None:
     x, h = asarray(X), handle(60, 300)
     told = extent(expression_of((x * h + x).sum(axis=0)))

@@ -14,7 +14,9 @@ import pytest
 
 from arraymill import Advice, LaneRate, LinkFigures, ServerInfo, WorkFigures
 from arraymill._info import server_info
+from arraymill.cli import _doctor
 from arraymill.cli._command import run
+from arraymill.cli._doctor import Examination
 from arraymill.cli._doctor_findings import WIDTH, Finding, Level, note, ok, problem, show_findings
 from arraymill.cli._doctor_machine import (
     Machine,
@@ -34,6 +36,7 @@ from arraymill.cli._doctor_server import (
 )
 from arraymill.cli._doctor_table import document, show_advice, standard_operations
 from arraymill.cli._exit_codes import ExitCode
+from arraymill.cli._options import Settings
 from arraymill_proto.errors import ERRORS, Reason
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -319,6 +322,26 @@ def test_programs_are_told_everything() -> None:
     assert [size["input_bytes"] for size in operation["sizes"]] == [1 << 20, 16 << 20, 256 << 20, 1 << 30]
     assert operation["sizes"][0]["best"] in {"local", "sent", "kept"}
     assert document(None, {}) == {"link": None, "operations": []}
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        ([ok("a", "well")], ExitCode.OK),
+        ([ok("a", "well"), note("b", "meh", "do this")], ExitCode.OK),
+        ([problem("c", "bad", "do that"), ok("a", "well")], ExitCode.FAILED),
+    ],
+)
+def test_problems_end_it_otherwise(found: list[Finding], code: ExitCode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def examined(settings: Settings) -> Examination:
+        return Examination()
+
+    def all_findings(address: str, settings: Settings, seen: Examination) -> list[Finding]:
+        return found
+
+    monkeypatch.setattr(_doctor, "examined", examined)
+    monkeypatch.setattr(_doctor, "all_findings", all_findings)
+    assert run(["doctor"]) == code
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "unix:/nowhere/socket"])
