@@ -60,6 +60,13 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
+def drops_debug() -> bool:
+    """Tell whether a line at debug would be thrown away: to ask takes 1 µs, to throw it away ten."""
+    processors = structlog.get_config()["processors"]
+    is_filtered = bool(processors) and processors[0] is structlog.stdlib.filter_by_level
+    return is_filtered and not logging.getLogger().isEnabledFor(logging.DEBUG)
+
+
 def _renderers(is_console: bool, stream: TextIO) -> Sequence[Processor]:
     # No local variables in tracebacks: they hold what clients sent.
     if is_console:

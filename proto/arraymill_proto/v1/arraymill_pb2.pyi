@@ -227,6 +227,40 @@ class InlineArray(_message.Message):
     order: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, type: _Optional[_Union[ArrayType, _Mapping]] = ..., data: _Optional[bytes] = ..., order: _Optional[_Iterable[int]] = ...) -> None: ...
 
+class PipelineRequest(_message.Message):
+    __slots__ = ("jobs", "cancelled")
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[PipelinedJob]
+    cancelled: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, jobs: _Optional[_Iterable[_Union[PipelinedJob, _Mapping]]] = ..., cancelled: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class PipelinedJob(_message.Message):
+    __slots__ = ("number", "request", "timeout_seconds")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    request: ComputeRequest
+    timeout_seconds: float
+    def __init__(self, number: _Optional[int] = ..., request: _Optional[_Union[ComputeRequest, _Mapping]] = ..., timeout_seconds: _Optional[float] = ...) -> None: ...
+
+class PipelineResponse(_message.Message):
+    __slots__ = ("answers",)
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    answers: _containers.RepeatedCompositeFieldContainer[PipelinedAnswer]
+    def __init__(self, answers: _Optional[_Iterable[_Union[PipelinedAnswer, _Mapping]]] = ...) -> None: ...
+
+class PipelinedAnswer(_message.Message):
+    __slots__ = ("number", "response", "status")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    response: ComputeResponse
+    status: bytes
+    def __init__(self, number: _Optional[int] = ..., response: _Optional[_Union[ComputeResponse, _Mapping]] = ..., status: _Optional[bytes] = ...) -> None: ...
+
 class RunRequest(_message.Message):
     __slots__ = ("start", "frame", "attach")
     START_FIELD_NUMBER: _ClassVar[int]
@@ -567,7 +601,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ServerInfo(_message.Message):
-    __slots__ = ("version", "protocol", "oldest_protocol", "workers", "arena_bytes", "arena_free_bytes", "frame_bytes", "message_bytes", "unary_bytes", "max_nodes", "max_dimensions", "operations", "running_jobs", "waiting_jobs", "uptime_seconds", "numpy_version", "bulk_port", "max_wait_seconds", "resident_bytes", "resident_budget_bytes", "worker_endings", "recycled_workers", "fenced_workers", "connections", "job_calls", "max_job_calls", "waiting_calls", "feeding_calls", "refused_calls")
+    __slots__ = ("version", "protocol", "oldest_protocol", "workers", "arena_bytes", "arena_free_bytes", "frame_bytes", "message_bytes", "unary_bytes", "max_nodes", "max_dimensions", "operations", "running_jobs", "waiting_jobs", "uptime_seconds", "numpy_version", "bulk_port", "max_wait_seconds", "resident_bytes", "resident_budget_bytes", "worker_endings", "recycled_workers", "fenced_workers", "connections", "job_calls", "max_job_calls", "waiting_calls", "feeding_calls", "refused_calls", "pipelines")
     class WorkerEndingsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -604,6 +638,7 @@ class ServerInfo(_message.Message):
     WAITING_CALLS_FIELD_NUMBER: _ClassVar[int]
     FEEDING_CALLS_FIELD_NUMBER: _ClassVar[int]
     REFUSED_CALLS_FIELD_NUMBER: _ClassVar[int]
+    PIPELINES_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol: int
     oldest_protocol: int
@@ -633,7 +668,8 @@ class ServerInfo(_message.Message):
     waiting_calls: int
     feeding_calls: int
     refused_calls: int
-    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., workers: _Optional[int] = ..., arena_bytes: _Optional[int] = ..., arena_free_bytes: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., unary_bytes: _Optional[int] = ..., max_nodes: _Optional[int] = ..., max_dimensions: _Optional[int] = ..., operations: _Optional[_Iterable[_Union[OperationInfo, _Mapping]]] = ..., running_jobs: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., numpy_version: _Optional[str] = ..., bulk_port: _Optional[int] = ..., max_wait_seconds: _Optional[float] = ..., resident_bytes: _Optional[int] = ..., resident_budget_bytes: _Optional[int] = ..., worker_endings: _Optional[_Mapping[str, int]] = ..., recycled_workers: _Optional[int] = ..., fenced_workers: _Optional[int] = ..., connections: _Optional[int] = ..., job_calls: _Optional[int] = ..., max_job_calls: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., feeding_calls: _Optional[int] = ..., refused_calls: _Optional[int] = ...) -> None: ...
+    pipelines: bool
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., workers: _Optional[int] = ..., arena_bytes: _Optional[int] = ..., arena_free_bytes: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., unary_bytes: _Optional[int] = ..., max_nodes: _Optional[int] = ..., max_dimensions: _Optional[int] = ..., operations: _Optional[_Iterable[_Union[OperationInfo, _Mapping]]] = ..., running_jobs: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., numpy_version: _Optional[str] = ..., bulk_port: _Optional[int] = ..., max_wait_seconds: _Optional[float] = ..., resident_bytes: _Optional[int] = ..., resident_budget_bytes: _Optional[int] = ..., worker_endings: _Optional[_Mapping[str, int]] = ..., recycled_workers: _Optional[int] = ..., fenced_workers: _Optional[int] = ..., connections: _Optional[int] = ..., job_calls: _Optional[int] = ..., max_job_calls: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., feeding_calls: _Optional[int] = ..., refused_calls: _Optional[int] = ..., pipelines: bool = ...) -> None: ...
 
 class OperationInfo(_message.Message):
     __slots__ = ("name", "kind", "min_args", "max_args", "params", "summary")

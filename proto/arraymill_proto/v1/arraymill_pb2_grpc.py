@@ -39,6 +39,11 @@ class ArraymillStub(object):
                 request_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.ComputeRequest.SerializeToString,
                 response_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.ComputeResponse.FromString,
                 _registered_method=True)
+        self.Pipeline = channel.stream_stream(
+                '/arraymill.v1.Arraymill/Pipeline',
+                request_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.PipelineRequest.SerializeToString,
+                response_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.PipelineResponse.FromString,
+                _registered_method=True)
         self.Run = channel.stream_stream(
                 '/arraymill.v1.Arraymill/Run',
                 request_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.RunRequest.SerializeToString,
@@ -104,6 +109,16 @@ class ArraymillServicer(object):
         hundred KiB. What does not fit belongs on Run: inline inputs above ServerInfo.unary_bytes together are refused
         with INVALID_JOB (a request above ServerInfo.message_bytes by gRPC itself), results above it with
         RESULT_TOO_LARGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Pipeline(self, request_iterator, context):
+        """Compute any number of small jobs on one stream: a message each way has what has come together meanwhile, so a job
+        costs less than a call. Each job is that of a call of Compute: it has its own answer or its own status, as soon as it
+        has ended, whatever becomes of the others. Servers have it where ServerInfo.pipelines says so. The server ends the
+        stream some time after the client has ended its side.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -198,6 +213,11 @@ def add_ArraymillServicer_to_server(servicer, server):
                     request_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.ComputeRequest.FromString,
                     response_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.ComputeResponse.SerializeToString,
             ),
+            'Pipeline': grpc.stream_stream_rpc_method_handler(
+                    servicer.Pipeline,
+                    request_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.PipelineRequest.FromString,
+                    response_serializer=arraymill__proto_dot_v1_dot_arraymill__pb2.PipelineResponse.SerializeToString,
+            ),
             'Run': grpc.stream_stream_rpc_method_handler(
                     servicer.Run,
                     request_deserializer=arraymill__proto_dot_v1_dot_arraymill__pb2.RunRequest.FromString,
@@ -281,6 +301,33 @@ class Arraymill(object):
             '/arraymill.v1.Arraymill/Compute',
             arraymill__proto_dot_v1_dot_arraymill__pb2.ComputeRequest.SerializeToString,
             arraymill__proto_dot_v1_dot_arraymill__pb2.ComputeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pipeline(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/arraymill.v1.Arraymill/Pipeline',
+            arraymill__proto_dot_v1_dot_arraymill__pb2.PipelineRequest.SerializeToString,
+            arraymill__proto_dot_v1_dot_arraymill__pb2.PipelineResponse.FromString,
             options,
             channel_credentials,
             insecure,

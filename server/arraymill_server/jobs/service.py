@@ -273,9 +273,9 @@ class Jobs:
         self, graph: Graph, operands: tuple[Operand, ...], views: Mapping[int, ResidentView], *, keep: bool
     ) -> JobPlan:
         """Plan; hold inputs for a second reading if that can ever fit, else ask for them again."""
-        plan = plan_job(graph, operands, views, self._limits(hold=True), keep=keep)
+        plan = plan_job(graph, operands, views, self.limits(hold=True), keep=keep)
         if self._holds_too_much(plan):
-            plan = plan_job(graph, operands, views, self._limits(hold=False), keep=keep)
+            plan = plan_job(graph, operands, views, self.limits(hold=False), keep=keep)
         return plan
 
     async def _foresee(self, graph: Graph, client: str, *, keep: bool) -> _Foreseen:
@@ -285,15 +285,15 @@ class Jobs:
         types = {node: array.type for node, array in arrays.items()}
         operands = await self.aside.run(client, nodes, infer_graph, graph, types.__getitem__)
         views = _views(graph, arrays)
-        plan = await self.aside.run(client, nodes, plan_job, graph, operands, views, self._limits(hold=True), keep=keep)
+        plan = await self.aside.run(client, nodes, plan_job, graph, operands, views, self.limits(hold=True), keep=keep)
         if self._holds_too_much(plan):
             plan = await self.aside.run(
-                client, nodes, plan_job, graph, operands, views, self._limits(hold=False), keep=keep
+                client, nodes, plan_job, graph, operands, views, self.limits(hold=False), keep=keep
             )
         layouts = await self.aside.run(client, nodes, _Layouts.of, plan, self._slots)
         return _Foreseen(graph, keep, views, plan, layouts)
 
-    def _limits(self, *, hold: bool) -> PlanLimits:
+    def limits(self, *, hold: bool) -> PlanLimits:
         return PlanLimits(hold_bytes=self._arena.size // 2 if hold else 0, block_elements=self._block_elements)
 
     def _holds_too_much(self, plan: JobPlan) -> bool:

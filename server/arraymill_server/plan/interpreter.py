@@ -12,6 +12,7 @@ InternalError, never a read outside.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ from arraymill_server.plan.program import (
     Region,
     Task,
 )
-from arraymill_server.plan.sinks import make_take, sink_dtypes
+from arraymill_server.plan.sinks import Take, make_take, sink_dtypes
 
 PROGRAMS: Final = 64
 """Programs that a worker keeps decoded: more than jobs run at once on one worker."""
@@ -55,11 +56,11 @@ class Interpreter:
         self._scratch = Scratch(piece_bytes)
         self._codes: Recent[bytes, Code] = Recent(PROGRAMS)
         self._decoder = msgspec.msgpack.Decoder(Program)
-        self._runs: dict[type[Any], Callable[[Any], None]] = {
-            BlockTask: self._run_block,
-            MergeTask: self._run_merge,
-            FinishTask: self._run_finish,
-            CarryTask: self._run_carry,
+        self._binds: dict[type[Any], Callable[[Any], Callable[[], None]]] = {
+            BlockTask: self._bind_block,
+            MergeTask: self._bind_merge,
+            FinishTask: self._bind_finish,
+            CarryTask: self._bind_carry,
         }
 
     def __repr__(self) -> str:
@@ -74,7 +75,14 @@ class Interpreter:
             InternalError: The task is malformed: a defect of the planner.
         """
         with np.errstate(all="ignore"):
-            self._runs[type(task)](task)
+            self.bind(task)()
+
+    def bind(self, task: Task) -> Callable[[], None]:
+        """Return what runs one task, as often as it is called: its views are made, its program is decoded.
+
+        The program must lie in the arena now, and need not later. To be called as `run` does, under `np.errstate`.
+        """
+        return self._binds[type(task)](task)
 
     def _bytes(self, ref: ProgramRef) -> bytes:
         if ref.offset < 0 or ref.length < 0 or ref.offset + ref.length > self._memory.size:
@@ -103,7 +111,7 @@ class Interpreter:
     def _views(self, regions: tuple[Region, ...], dtypes: tuple[DType, ...]) -> Parts:
         return tuple(self._view(region, dtype) for region, dtype in zip(regions, dtypes, strict=True))
 
-    def _run_block(self, task: BlockTask) -> None:
+    def _bind_block(self, task: BlockTask) -> Callable[[], None]:
         code = self._codes.get(task.program.digest, lambda: self._load(task.program))
         operands = self._views(task.operands, code.operands)
         outputs = [
@@ -115,16 +123,22 @@ class Interpreter:
         layout = code.layouts.get(
             (task.shape, shapes, targets), lambda: Layout(code, task.shape, shapes, targets, self._scratch)
         )
-        takes = [
-            make_take(number, sink, layout, task.start, parts)
-            for number, (sink, parts) in enumerate(zip(code.program.sinks, outputs, strict=True))
-        ]
-        self._walk(code, layout, operands, outputs, [take for take in takes if take is not None])
+
+        def takes() -> list[Take | None]:
+            return [
+                make_take(number, sink, layout, task.start, parts)
+                for number, (sink, parts) in enumerate(zip(code.program.sinks, outputs, strict=True))
+            ]
+
+        if not layout.pieces:  # to make what takes nothing out writes the identities
+            return lambda: _nothing(takes())
+        return self._walk(code, layout, operands, outputs, [take for take in takes() if take is not None])
 
     @staticmethod
-    def _walk(code: Code, layout: Layout, operands: Parts, outputs: list[Parts], takes: list[Any]) -> None:
-        """Run the instructions and sinks on every piece."""
-        registers: list[Any] = [None] * len(code.dtypes) + code.constants
+    def _walk(
+        code: Code, layout: Layout, operands: Parts, outputs: list[Parts], takes: list[Any]
+    ) -> Callable[[], None]:
+        """Return what runs the instructions and sinks on every piece."""
         inputs = [(index, view, broadcast_mask(view.shape)) for index, view in enumerate(operands)]
         no_mask = (False,) * len(layout.block)
         direct = {register: outputs[sink][0] for register, sink in layout.direct.items()}
@@ -132,32 +146,42 @@ class Interpreter:
             (number, instruction.kernel, instruction.args, instruction.params, instruction.target)
             for number, instruction in enumerate(code.instructions)
         ]
-        for piece in layout.pieces:
-            scratch = layout.scratch[piece.variant]
-            for index, view, mask in inputs:
-                registers[index] = view[piece.of(mask)]
-            for number, kernel, args, params, target in calls:
-                out = scratch[number]
-                if out is None:
-                    out = direct[target][piece.of(no_mask)]
-                kernel([registers[arg] for arg in args], out, params)
-                registers[target] = out
-            for take in takes:
-                take(registers, piece)
 
-    def _run_merge(self, task: MergeTask) -> None:
+        def walk() -> None:
+            registers: list[Any] = [None] * len(code.dtypes) + code.constants
+            for piece in layout.pieces:
+                scratch = layout.scratch[piece.variant]
+                for index, view, mask in inputs:
+                    registers[index] = view[piece.of(mask)]
+                for number, kernel, args, params, target in calls:
+                    out = scratch[number]
+                    if out is None:
+                        out = direct[target][piece.of(no_mask)]
+                    kernel([registers[arg] for arg in args], out, params)
+                    registers[target] = out
+                for take in takes:
+                    take(registers, piece)
+
+        return walk
+
+    def _bind_merge(self, task: MergeTask) -> Callable[[], None]:
         reduction = REDUCTIONS[task.spec.op]
         dtypes = reduction.components(task.spec)
         left, right, out = (self._views(regions, dtypes) for regions in (task.left, task.right, task.out))
-        reduction.merge(task.spec, left, right, out)
+        return partial(reduction.merge, task.spec, left, right, out)
 
-    def _run_finish(self, task: FinishTask) -> None:
+    def _bind_finish(self, task: FinishTask) -> Callable[[], None]:
         reduction = REDUCTIONS[task.spec.op]
         parts = self._views(task.parts, reduction.components(task.spec))
-        reduction.finish(task.spec, parts, task.count, self._view(task.out, np.dtype(task.spec.result)))
+        out = self._view(task.out, np.dtype(task.spec.result))
+        return partial(reduction.finish, task.spec, parts, task.count, out)
 
-    def _run_carry(self, task: CarryTask) -> None:
+    def _bind_carry(self, task: CarryTask) -> Callable[[], None]:
         scan = SCANS[task.spec.op]
         dtypes = scan.components(task.spec)
         carry, total, out = (self._views(regions, dtypes) for regions in (task.carry, task.total, task.out))
-        scan.carry(task.spec, carry, total, out)
+        return partial(scan.carry, task.spec, carry, total, out)
+
+
+def _nothing(_: object) -> None:
+    """Leave a value."""

@@ -65,6 +65,13 @@ class Recent(Generic[Key, Value]):
             self._values.move_to_end(key)
         return value
 
+    def find(self, key: Key) -> Value | None:
+        """Return a value if it is there; this counts as a use."""
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
+
     def __len__(self) -> int:
         return len(self._values)
 

@@ -175,6 +175,7 @@ def server_info(version: str, bulk_port: int) -> pb.ServerInfo:
         numpy_version=np.__version__,
         bulk_port=bulk_port,
         max_wait_seconds=MAX_WAIT_SECONDS,
+        pipelines=True,
         operations=[
             pb.OperationInfo(
                 name=signature.name,

@@ -7,11 +7,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 from arraymill_proto.errors import ArraymillError, Reason
-from arraymill_server.log import get_logger
-from arraymill_server.rpc.lanes import InlineExchange, StreamExchange
+from arraymill_server.log import drops_debug, get_logger
 from arraymill_server.rpc.status import GONE
 from arraymill_server.rpc.tally import Tally
 
@@ -26,17 +25,30 @@ _MANY: Final = (
 _log = get_logger(__name__)
 
 
+class Passed(Protocol):
+    """What a line tells of a job's exchange."""
+
+    @property
+    def job_id(self) -> str: ...
+    @property
+    def received_bytes(self) -> int: ...
+    @property
+    def sent_bytes(self) -> int: ...
+
+
 @dataclass(slots=True)
 class Record:
     """What the line will tell, as far as the job came."""
 
     event: str = "job"
     """What the line is about."""
-    exchange: InlineExchange | StreamExchange | None = None
+    exchange: Passed | None = None
     fed: str = ""
     """The job that the call feeds; empty: it runs one."""
     before: int = 0
     """Bytes that other calls have brought."""
+    is_told: bool = True
+    """Whether a line is written when all is well; False: the job goes on elsewhere."""
 
     @property
     def job_id(self) -> str:
@@ -48,7 +60,7 @@ class Record:
         """What the call has brought; what was wanted again counts for whoever brought it in the end."""
         return max(0, self.exchange.received_bytes - self.before) if self.exchange else 0
 
-    def feeds(self, id: str, exchange: StreamExchange) -> None:
+    def feeds(self, id: str, exchange: Passed) -> None:
         """Note which job the call feeds."""
         self.event, self.fed, self.exchange, self.before = "feed", id, exchange, exchange.received_bytes
 
@@ -72,12 +84,15 @@ def recorded(peer: str, cancelled: Tally) -> Generator[Record]:
         reason = error.reason if isinstance(error, ArraymillError) else Reason.INTERNAL
         _write(record, peer, begin, "failed" if record.job_id else "refused", reason)
         raise
-    _write(record, peer, begin, "done", None)
+    if record.is_told:
+        _write(record, peer, begin, "done", None)
 
 
 def _write(record: Record, peer: str, begin: float, outcome: str, reason: Reason | None) -> None:
-    log = _log.debug if (outcome, reason) in _MANY else _log.info
-    exchange = record.exchange
+    is_one_of_many = (outcome, reason) in _MANY
+    if is_one_of_many and drops_debug():
+        return
+    exchange, log = record.exchange, _log.debug if is_one_of_many else _log.info
     log(
         record.event,
         id=record.job_id,

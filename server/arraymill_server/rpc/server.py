@@ -142,6 +142,7 @@ def _handlers(
 
     return {
         "Compute": once(servicer.compute, pb.ComputeRequest, pb.ComputeResponse, servicer.check_job),
+        "Pipeline": grpc.stream_stream_rpc_method_handler(guard(servicer.pipeline, calls)),
         "Run": grpc.stream_stream_rpc_method_handler(guard(servicer.run, calls)),
         "SubmitJob": once(submitted.submit_job, pb.SubmitJobRequest, pb.Job, servicer.check_new),
         "GetJob": once(submitted.get_job, pb.GetJobRequest, pb.Job),

@@ -19,19 +19,21 @@ from arraymill_proto.errors import (
 )
 from arraymill_proto.frames import FrameView
 from arraymill_proto.graph import Graph
-from arraymill_proto.limits import UNARY_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.base import Engine
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import Jobs, Keep, Report, Request
+from arraymill_server.jobs.small import SmallJobs
 from arraymill_server.log import get_logger
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.bulk_listener import BulkListener
 from arraymill_server.rpc.calls import Calls, client_of, job_bytes
 from arraymill_server.rpc.connections import Connections
-from arraymill_server.rpc.lanes import InlineExchange, StreamExchange
+from arraymill_server.rpc.lanes import StreamExchange
+from arraymill_server.rpc.pipeline import Pipeline
 from arraymill_server.rpc.record import recorded
+from arraymill_server.rpc.small import Hall, SmallJob, check_size, is_read
 from arraymill_server.rpc.stall import patience
 from arraymill_server.rpc.streams import Context, receive, stop
 from arraymill_server.rpc.submitted import SubmittedServicer
@@ -77,8 +79,7 @@ class Servicer:
         self._stall_seconds = stall_seconds
         self._bulk = bulk
         self._submitted = submitted
-        self._turns = Turns()
-        self._cancelled = Tally("jobs cancelled")
+        self._hall = Hall(jobs, SmallJobs(jobs.limits(hold=True)), calls, Turns(), Tally("jobs cancelled"))
         self._begin = monotonic()
         self.connections: Connections | None = None
         """Counts them, once it is known where they come."""
@@ -95,7 +96,7 @@ class Servicer:
         Raises:
             ArraymillError: It is too large, or there is no place for it.
         """
-        _check_size(nbytes)
+        check_size(nbytes)
         self._calls.check(client_of(context), nbytes)
 
     def check_new(self, nbytes: int, context: Context) -> None:
@@ -105,24 +106,23 @@ class Servicer:
             ArraymillError: It is too large, or the server is shutting down.
         """
         self._calls.check_open()
-        _check_size(nbytes)
+        check_size(nbytes)
 
     async def compute(self, request: pb.ComputeRequest, context: Context) -> pb.ComputeResponse:
         """Run a small job in one round trip."""
-        with recorded(context.peer(), self._cancelled) as record:
-            client = client_of(context)
-            nbytes = job_bytes(request.ByteSize(), len(request.graph.nodes))
-            with self._calls.job(client, nbytes, is_read=_is_read(request.graph)):
-                graph = await self._read(request.graph, client)
-                async with self._jobs.foreseen(graph, client, keep=False), self._turns.taken(client, nbytes):
-                    exchange = record.exchange = InlineExchange(graph)
-                    report = await self._jobs.run(Request(graph, client, result_limit=UNARY_BYTES), exchange)
-                    return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
+        job = SmallJob(request, request.ByteSize(), self._hall, peer=context.peer(), client=client_of(context))
+        answer = job.play()
+        return await job.run() if answer is None else answer
+
+    async def pipeline(self, _: object, context: Context) -> None:
+        """Run small jobs as they come, and answer each when it has ended."""
+        with self._calls.waits.taken(client_of(context)):
+            await Pipeline(context, self._hall, self._stall_seconds).serve()
 
     async def run(self, _: object, context: Context) -> None:
         """Run a job whose arrays are streamed, or feed a submitted one."""
         client = client_of(context)
-        with recorded(context.peer(), self._cancelled) as record:
+        with recorded(context.peer(), self._hall.cancelled) as record:
             with self._calls.waits.taken(client):  # a silent stream takes no place of a job
                 async with patience(self._stall_seconds, "has not sent Start"):
                     first = self._parsed_first(await _read_first(context), context)
@@ -136,12 +136,12 @@ class Servicer:
                 return
             start = first.start
             nbytes = job_bytes(first.ByteSize(), len(start.graph.nodes))
-            with self._calls.job(client, nbytes, is_read=_is_read(start.graph) and not start.HasField("keep")):
+            with self._calls.job(client, nbytes, is_read=is_read(start.graph) and not start.HasField("keep")):
                 graph = await self._read(start.graph, client)
                 request = _request_of(start, graph, client)
                 del first, start  # a job that waits holds its inline bytes once
                 keeps = request.keep is not None
-                async with self._jobs.foreseen(graph, client, keep=keeps), self._turns.taken(client, nbytes):
+                async with self._jobs.foreseen(graph, client, keep=keeps), self._hall.turns.taken(client, nbytes):
                     exchange = record.exchange = StreamExchange(request.graph, context, self._stall_seconds, bulk)
                     await self._stream(request, exchange, context)
 
@@ -233,20 +233,6 @@ class Servicer:
 _ATTACH_TAG: Final = bytes([pb.RunRequest.ATTACH_FIELD_NUMBER << 3 | 2])
 """How a message that brings Attach begins."""
 
-_OVERHEAD_BYTES: Final = 1 << 20
-"""What a request may have beside its arrays: a graph of the largest size has some 300 KB."""
-
-
-def _check_size(nbytes: int) -> None:
-    """Refuse a message that cannot be within the bound of inline inputs before it is unfolded."""
-    if nbytes > UNARY_BYTES + _OVERHEAD_BYTES:
-        raise InvalidJobError(
-            f"a job's message of {nbytes:,} bytes: inline inputs may have {UNARY_BYTES:,} and the graph around them "
-            f"{_OVERHEAD_BYTES:,}; stream larger arrays on Run",
-            message_bytes=nbytes,
-            limit=UNARY_BYTES + _OVERHEAD_BYTES,
-        )
-
 
 async def _read_first(context: Context) -> bytes:
     message = await context.read()
@@ -254,11 +240,6 @@ async def _read_first(context: Context) -> bytes:
         raise InvalidJobError("the client closed the stream before it sent Start")
     first: bytes = message
     return first
-
-
-def _is_read(graph: pb.Graph) -> bool:
-    """Tell whether a job only reads resident arrays: it goes on while the server shuts down."""
-    return all(node.HasField("resident") for node in graph.nodes)
 
 
 def _request_of(start: pb.Start, graph: Graph, client: str) -> Request:

@@ -62,6 +62,11 @@ def declared(error: BaseException, *, method: str) -> ArraymillError:
 
 
 def status_of(error: ArraymillError) -> grpc.Status:
+    """Return the status of a declared error, with google.rpc details, as gRPC wants it."""
+    return to_status(rpc_status(error))
+
+
+def rpc_status(error: ArraymillError) -> Status:
     """Return the status of a declared error, with google.rpc details."""
     code = CODES[STATUS[error.reason]]
     status = Status(code=code.value[0], message=error.message)
@@ -69,7 +74,7 @@ def status_of(error: ArraymillError) -> grpc.Status:
         packed = AnyMessage()
         packed.Pack(detail)
         status.details.append(packed)
-    return to_status(status)
+    return status
 
 
 def _details(error: ArraymillError) -> list[Message]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from arraymill_server import log
 
@@ -73,6 +74,15 @@ def test_the_level_holds_for_everybody_and_a_second_call_replaces_the_first() ->
     logging.getLogger("grpc").warning("loud %s", "indeed")
     assert first.getvalue() == ""
     assert [line["event"] for line in lines(second)] == ["loud indeed"]
+
+
+def test_who_has_many_lines_asks_before() -> None:
+    log.configure("debug", stream=io.StringIO())
+    assert not log.drops_debug()
+    log.configure("info", stream=io.StringIO())
+    assert log.drops_debug()
+    with capture_logs():
+        assert not log.drops_debug()
 
 
 def test_exceptions_are_one_json_line() -> None:

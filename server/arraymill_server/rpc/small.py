@@ -1,0 +1,189 @@
+"""Jobs of one message: what all ways have in common on which they come, be it a call of their own or a pipeline.
+
+One that is like an earlier one, with other elements, is played at once (`jobs.small`), without a turn, a place or
+memory of its own: all of that is for those who wait. Every other one goes the long way.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from functools import lru_cache
+from time import monotonic
+from typing import Final
+
+from arraymill_proto.codec import graph_from_pb, type_to_pb
+from arraymill_proto.errors import InvalidJobError
+from arraymill_proto.limits import UNARY_BYTES
+from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.jobs.service import Jobs, Request
+from arraymill_server.jobs.small import KEY_BYTES, KNOWN, Played, SmallJobs
+from arraymill_server.plan.script import Script
+from arraymill_server.rpc import messages
+from arraymill_server.rpc.calls import Calls, job_bytes
+from arraymill_server.rpc.lanes import InlineExchange
+from arraymill_server.rpc.record import recorded
+from arraymill_server.rpc.tally import Tally
+from arraymill_server.rpc.turns import Turns
+
+MAX_SMALL_NODES: Final = 16
+"""Most nodes of a graph that is looked up: to take the elements out of it costs 1 µs for a node."""
+
+OVERHEAD_BYTES: Final = 1 << 20
+"""What a request may have beside its arrays: a graph of the largest size has some 300 KB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hall:
+    """What jobs meet on their way in."""
+
+    jobs: Jobs
+    small: SmallJobs
+    calls: Calls
+    turns: Turns
+    cancelled: Tally
+    """Counts jobs whose clients have gone."""
+
+
+class SmallJob:
+    """A job of one message: `play` it, and if that cannot be, `run` it.
+
+    Args:
+        request: The message. It is changed meanwhile.
+        nbytes: Of it.
+        hall: Where it goes through.
+        peer: The client's address.
+        client: Whose job it is.
+    """
+
+    def __init__(self, request: pb.ComputeRequest, nbytes: int, hall: Hall, *, peer: str, client: str) -> None:
+        self._graph = request.graph
+        self._nbytes = job_bytes(nbytes, len(request.graph.nodes))
+        self._hall = hall
+        self._peer = peer
+        self._client = client
+        self._key = b""
+        """Its graph without elements; empty: nothing to be looked up."""
+
+    def __repr__(self) -> str:
+        return f"<SmallJob of {self._client}: {len(self._graph.nodes)} nodes, {self._nbytes:,} bytes>"
+
+    def play(self) -> pb.ComputeResponse | None:
+        """Answer it now, in some 50 µs; None: it has to go the long way.
+
+        Raises:
+            BusyError: There is no place for it.
+            ConnectionFailedError: The server is shutting down.
+        """
+        begin = monotonic()
+        inputs = self._inline_inputs()
+        if not inputs:
+            return None
+        data = [input.inline for input in inputs]
+        for input in inputs:
+            input.ClearField("inline")
+        self._key = self._graph.SerializeToString()
+        played = self._played(data)
+        if played is None:
+            for input, inline in zip(inputs, data, strict=True):
+                input.inline = inline
+            return None
+        return _answer(played, monotonic() - begin)
+
+    async def run(self) -> pb.ComputeResponse:
+        """Run it to its end; cancelling this cancels the job.
+
+        Raises:
+            ArraymillError: Whatever is wrong with the job, its values or the server's room.
+        """
+        hall, client = self._hall, self._client
+        place = hall.calls.job(client, self._nbytes, is_read=is_read(self._graph))
+        with recorded(self._peer, hall.cancelled) as record, place:
+            graph = await hall.jobs.aside.run(client, len(self._graph.nodes), graph_from_pb, self._graph)
+            async with hall.jobs.foreseen(graph, client, keep=False), hall.turns.taken(client, self._nbytes):
+                exchange = record.exchange = InlineExchange(graph)
+                report = await hall.jobs.run(Request(graph, client, result_limit=UNARY_BYTES), exchange)
+                if 0 < len(self._key) <= KEY_BYTES:
+                    hall.small.learn(self._key, graph, report.times.computed + report.times.merged)
+                return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
+
+    def _inline_inputs(self) -> list[pb.Input]:
+        """Return its inputs; none where it is no job to be looked up."""
+        nodes = self._graph.nodes
+        if len(nodes) > MAX_SMALL_NODES:
+            return []
+        inputs = [node.input for node in nodes if node.HasField("input")]
+        return inputs if all(input.HasField("inline") for input in inputs) else []
+
+    def _played(self, data: list[bytes]) -> Played | None:
+        part = self._hall.small.find(self._key, data)
+        if part is None:
+            return None
+        with recorded(self._peer, self._hall.cancelled) as record:
+            self._hall.calls.check_open()
+            self._hall.calls.jobs.check(self._client, self._nbytes)
+            played = self._hall.small.play(part, data)
+            if played is None:
+                record.is_told = False
+            else:
+                record.exchange = _PlayedExchange(played.script.received_bytes, played.script.sent_bytes)
+        return played
+
+
+@dataclass(frozen=True, slots=True)
+class _PlayedExchange:
+    """What the log tells of a job that was played."""
+
+    received_bytes: int
+    sent_bytes: int
+
+    @property
+    def job_id(self) -> str:
+        """Its name in the log, where it is asked for once: nobody else asks for it."""
+        return secrets.token_hex(8)
+
+
+def is_read(graph: pb.Graph) -> bool:
+    """Tell whether a job only reads resident arrays: it goes on while the server shuts down."""
+    return all(node.HasField("resident") for node in graph.nodes)
+
+
+def check_size(nbytes: int) -> None:
+    """Refuse a message that cannot be within the bound of inline inputs before it is unfolded.
+
+    Raises:
+        InvalidJobError: It cannot.
+    """
+    if nbytes > UNARY_BYTES + OVERHEAD_BYTES:
+        raise InvalidJobError(
+            f"a job's message of {nbytes:,} bytes: inline inputs may have {UNARY_BYTES:,} and the graph around them "
+            f"{OVERHEAD_BYTES:,}; stream larger arrays on Run",
+            message_bytes=nbytes,
+            limit=UNARY_BYTES + OVERHEAD_BYTES,
+        )
+
+
+def _answer(played: Played, seconds: float) -> pb.ComputeResponse:
+    answer = pb.ComputeResponse()
+    answer.CopyFrom(_template(played.script))
+    for message, data in zip(answer.results, played.results, strict=True):
+        message.data = bytes(data)
+    answer.times.total, answer.times.computed = seconds, played.seconds
+    return answer
+
+
+@lru_cache(maxsize=KNOWN)
+def _template(script: Script) -> pb.ComputeResponse:
+    """Return what is the same in all answers of a script."""
+    return pb.ComputeResponse(
+        results=[
+            pb.InlineArray(type=type_to_pb(result.type), order=messages.wire_order(result.order))
+            for result in script.plan.outputs
+        ],
+        times=pb.JobTimes(
+            received_bytes=script.received_bytes,
+            sent_bytes=script.sent_bytes,
+            blocks=script.plan.blocks,
+            passes=len(script.plan.passes),
+        ),
+    )
