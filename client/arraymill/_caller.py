@@ -268,12 +268,14 @@ class Caller:
 
             async def attempt(connection: Connection, _: int) -> tuple[Sequence[Any], ArrayInfo | None]:
                 info = await connection.ready()
-                options_now = self.options(job, replace(options, timeout=remaining()), info)
                 if _is_small(job, options, info):
-                    return await compute_inline(connection, job, options_now), None
+                    return await compute_inline(connection, job, options, remaining(), pipelined=info.pipelines), None
+                options_now = self.options(job, replace(options, timeout=remaining()), info)
                 return await Transfer(connection, job, options_now).run()
 
-            info = await self.ready(remaining, place)
+            info = (place or self).connection.info
+            if info is None or not _is_small(job, options, info):  # a small job finds out when it is tried
+                info = await self.ready(remaining, place)
             async with (self._messages if _is_small(job, options, info) else self._streams).taken():
                 return await self.tried(attempt, remaining, place=place, passes=self._repeatable(job, options))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic
 from typing import Final, Protocol, Self, TypeAlias, TypeVar
 
@@ -13,8 +14,9 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from arraymill._address import is_same_host
-from arraymill._errors import arraymill_errors
+from arraymill._errors import arraymill_errors, from_status
 from arraymill._fork import check_process
+from arraymill._pipeline import Pipeline
 from arraymill._retry import STATUS_DETAIL, is_passing
 from arraymill._shared import Shared
 from arraymill_proto.errors import (
@@ -103,7 +105,10 @@ class Connection:
         self._metadata = ((CLIENT_KEY, client),) if client else ()
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.info: pb.ServerInfo | None = None
+        """What the server said of itself when it was last asked; None before the first answer."""
         self._check: Shared[pb.ServerInfo] | None = None
+        self._pipeline: Pipeline | None = None
 
     def renewed(self) -> Connection:
         """Return another connection to the same address: another server may answer there."""
@@ -152,6 +157,22 @@ class Connection:
             stub: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._open().unary_unary(_SERVICE + method)
             message = await stub(request.SerializeToString(), timeout=timeout, metadata=self._metadata)
         return self.parsed(method, message, answer)
+
+    async def compute(self, request: pb.ComputeRequest, timeout: float | None) -> pb.ComputeResponse:
+        """Compute a small job on the stream that all of them share; cancelling it cancels the job.
+
+        Raises:
+            ArraymillError: What the server or the connection has to say.
+        """
+        with self.errors("Pipeline"):
+            channel = self._open()
+            if self._pipeline is None:
+                stub: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(_SERVICE + "Pipeline")
+                self._pipeline = Pipeline(self.address, partial(stub, metadata=self._metadata))
+            answer = await self._pipeline.compute(request, timeout)
+            if answer.HasField("response"):
+                return answer.response
+            raise from_status(answer.status, self.address)
 
     def events(self, method: str, request: Message, timeout: float | None) -> RawEvents:
         """Open a stream of the server's; read and parse it under `errors`."""
@@ -212,7 +233,10 @@ class Connection:
         # gRPC ends its TCP connection when nobody has the channel any more, not when it is closed. A question that has
         # failed holds the frames of those who asked, which hold this object.
         check, self._check = self._check, None
+        pipeline, self._pipeline = self._pipeline, None
         channel, self._channel = self._channel, None
+        if pipeline is not None:
+            await pipeline.close()
         if check is not None:
             await check.cancel()
         if channel is not None:
@@ -243,7 +267,7 @@ class Connection:
         except DeadlineError as exc:
             raise ConnectionFailedError(f"{self.address} did not answer within {self._connect_timeout:g} s") from exc
         _check_protocol(info, self.address)
-        self.server_version = info.version
+        self.info, self.server_version = info, info.version
         self.server_began = begin - info.uptime_seconds, monotonic() - info.uptime_seconds
         return info
 

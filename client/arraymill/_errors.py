@@ -145,6 +145,17 @@ def from_rpc_error(error: RpcError, address: str) -> ArraymillError:
     return error_of(explanation.reason, message, explanation.details, explanation.retry_after)
 
 
+def from_status(serialized: bytes, address: str) -> ArraymillError:
+    """Return the exception that a serialized google.rpc.Status means, of a job that shared its call with others."""
+    from google.rpc import status_pb2  # noqa: PLC0415  # loaded at the first error
+
+    explanation = read_status(serialized)
+    if explanation.reason is not None:
+        message = status_pb2.Status.FromString(serialized).message
+        return error_of(explanation.reason, message, explanation.details, explanation.retry_after)
+    return InternalError(_DEFECT.format(address=address, details="it has sent an error that cannot be read"))
+
+
 def error_of(
     reason: Reason, message: str, details: Mapping[str, str], retry_after: float | None = None
 ) -> ArraymillError:

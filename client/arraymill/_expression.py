@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
@@ -137,11 +138,44 @@ def apply(name: str, operands: tuple[object, ...], params: Mapping[str, object])
     """
     args = tuple(to_term(operand) for operand in operands)
     given = {key: _plain_param(key, value) for key, value in params.items() if value is not None}
-    bound = {key: known(value) if key in ARRAY_PARAMS else value for key, value in given.items()}
-    type = infer(name, [known(arg) for arg in args], bound)
+    type = _type_of(name, args, given)
     if given.get("where") is True:
         del given["where"]
     return Applied(type, name, args, given)
+
+
+PlainParams: TypeAlias = tuple[tuple[str, type, Any], ...]
+"""Parameters that can be compared: name, type and value of each, since True equals 1 and is not the same."""
+
+_COMPARABLE: Final = (bool, int, str)
+
+
+def plain_params(params: Mapping[str, Any]) -> PlainParams | None:
+    """Return parameters so that equal ones are the same; None where they cannot be compared, or not for sure."""
+    for value in params.values():
+        is_comparable = type(value) in _COMPARABLE or isinstance(value, np.dtype)
+        if not is_comparable and not (type(value) is tuple and all(type(item) is int for item in value)):
+            return None
+    return tuple([(name, type(value), value) for name, value in params.items()])
+
+
+TYPES: Final = 1024
+"""Types of results that are kept, those used last: a fraction of a KB each."""
+
+
+def _type_of(name: str, args: Sequence[Term], params: Mapping[str, Any]) -> ArrayType:
+    """Return the type of an operation's value; asked again for what it was asked lately, it remembers."""
+    types = tuple([arg.type for arg in args if isinstance(arg, (Local, Stored, Applied))])
+    plain = plain_params(params)
+    if plain is not None and len(types) == len(args):
+        return _known_type(name, types, plain)
+    bound = {key: known(value) if key in ARRAY_PARAMS else value for key, value in params.items()}
+    return infer(name, [known(arg) for arg in args], bound)
+
+
+@lru_cache(maxsize=TYPES)
+def _known_type(name: str, types: tuple[ArrayType, ...], params: PlainParams) -> ArrayType:
+    return infer(name, types, {key: value for key, _, value in params})
 
 
 def apply_parts(name: str, operands: tuple[object, ...], params: Mapping[str, object]) -> tuple[Applied, ...]:

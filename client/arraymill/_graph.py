@@ -4,16 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, Final
 
 import numpy as np
 
-from arraymill._expression import Applied, Expression, Local, Stored, Term
-from arraymill._layout import AnyArray, in_order, preferred_order
+from arraymill._expression import Applied, Expression, Local, PlainParams, Stored, Term, plain_params
+from arraymill._layout import AnyArray, preferred_order
 from arraymill_proto.catalogue import ARRAY_PARAMS
+from arraymill_proto.codec import graph_to_pb
 from arraymill_proto.errors import GraphError
-from arraymill_proto.graph import ArrayType, Constant, Graph, Input, Node, NodeRef, Operation, Resident, Weak
+from arraymill_proto.graph import ArrayType, Constant, Graph, Input, Node, NodeRef, Operation, Resident, Shape, Weak
 from arraymill_proto.limits import MAX_NODES
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+SKELETONS: Final = 256
+"""Graphs of one operation that are kept, those used last: some KB each."""
+
+
+class Skeleton:
+    """A graph that many jobs have, and its message, which is made once."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    @cached_property
+    def message(self) -> pb.Graph:
+        """The graph without elements. Not to be changed."""
+        return graph_to_pb(self.graph)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +43,8 @@ class Computation:
     """The array of each input, by its number."""
     results: tuple[ArrayType, ...]
     """The type of each output."""
+    skeleton: Skeleton | None = None
+    """The graph, where many jobs have it."""
 
     @property
     def input_bytes(self) -> int:
@@ -36,25 +56,15 @@ class Computation:
         """Bytes of all results."""
         return sum(type.nbytes for type in self.results)
 
-    def inlined(self, *, ordered: bool = True) -> Graph:
-        """Return the graph with the elements of every input in it.
-
-        Args:
-            ordered: As they lie in memory, as far as possible; False: in C order, so equal arrays give equal bytes.
-        """
-        return self.with_inputs(
-            lambda node, array: _with_elements(node if ordered else replace(node, order=None), array)
-        )
+    def inlined(self) -> Graph:
+        """Return the graph with the elements of every input in it, in C order: equal arrays give equal bytes."""
+        return self.with_inputs(lambda node, array: replace(node, order=None, inline=array.tobytes()))
 
     def with_inputs(self, change: Callable[[Input, AnyArray], Input]) -> Graph:
         """Return the graph with other inputs, each made of the one that it replaces and its array."""
         arrays = iter(self.inputs)
         nodes = (change(node, next(arrays)) if isinstance(node, Input) else node for node in self.graph.nodes)
         return replace(self.graph, nodes=tuple(nodes))
-
-
-def _with_elements(node: Input, array: AnyArray) -> Input:
-    return replace(node, inline=in_order(array, node.order).tobytes())
 
 
 def build(outputs: Sequence[Expression]) -> Computation:
@@ -65,6 +75,8 @@ def build(outputs: Sequence[Expression]) -> Computation:
     Raises:
         GraphError: More nodes than a graph may have.
     """
+    if len(outputs) == 1 and (simple := _simple(outputs[0])) is not None:
+        return simple
     builder = _Builder()
     numbers = tuple(builder.number(output) for output in outputs)
     if len(builder.nodes) > MAX_NODES:
@@ -74,6 +86,26 @@ def build(outputs: Sequence[Expression]) -> Computation:
         )
     graph = Graph(tuple(builder.nodes), numbers)
     return Computation(graph, tuple(builder.inputs), tuple(output.type for output in outputs))
+
+
+def _simple(output: Expression) -> Computation | None:
+    """Return what computes one operation on one array that lies in C order; None: it is something else.
+
+    Small jobs are mostly that, one like the other: to build and to encode the graph of each took a third of their time.
+    """
+    if not isinstance(output, Applied) or len(output.args) != 1:
+        return None
+    leaf, params = output.args[0], plain_params(output.params)
+    if not isinstance(leaf, Local) or not leaf.data.flags.c_contiguous or params is None:
+        return None
+    skeleton = _skeleton(output.name, leaf.data.shape, leaf.data.dtype, params)
+    return Computation(skeleton.graph, (leaf.data,), (output.type,), skeleton)
+
+
+@lru_cache(maxsize=SKELETONS)
+def _skeleton(name: str, shape: Shape, dtype: np.dtype[np.generic], params: PlainParams) -> Skeleton:
+    operation = Operation(name, (0,), {key: value for key, _, value in params})
+    return Skeleton(Graph((Input(shape, dtype), operation), (1,)))
 
 
 class _Builder:

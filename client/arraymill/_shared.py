@@ -34,6 +34,8 @@ class Shared(Generic[T]):
 
         Cancelling this leaves the work to the others who wait; the last one ends it.
         """
+        if self._task.done() and not self._task.cancelled():
+            return self._task.result()
         self._waiting += 1
         try:
             await asyncio.wait([self._task])

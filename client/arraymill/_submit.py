@@ -93,7 +93,7 @@ async def _submit(
     info = await caller.ready(remaining)
     is_fed = job.input_bytes > info.unary_bytes
     if not is_fed:
-        graph = job.inlined(ordered=False)
+        graph = job.inlined()
     elif request.key.startswith(OWN_KEY):
         graph = job.graph
     else:

@@ -20,6 +20,7 @@ from arraymill_proto.codec import dtype_to_pb, graph_from_pb, type_to_pb
 from arraymill_proto.errors import (
     ArraymillError,
     ArrayNotFoundError,
+    BusyError,
     ConnectionFailedError,
     Reason,
 )
@@ -208,6 +209,7 @@ class FakeServer:
             name: grpc.unary_unary_rpc_method_handler(self.unary(name, method)) for name, method in unary.items()
         }
         handlers["Run"] = grpc.stream_stream_rpc_method_handler(self._run)
+        handlers["Pipeline"] = grpc.stream_stream_rpc_method_handler(self._pipeline)
         return handlers
 
     async def stop(self) -> None:
@@ -287,6 +289,30 @@ class FakeServer:
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
+
+    async def _pipeline(self, _: Any, context: Context) -> None:
+        """Answer each job as a call of Compute."""
+        self.calls["Pipeline"] += 1
+        while isinstance(message := await context.read(), bytes):
+            jobs = pb.PipelineRequest.FromString(message).jobs
+            answers = [self._pipelined(job) for job in jobs if not self._is_lost()]
+            await context.write(pb.PipelineResponse(answers=answers).SerializeToString())
+            if len(answers) < len(jobs):
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the connection was lost on the way back")
+
+    def _is_lost(self) -> bool:
+        self.lost["Compute"] -= 1
+        return self.lost["Compute"] >= 0
+
+    def _pipelined(self, job: pb.PipelinedJob) -> pb.PipelinedAnswer:
+        self.calls["Compute"] += 1
+        self.deadlines["Compute"] = job.timeout_seconds
+        failures = self.refusals["Compute"] or [self.failures[name] for name in self.failures if name == "Compute"]
+        if failures:
+            error = failures.pop(0)
+            retry_seconds = error.retry_after if isinstance(error, BusyError) else None
+            return pb.PipelinedAnswer(number=job.number, status=status_bytes(error, retry_seconds=retry_seconds))
+        return pb.PipelinedAnswer(number=job.number, response=self._compute(job.request.SerializeToString()))
 
     def _info(self, _: bytes) -> pb.ServerInfo:
         self.info.uptime_seconds = monotonic() - self._began

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from strategies import arrays
 from unit.client.evaluate import evaluate, value_of
 
-from arraymill import Array, Handle, asarray
+from arraymill import Array, Handle, _graph, asarray
 from arraymill._expression import expression_of
 from arraymill._graph import Computation, build
+from arraymill._inline import request_of
 from arraymill._layout import in_order
 from arraymill_proto.catalogue import operand_type
-from arraymill_proto.errors import GraphError
+from arraymill_proto.codec import graph_from_pb
+from arraymill_proto.errors import ArraymillError, GraphError, ParameterError
 from arraymill_proto.graph import ArrayType, Constant, Input, NodeRef, Operation, Resident, Slice
 from arraymill_proto.limits import MAX_NODES
 from arraymill_proto.validate import infer_graph
@@ -112,7 +114,8 @@ def test_a_leaf_may_be_an_output_and_an_output_may_be_named_twice() -> None:
 @given(arrays(), st.booleans())
 def test_inlined_elements_lie_in_the_announced_order(array: Any, twice: bool) -> None:
     job = job_of(asarray(array), *([asarray(np.arange(3))] if twice else []))
-    node = job.inlined().nodes[0]
+    graph = graph_from_pb(request_of(job).graph)
+    node = graph.nodes[0]
     if not array.ndim:  # a 0-d array is read at once
         return
     assert isinstance(node, Input)
@@ -121,8 +124,35 @@ def test_inlined_elements_lie_in_the_announced_order(array: Any, twice: bool) ->
     elements = np.frombuffer(node.inline, node.dtype)
     expected = in_order(array, node.order)
     assert elements.tobytes() == expected.tobytes()
-    known = infer_graph(job.inlined(), lambda _: pytest.fail("there is no resident array"))
+    known = infer_graph(graph, lambda _: pytest.fail("there is no resident array"))
     assert [operand_type(known[output]) for output in job.graph.outputs] == list(job.results)
+
+
+@given(arrays(), st.sampled_from([{}, {"axis": None}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"dtype": "f8"}]))
+def test_graphs_that_many_jobs_have_are_those_that_are_built(array: Any, params: dict[str, Any]) -> None:
+    try:
+        lazy = asarray(array).sum(**params)
+    except ArraymillError:
+        return
+    common = job_of(lazy)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_graph, "_simple", lambda _: None)
+        built = job_of(lazy)
+    assert (common.graph, common.results) == (built.graph, built.results)
+    assert [id(one) for one in common.inputs] == [id(one) for one in built.inputs]
+    assert request_of(common) == request_of(built)
+    assert request_of(common) == request_of(common)
+    if array.ndim and array.flags.c_contiguous:
+        assert common.skeleton is job_of(asarray(array.copy()).sum(**params)).skeleton
+
+
+def test_parameters_that_are_equal_and_not_the_same_make_other_graphs() -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    sums = [job_of(asarray(x).sum(axis)).graph.nodes[1] for axis in (0, 1, 0)]
+    assert [node.params["axis"] for node in sums if isinstance(node, Operation)] == [0, 1, 0]
+    assert asarray(x).sum(1, keepdims=True).shape == (2, 1)
+    with pytest.raises(ParameterError, match="keepdims must be True or False, not 1"):
+        asarray(x).sum(1, keepdims=1)  # type: ignore[arg-type]
 
 
 def deep(depth: int = DEPTH) -> Array:

@@ -1,0 +1,181 @@
+"""Small jobs of one client on one stream: those of a moment share a message, and each gets its own answer.
+
+Theory of operation. A call of gRPC costs the same for any job; on a stream a message does, however many jobs it brings.
+Two tasks serve a stream: one writes what has come since its last message, the other hands answers to those who wait.
+Nobody waits for company: a job that comes alone travels at once. Under load messages fill by themselves, since jobs
+come while the one before them is being written; none takes more than MAX_JOBS, so that both sides work all the time.
+
+A stream that breaks fails the jobs on it, which are functions of their inputs: `Caller` sends them again. The next job
+opens another stream. One that nobody has used for IDLE_SECONDS is ended, so that an idle client holds nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from typing import Any, Final, TypeAlias, cast
+
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from arraymill_proto.errors import ConnectionFailedError, InternalError
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+MAX_JOBS: Final = 16
+"""Jobs in one message: most of what sharing one saves. With all 64 jobs of a client in one message, each side would be
+idle while the other works."""
+
+MESSAGE_BYTES: Final = 256 << 10
+"""From here on a message is full; the last job in it has some 100 KiB at most."""
+
+IDLE_SECONDS: Final = 10.0
+"""After so long without jobs the stream is ended: an open call makes gRPC ask for signs of life."""
+
+RawStream: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
+
+
+class Pipeline:
+    """The small jobs of one connection.
+
+    Args:
+        address: Of the server, for messages.
+        open: Opens a stream.
+    """
+
+    def __init__(self, address: str, open: Callable[[], RawStream]) -> None:
+        self._address = address
+        self._open = open
+        self._stream: _Stream | None = None
+
+    def __repr__(self) -> str:
+        return f"<Pipeline to {self._address}: {self._stream!r}>"
+
+    async def compute(self, request: pb.ComputeRequest, timeout: float | None) -> pb.PipelinedAnswer:
+        """Send a job and wait for its answer; cancelling this cancels the job.
+
+        Args:
+            request: The job.
+            timeout: Seconds after which the server stops it; None: never.
+
+        Raises:
+            AioRpcError: The stream has failed.
+            ConnectionFailedError: It has ended without an answer.
+        """
+        stream = self._stream
+        if stream is None or not stream.is_open:
+            stream = self._stream = _Stream(self._open(), self._address)
+        return await stream.answer(request, timeout)
+
+    async def close(self) -> None:
+        """End the stream at once; whoever still waits is cancelled."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
+
+
+class _Stream:
+    """One stream, and the two tasks that serve it."""
+
+    def __init__(self, call: RawStream, address: str) -> None:
+        self._call = call
+        self._address = address
+        self._loop = asyncio.get_running_loop()
+        self._numbers = count(1)
+        self._waiting: dict[int, asyncio.Future[pb.PipelinedAnswer]] = {}
+        self._jobs: deque[pb.PipelinedJob] = deque()
+        """To be sent."""
+        self._cancelled: list[int] = []
+        """To be told."""
+        self._news = asyncio.Event()
+        self.is_open = True
+        """Whether jobs may still be sent."""
+        self._tasks = (asyncio.ensure_future(self._read()), asyncio.ensure_future(self._write()))
+
+    def __repr__(self) -> str:
+        return f"<{'open' if self.is_open else 'ended'} stream, {len(self._waiting)} jobs wait>"
+
+    async def answer(self, request: pb.ComputeRequest, timeout: float | None) -> pb.PipelinedAnswer:
+        number = next(self._numbers)
+        future: asyncio.Future[pb.PipelinedAnswer] = self._loop.create_future()
+        self._waiting[number] = future
+        self._jobs.append(pb.PipelinedJob(number=number, request=request, timeout_seconds=timeout or 0.0))
+        self._news.set()
+        try:
+            return await future
+        finally:
+            if self._waiting.pop(number, None) is not None:  # nobody waits any more
+                self._cancelled.append(number)
+                self._news.set()
+
+    async def close(self) -> None:
+        self.is_open = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        self._fail(asyncio.CancelledError())
+
+    # ------------------------------------------------------------------ the two tasks
+
+    async def _read(self) -> None:
+        try:
+            while (message := cast("Any", await self._call.read())) is not grpc.aio.EOF:
+                self._hand_out(message)
+            error: BaseException = ConnectionFailedError(f"{self._address} has ended a stream of small jobs")
+        except DecodeError:
+            error = InternalError(f"the answers of {self._address} cannot be read; is it an arraymill server?")
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError, asyncio.CancelledError) as exc:
+            error = exc
+        self._fail(error)
+        self._call.cancel()
+        self._news.set()
+
+    def _hand_out(self, message: bytes) -> None:
+        for answer in pb.PipelineResponse.FromString(message).answers:
+            future = self._waiting.pop(answer.number, None)
+            if future is not None and not future.done():
+                future.set_result(answer)
+
+    def _fail(self, error: BaseException) -> None:
+        self.is_open = False
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if isinstance(error, asyncio.CancelledError):
+                future.cancel()
+            elif not future.done():
+                future.set_exception(error)
+
+    async def _write(self) -> None:
+        # What has become of the stream is told to whoever reads.
+        with suppress(grpc.aio.AioRpcError, grpc.aio.UsageError, grpc.aio.InternalError, asyncio.InvalidStateError):
+            while await self._has_news():
+                await self._call.write(self._message())
+            await self._call.done_writing()
+
+    async def _has_news(self) -> bool:
+        """Wait for something to send; False when the stream is to be ended."""
+        while not (self._jobs or self._cancelled) and self.is_open:
+            rest = self._loop.call_later(IDLE_SECONDS, self._rest)
+            self._news.clear()
+            try:
+                await self._news.wait()
+            finally:
+                rest.cancel()
+        return self.is_open
+
+    def _rest(self) -> None:
+        """End the stream if nobody waits for anything; else look again."""
+        self.is_open = bool(self._waiting)
+        self._news.set()
+
+    def _message(self) -> bytes:
+        message, nbytes = pb.PipelineRequest(cancelled=self._cancelled), 0
+        self._cancelled.clear()
+        while self._jobs and len(message.jobs) < MAX_JOBS and nbytes < MESSAGE_BYTES:
+            job = self._jobs.popleft()
+            if job.number in self._waiting:
+                nbytes += job.ByteSize()
+                message.jobs.append(job)
+        return message.SerializeToString()
