@@ -6,12 +6,14 @@ import ctypes
 from typing import Any
 
 import numpy as np
+import pytest
 
 from arraymill_proto.codec import graph_to_pb
 from arraymill_proto.graph import Graph, Input, Operation
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.serial import SerialEngine
+from arraymill_server.jobs import small
 from arraymill_server.jobs.admission import Admission
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import Jobs
@@ -22,6 +24,12 @@ from arraymill_server.rpc.tally import Tally
 from arraymill_server.rpc.turns import Turns
 
 PLACES = 64
+
+
+def play_whatever_it_takes(patch: pytest.MonkeyPatch) -> None:
+    """Let jobs be played that are slow because the machine is busy."""
+    patch.setattr(small, "SMALL_SECONDS", 60.0)
+    patch.setattr(small, "TRIAL_SECONDS", 60.0)
 
 
 def hall_of(places: int = PLACES, block_elements: int | None = None) -> Hall:

@@ -144,7 +144,7 @@ def apply(name: str, operands: tuple[object, ...], params: Mapping[str, object])
     return Applied(type, name, args, given)
 
 
-PlainParams: TypeAlias = tuple[tuple[str, type, Any], ...]
+PlainParams: TypeAlias = tuple[tuple[str, type[Any], Any], ...]
 """Parameters that can be compared: name, type and value of each, since True equals 1 and is not the same."""
 
 _COMPARABLE: Final = (bool, int, str)
@@ -152,11 +152,14 @@ _COMPARABLE: Final = (bool, int, str)
 
 def plain_params(params: Mapping[str, Any]) -> PlainParams | None:
     """Return parameters so that equal ones are the same; None where they cannot be compared, or not for sure."""
-    for value in params.values():
-        is_comparable = type(value) in _COMPARABLE or isinstance(value, np.dtype)
-        if not is_comparable and not (type(value) is tuple and all(type(item) is int for item in value)):
+    plain: list[tuple[str, type[Any], Any]] = []
+    for name, value in params.items():
+        kind: type[Any] = type(value)
+        is_comparable = kind in _COMPARABLE or isinstance(cast("object", value), np.dtype)
+        if not is_comparable and not (kind is tuple and all(type(item) is int for item in value)):
             return None
-    return tuple([(name, type(value), value) for name, value in params.items()])
+        plain.append((name, kind, value))
+    return tuple(plain)
 
 
 TYPES: Final = 1024

@@ -2,8 +2,9 @@
 
 Theory of operation. A call of gRPC costs the same for any job; on a stream a message does, however many jobs it brings.
 Two tasks serve a stream: one writes what has come since its last message, the other hands answers to those who wait.
-Nobody waits for company: a job that comes alone travels at once. Under load messages fill by themselves, since jobs
-come while the one before them is being written; none takes more than MAX_JOBS, so that both sides work all the time.
+A job that comes alone travels at once. Under load messages fill by themselves: the server tells when it has begun the
+jobs of a message, and while MAX_MESSAGES are on their way to that, what comes waits for the next one. None takes more
+than MAX_JOBS, so that both sides work all the time.
 
 A stream that breaks fails the jobs on it, which are functions of their inputs: `Caller` sends them again. The next job
 opens another stream. One that nobody has used for IDLE_SECONDS is ended, so that an idle client holds nothing.
@@ -27,6 +28,10 @@ from arraymill_proto.v1 import arraymill_pb2 as pb
 MAX_JOBS: Final = 16
 """Jobs in one message: most of what sharing one saves. With all 64 jobs of a client in one message, each side would be
 idle while the other works."""
+
+MAX_MESSAGES: Final = 3
+"""Messages whose jobs the server has not begun: one that it works at, and those on their way. With 64 jobs in flight
+that makes 10 to 16 in a message; without a bound they were two, and a job took half as much again."""
 
 MESSAGE_BYTES: Final = 256 << 10
 """From here on a message is full; the last job in it has some 100 KiB at most."""
@@ -90,6 +95,9 @@ class _Stream:
         self._cancelled: list[int] = []
         """To be told."""
         self._news = asyncio.Event()
+        self._unbegun = 0
+        """Messages whose jobs the server has not begun."""
+        self._sent = 0
         self.is_open = True
         """Whether jobs may still be sent."""
         self._tasks = (asyncio.ensure_future(self._read()), asyncio.ensure_future(self._write()))
@@ -133,7 +141,11 @@ class _Stream:
         self._news.set()
 
     def _hand_out(self, message: bytes) -> None:
-        for answer in pb.PipelineResponse.FromString(message).answers:
+        response = pb.PipelineResponse.FromString(message)
+        self._unbegun = self._sent - response.begun
+        if self._jobs or self._cancelled:
+            self._news.set()
+        for answer in response.answers:
             future = self._waiting.pop(answer.number, None)
             if future is not None and not future.done():
                 future.set_result(answer)
@@ -156,7 +168,7 @@ class _Stream:
 
     async def _has_news(self) -> bool:
         """Wait for something to send; False when the stream is to be ended."""
-        while not (self._jobs or self._cancelled) and self.is_open:
+        while self.is_open and not ((self._jobs or self._cancelled) and self._unbegun < MAX_MESSAGES):
             rest = self._loop.call_later(IDLE_SECONDS, self._rest)
             self._news.clear()
             try:
@@ -171,6 +183,8 @@ class _Stream:
         self._news.set()
 
     def _message(self) -> bytes:
+        self._sent += 1
+        self._unbegun += 1
         message, nbytes = pb.PipelineRequest(cancelled=self._cancelled), 0
         self._cancelled.clear()
         while self._jobs and len(message.jobs) < MAX_JOBS and nbytes < MESSAGE_BYTES:

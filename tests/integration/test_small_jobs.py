@@ -45,7 +45,8 @@ async def test_every_way_gives_the_same_bits(server: RunningServer) -> None:
     names = ("sum", "mean", "std", "cumsum")
     operations = [Operation(name, (0,)) for name in names]
     async with am.AsyncClient(server.address) as mill, channel_to(server.address) as channel:
-        compute: Any = channel.unary_unary(COMPUTE)
+        make: Any = channel.unary_unary
+        compute = make(COMPUTE)
         for x in arrays(5):
             inline = Input(x.shape, x.dtype, None, x.tobytes())
             request = pb.ComputeRequest(graph=graph_to_pb(Graph((inline, *operations), (1, 2, 3, 4))))

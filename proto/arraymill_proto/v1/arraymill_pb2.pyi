@@ -246,10 +246,12 @@ class PipelinedJob(_message.Message):
     def __init__(self, number: _Optional[int] = ..., request: _Optional[_Union[ComputeRequest, _Mapping]] = ..., timeout_seconds: _Optional[float] = ...) -> None: ...
 
 class PipelineResponse(_message.Message):
-    __slots__ = ("answers",)
+    __slots__ = ("answers", "begun")
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    BEGUN_FIELD_NUMBER: _ClassVar[int]
     answers: _containers.RepeatedCompositeFieldContainer[PipelinedAnswer]
-    def __init__(self, answers: _Optional[_Iterable[_Union[PipelinedAnswer, _Mapping]]] = ...) -> None: ...
+    begun: int
+    def __init__(self, answers: _Optional[_Iterable[_Union[PipelinedAnswer, _Mapping]]] = ..., begun: _Optional[int] = ...) -> None: ...
 
 class PipelinedAnswer(_message.Message):
     __slots__ = ("number", "response", "status")

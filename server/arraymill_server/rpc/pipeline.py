@@ -76,6 +76,8 @@ class Pipeline:
         """Set when there is something to write, or nothing will come any more."""
         self._room = asyncio.Event()
         """Set when less waits or runs than before."""
+        self._begun = self._begun_told = 0
+        """Messages whose jobs have begun."""
         self._has_ended = False
         self._is_writing = False
 
@@ -122,6 +124,7 @@ class Pipeline:
                 self._news.set()
                 await asyncio.sleep(0)
                 end = monotonic() + TURN_SECONDS
+        self._begun += 1
         self._news.set()
 
     def _begin(self, job: pb.PipelinedJob) -> None:
@@ -174,7 +177,7 @@ class Pipeline:
 
     async def _write(self) -> None:
         while self._answers or not self._has_ended:
-            if not self._answers:
+            if not self._answers and self._begun == self._begun_told:
                 self._news.clear()
                 await self._news.wait()
                 continue
@@ -188,7 +191,8 @@ class Pipeline:
 
     def _message(self) -> bytes:
         """Return as many answers as a message takes."""
-        message, nbytes = pb.PipelineResponse(), 0
+        message, nbytes = pb.PipelineResponse(begun=self._begun), 0
+        self._begun_told = self._begun
         while self._answers and nbytes < ANSWER_BYTES:
             answer, size = self._answers.popleft()
             nbytes += size

@@ -293,10 +293,12 @@ class FakeServer:
     async def _pipeline(self, _: Any, context: Context) -> None:
         """Answer each job as a call of Compute."""
         self.calls["Pipeline"] += 1
+        begun = 0
         while isinstance(message := await context.read(), bytes):
             jobs = pb.PipelineRequest.FromString(message).jobs
             answers = [self._pipelined(job) for job in jobs if not self._is_lost()]
-            await context.write(pb.PipelineResponse(answers=answers).SerializeToString())
+            begun += 1
+            await context.write(pb.PipelineResponse(answers=answers, begun=begun).SerializeToString())
             if len(answers) < len(jobs):
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the connection was lost on the way back")
 

@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -136,7 +137,7 @@ def test_graphs_that_many_jobs_have_are_those_that_are_built(array: Any, params:
         return
     common = job_of(lazy)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_graph, "_simple", lambda _: None)
+        patch.setattr(_graph, "_simple", Mock(return_value=None))
         built = job_of(lazy)
     assert (common.graph, common.results) == (built.graph, built.results)
     assert [id(one) for one in common.inputs] == [id(one) for one in built.inputs]

@@ -13,7 +13,7 @@ import pytest_asyncio
 from patience import turns, until
 
 from arraymill import _pipeline
-from arraymill._pipeline import MAX_JOBS, MESSAGE_BYTES, Pipeline
+from arraymill._pipeline import MAX_JOBS, MAX_MESSAGES, MESSAGE_BYTES, Pipeline
 from arraymill_proto.errors import ConnectionFailedError, InternalError
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -39,7 +39,7 @@ class FakeCall:
             pb.PipelinedAnswer(number=number, response=pb.ComputeResponse(times=pb.JobTimes(blocks=number)))
             for number in numbers
         ]
-        self._incoming.put_nowait(pb.PipelineResponse(answers=answers).SerializeToString())
+        self._incoming.put_nowait(pb.PipelineResponse(answers=answers, begun=len(self.sent)).SerializeToString())
 
     def tell(self, item: Any) -> None:
         """Let the next read give this, or raise it."""
@@ -106,6 +106,21 @@ async def test_jobs_of_a_moment_share_messages(bench: Bench) -> None:
     call.answer(*range(1, MAX_JOBS + 1))
     answers = await asyncio.gather(*jobs)
     assert [answer.response.times.blocks for answer in answers] == list(range(1, 2 * MAX_JOBS + 2))
+
+
+async def test_a_busy_server_lets_messages_fill(bench: Bench) -> None:
+    jobs: list[asyncio.Task[pb.PipelinedAnswer]] = []
+    for _ in range(MAX_MESSAGES + 4):
+        jobs.append(bench.compute())
+        await turns(3)
+    (call,) = bench.calls
+    one_each = [[number] for number in range(1, MAX_MESSAGES + 1)]
+    assert call.numbers == one_each
+    call.answer()  # all have begun, none has ended
+    await turns(5)
+    assert call.numbers == [*one_each, list(range(MAX_MESSAGES + 1, MAX_MESSAGES + 5))]
+    call.answer(*range(1, MAX_MESSAGES + 5))
+    await asyncio.gather(*jobs)
 
 
 async def test_messages_have_their_size(bench: Bench) -> None:

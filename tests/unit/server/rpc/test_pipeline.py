@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
-from halls import PLACES, applied, hall_of, value
+from halls import PLACES, applied, hall_of, play_whatever_it_takes, value
 from patience import turns, until
 
 from arraymill_proto.errors import DeadlineError, InvalidJobError
@@ -56,7 +56,8 @@ class Client:
 
 
 @pytest_asyncio.fixture
-async def client() -> AsyncIterator[Client]:
+async def client(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+    play_whatever_it_takes(monkeypatch)
     client = Client(hall_of())
     yield client
     client.call.end()
@@ -95,6 +96,17 @@ async def test_jobs_of_a_message_share_an_answer(client: Client, monkeypatch: py
     client.send(*(job(number) for number in range(4, 10)))
     await client.has(*range(4, 10))
     assert [answer.number for answer in client.messages[-1].answers] == list(range(4, 10))
+
+
+async def test_each_message_is_told_when_its_jobs_have_begun(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(client, monkeypatch)
+    for number in range(1, 4):
+        client.send(job(number))
+        await until(lambda: held.entered == number)  # noqa: B023
+        await until(lambda: bool(client.messages) and client.messages[-1].begun == number)  # noqa: B023
+    assert not client.answers
+    held.gate.set()
+    await client.has(1, 2, 3)
 
 
 async def test_a_job_that_fails_leaves_the_others_alone(client: Client) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from halls import PLACES, applied, hall_of, value
+import pytest_asyncio
+from halls import PLACES, applied, hall_of, play_whatever_it_takes, value
 from structlog.testing import capture_logs
 
 from arraymill_proto.codec import graph_to_pb
@@ -27,8 +28,9 @@ from arraymill_server.rpc.small import MAX_SMALL_NODES, Hall, SmallJob, check_si
 X = np.arange(10.0)
 
 
-@pytest.fixture
-async def hall() -> Hall:
+@pytest_asyncio.fixture
+async def hall(monkeypatch: pytest.MonkeyPatch) -> Hall:
+    play_whatever_it_takes(monkeypatch)
     return hall_of()
 
 
