@@ -154,7 +154,7 @@ def plain_params(params: Mapping[str, Any]) -> PlainParams | None:
     """Return parameters so that equal ones are the same; None where they cannot be compared, or not for sure."""
     plain: list[tuple[str, type[Any], Any]] = []
     for name, value in params.items():
-        kind: type[Any] = type(value)
+        kind = type(cast("object", value))
         is_comparable = kind in _COMPARABLE or isinstance(cast("object", value), np.dtype)
         if not is_comparable and not (kind is tuple and all(type(item) is int for item in value)):
             return None
