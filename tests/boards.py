@@ -101,7 +101,7 @@ class Bench:
         loop = asyncio.get_running_loop()
         self.clock = loop.time
         self.arena = Arena((ctypes.c_ubyte * arena_bytes)())
-        self.engine = HeldEngine(self.arena.memory, workers=2)
+        self.engine = HeldEngine(self.arena.space, workers=2)
         self.residents = Residents(self.arena, arena_bytes // 4, TTL_SECONDS, self.clock)
         self.admission = Admission(self.arena, max_waiting)
         self.jobs = Jobs(self.arena, self.engine, self.admission, self.residents, slots=4, block_elements=BLOCK)

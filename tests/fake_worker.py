@@ -14,11 +14,18 @@ import pytest
 
 from arraymill_server.engine.death import Death
 from arraymill_server.engine.link import Link
-from arraymill_server.engine.messages import Hello, Message, Reply, Request, encode, frame
+from arraymill_server.engine.messages import Hello, Message, Reply, Request, decode_order, encode, frame
 from arraymill_server.engine.turns import Entry
 from arraymill_server.testing.faults import write_task
 
 HOUR = 3600.0
+
+
+def request_of(payload: bytes) -> Request:
+    """Read what must be a request."""
+    order = decode_order(payload)
+    assert isinstance(order, Request)
+    return order
 
 
 class FakeProcess:

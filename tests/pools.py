@@ -13,6 +13,7 @@ import pytest
 
 from arraymill_server.arena.arena import Arena
 from arraymill_server.arena.attach import RawBytes
+from arraymill_server.arena.segments import Segments
 from arraymill_server.engine.pool import PoolEngine
 from arraymill_server.engine.processes import fork_server
 from arraymill_server.engine.supervisor import WorkerMain
@@ -41,6 +42,7 @@ async def pool_of(
     worker_memory_bytes: int = WORKER_MEMORY,
     start_timeout_seconds: float = 30.0,
     in_flight: int = 2,
+    segments: Segments | None = None,
 ) -> AsyncGenerator[PoolEngine, None]:
     """Run a pool, of workers that take orders of `testing.faults` unless told otherwise."""
     engine = PoolEngine(
@@ -51,6 +53,7 @@ async def pool_of(
         task_timeout_seconds=task_timeout_seconds,
         start_timeout_seconds=start_timeout_seconds,
         in_flight=in_flight,
+        segments=segments,
         main=main,
     )
     await engine.start()

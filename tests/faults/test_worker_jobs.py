@@ -70,7 +70,7 @@ async def mill_of(
 def expected() -> list[bytes]:
     """What the reference engine makes of the graphs."""
     arena = Arena.create(4 << 20)
-    mill = Mill(arena, SerialEngine(arena.memory), block_elements=BLOCK_ELEMENTS)
+    mill = Mill(arena, SerialEngine(arena.space), block_elements=BLOCK_ELEMENTS)
     with asyncio.Runner() as runner:
         return [runner.run(mill.compute(graph, [X]))[0].tobytes() for graph in GRAPHS.values()]
 

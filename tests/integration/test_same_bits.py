@@ -47,7 +47,7 @@ async def serial_bits(array: NDArray[np.floating]) -> list[bytes]:
     """What the serial engine computes, in this process."""
     arena = Arena.create(ARENA_BYTES)
     residents = Residents(arena, 0, 1.0)
-    jobs = Jobs(arena, SerialEngine(arena.memory), Admission(arena, 1), residents, slots=2)
+    jobs = Jobs(arena, SerialEngine(arena.space), Admission(arena, 1), residents, slots=2)
     exchange = MemoryExchange([array])
     await jobs.run(Request(graph_of(array), "test"), exchange)
     return [result.tobytes() for result in exchange.results]

@@ -71,7 +71,7 @@ def as_bytes(results: list[Array]) -> list[bytes]:
 @asynccontextmanager
 async def engine_of(name: str, arena: Arena) -> AsyncGenerator[Engine]:
     if name == "serial":
-        yield SerialEngine(arena.memory)
+        yield SerialEngine(arena.space)
         return
     async with pool_of(int(name.rpartition(" ")[2]), arena.raw, main=worker.main) as engine:
         yield engine

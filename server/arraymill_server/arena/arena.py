@@ -33,6 +33,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from arraymill_server.arena.attach import RawBytes, attach, view
 from arraymill_server.arena.extents import ALIGNMENT, Extent, Extents
+from arraymill_server.arena.memory import Memory
 from arraymill_server.arena.shm import SharedMemory
 from arraymill_server.quantities import format_bytes
 
@@ -118,6 +119,8 @@ class Arena:
         """What worker processes are given, for `attach`."""
         self.memory: Final = attach(raw)
         """All bytes, writable."""
+        self.space: Final = Memory(self.memory)
+        """What tasks may name: the arena, and memory beside it."""
         self._extents = Extents(len(raw))
         self._idle = Extents(len(raw))
         """As `_extents`, but holding only residents: the arena as it will be when every job has ended."""

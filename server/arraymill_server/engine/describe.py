@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from math import prod
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
+from arraymill_server.arena.memory import Memory
 from arraymill_server.ops.reductions import REDUCTIONS
 from arraymill_server.ops.scans import SCANS
 from arraymill_server.plan.program import (
@@ -43,19 +45,22 @@ class TaskFacts:
     """Bytes of the arrays that it reads and writes; 0 when it is not known what they are."""
 
 
-def facts_of(task: Task, memory: memoryview) -> TaskFacts:
+def facts_of(task: Task, space: Memory) -> TaskFacts:
     """Describe a task.
 
     Args:
-        task: The task; for a block, its program must still lie in the arena.
-        memory: The arena.
+        task: The task; for a block, its program must still lie in memory.
+        space: What tasks may name; a client may have written there.
     """
     if not isinstance(task, BlockTask):
         return TaskFacts(task.spec.op, _bytes(_parts_of(task)))
     ref = task.program
     try:
-        program = _programs.decode(memory[ref.offset : ref.offset + ref.length])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        encoded = bytes(space.bytes(ref.offset, ref.length))
+        program = _programs.decode(encoded)
+    except (ValueError, msgspec.DecodeError):
+        return TaskFacts("a block program", 0)
+    if blake2b(encoded, digest_size=16).digest() != ref.digest:
         return TaskFacts("a block program", 0)
     return TaskFacts(_names(program), _bytes(_blocks_of(task, program)))
 

@@ -1,7 +1,7 @@
 """The server's side of one worker: its process, its pipe, the tasks it holds, and how long it may take.
 
 Theory of operation. Nothing here blocks, whatever the worker does: the pipe is read and written without waiting, half
-messages stay in the inbox, requests that the socket does not take stay in a buffer. A worker's end is seen twice:
+messages stay in the inbox, requests that the socket does not take in the outbox. A worker's end is seen twice:
 
     the pipe is at end of file     the kernel has closed its only other end, so the worker's memory is unmapped:
                                    from here on it cannot touch the arena
@@ -27,10 +27,22 @@ from collections import deque
 from contextlib import suppress
 from typing import Final, Protocol
 
+from arraymill_server.arena.segments import Segment
 from arraymill_server.cgroup import oom_kills
 from arraymill_server.engine.alarm import Alarm
 from arraymill_server.engine.death import Death, Ending
-from arraymill_server.engine.messages import Hello, Inbox, MessageError, Reply, decode_message, frame
+from arraymill_server.engine.messages import (
+    Hello,
+    Inbox,
+    MapSegment,
+    MessageError,
+    Reply,
+    UnmapSegment,
+    decode_message,
+    encode,
+    frame,
+)
+from arraymill_server.engine.outbox import Outbox
 from arraymill_server.engine.processes import Process, fork_server
 from arraymill_server.engine.turns import Entry
 
@@ -114,7 +126,6 @@ class Link:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox()
-        self._unsent = bytearray()
         self._death: Death | None = None
         self._suspect: Entry | None = None
         self._is_deaf = False
@@ -127,6 +138,7 @@ class Link:
         self._oom_kills = oom_kills()
         self._oom_looked = self._loop.time()
         pipe.setblocking(False)
+        self._outbox = Outbox(pipe)
         self._loop.add_reader(pipe, self._on_readable)
         self._loop.add_reader(self._sentinel, self._on_exit)
         self._alarm.set(start_seconds)
@@ -151,7 +163,15 @@ class Link:
         self.entries.append(entry)
         if len(self.entries) == 1:
             self._alarm.set(entry.limit_seconds)
-        self._write(frame(entry.payload))
+        self._outbox.send(frame(entry.payload))
+
+    def map_segment(self, segment: Segment) -> None:
+        """Let the worker map a segment, before any task that is sent from now on."""
+        self._outbox.send(frame(encode(MapSegment(segment.number, segment.size))), segment.fd)
+
+    def unmap_segment(self, segment: Segment) -> None:
+        """Let the worker forget a segment, after all tasks that were sent before."""
+        self._outbox.send(frame(encode(UnmapSegment(segment.number))))
 
     def retire(self) -> None:
         """Give the worker no more tasks, and let it leave when it has done what it holds."""
@@ -186,29 +206,6 @@ class Link:
             self._has_left = True
             self.hang_up()
             self._alarm.set(EXIT_SECONDS)
-
-    def _write(self, data: bytes) -> None:
-        if self._unsent:
-            self._unsent += data
-            return
-        rest = data[self._push(data) :]
-        if rest:
-            self._unsent += rest
-            self._loop.add_writer(self._pipe, self._on_writable)
-
-    def _on_writable(self) -> None:
-        del self._unsent[: self._push(self._unsent)]
-        if not self._unsent:
-            self._loop.remove_writer(self._pipe)
-
-    def _push(self, data: bytes | bytearray) -> int:
-        """Write what the socket takes. To a worker that is gone everything can be written: its end is on the way."""
-        try:
-            return self._pipe.send(data)
-        except BlockingIOError:
-            return 0
-        except (BrokenPipeError, ConnectionResetError):
-            return len(data)
 
     def _on_readable(self) -> bool:
         """Read once; False when there is nothing more."""
@@ -287,7 +284,7 @@ class Link:
     def _close_pipe(self) -> None:
         self._is_at_eof = True
         self._loop.remove_reader(self._pipe)
-        self._loop.remove_writer(self._pipe)
+        self._outbox.close()
 
     def _finish(self) -> None:
         self._is_finished = True

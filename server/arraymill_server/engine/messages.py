@@ -5,7 +5,9 @@ Every message is msgpack behind a length of four bytes, most significant first: 
 blocking. Nothing is pickled in either direction. The order is fixed:
 
     worker → server   Hello, then one Reply per Request, in the order of the requests
-    server → worker   Request …, then end of file, after which the worker leaves
+    server → worker   Request, MapSegment, UnmapSegment …, then end of file, after which the worker leaves
+
+With MapSegment goes the segment's descriptor (SCM_RIGHTS), attached to the first byte of the message.
 
 A request carries the generation of its task, the reply repeats it: a reply that answers no task in flight at its own
 generation is stale and dropped.
@@ -39,18 +41,35 @@ MAX_DETAILS: Final = 2
 
 _LENGTH: Final = struct.Struct("!i")
 
+HEADER_BYTES: Final = _LENGTH.size
+"""What stands before the payload of a message: its length."""
+
 
 class MessageError(ValueError):
     """The peer sent bytes that are no message: the process is broken and must go."""
 
 
-class Request(msgspec.Struct, frozen=True, array_like=True):
+class Request(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """Run one task."""
 
     task_id: int
     generation: int
     """1 for the first attempt, then 2, 3, …"""
     task: Task
+
+
+class MapSegment(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Map a segment: tasks will name it."""
+
+    number: int
+    size: int
+    """Bytes."""
+
+
+class UnmapSegment(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Forget a segment: no task will name it any more."""
+
+    number: int
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=0):
@@ -81,12 +100,15 @@ class Reply(msgspec.Struct, frozen=True, array_like=True, tag=1):
 Message: TypeAlias = Hello | Reply
 """All that a worker says."""
 
+Order: TypeAlias = Request | MapSegment | UnmapSegment
+"""All that a worker is told."""
+
 _encoder: Final = msgspec.msgpack.Encoder()
-_requests: Final = msgspec.msgpack.Decoder(Request)
+_orders: Final[msgspec.msgpack.Decoder[Order]] = msgspec.msgpack.Decoder(Order)
 _messages: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
 
 
-def encode(message: Request | Message) -> bytes:
+def encode(message: Order | Message) -> bytes:
     """Return the payload of a message, without its length."""
     return _encoder.encode(message)
 
@@ -96,16 +118,28 @@ def frame(payload: bytes) -> bytes:
     return _LENGTH.pack(len(payload)) + payload
 
 
-def decode_request(payload: bytes) -> Request:
-    """Read a request.
+def length_of(header: bytes, limit: int | None = None) -> int:
+    """Return the length of the payload behind a header of HEADER_BYTES.
 
     Raises:
-        MessageError: The payload is no request.
+        MessageError: It is negative or above the limit.
+    """
+    (length,) = _LENGTH.unpack(header)
+    if length < 0 or (limit is not None and length > limit):
+        raise MessageError(f"a message that claims {length} bytes; the limit is {limit}")
+    return int(length)
+
+
+def decode_order(payload: bytes) -> Order:
+    """Read what a worker is told.
+
+    Raises:
+        MessageError: The payload is nothing of the kind.
     """
     try:
-        return _requests.decode(payload)
+        return _orders.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise MessageError(f"{len(payload)} bytes that are no request: {exc}") from exc
+        raise MessageError(f"{len(payload)} bytes that are no order: {exc}") from exc
 
 
 def decode_message(payload: bytes) -> Message:
@@ -151,14 +185,12 @@ class Inbox:
         self._buffer += data
         payloads: list[bytes] = []
         start = 0
-        while len(self._buffer) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer, start)
-            if not 0 <= length <= self._limit:
-                raise MessageError(f"a message that claims {length} bytes; the limit is {self._limit}")
-            end = start + _LENGTH.size + length
+        while len(self._buffer) - start >= HEADER_BYTES:
+            length = length_of(bytes(self._buffer[start : start + HEADER_BYTES]), self._limit)
+            end = start + HEADER_BYTES + length
             if end > len(self._buffer):
                 break
-            payloads.append(bytes(self._buffer[start + _LENGTH.size : end]))
+            payloads.append(bytes(self._buffer[start + HEADER_BYTES : end]))
             start = end
         del self._buffer[:start]
         return payloads

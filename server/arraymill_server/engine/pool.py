@@ -29,6 +29,8 @@ from typing import Final
 
 from arraymill_proto.errors import ArraymillError, ConnectionFailedError, Reason
 from arraymill_server.arena.attach import RawBytes, attach
+from arraymill_server.arena.memory import Memory
+from arraymill_server.arena.segments import Segments
 from arraymill_server.cgroup import Machine
 from arraymill_server.engine import worker
 from arraymill_server.engine.base import EngineStartError, EngineStatus, Fence
@@ -80,6 +82,7 @@ class PoolEngine:
         max_attempts: Deaths of workers that a task may be the reason of before it fails with WorkerError.
         in_flight: Tasks that a worker holds: the one that it runs and those that wait in its pipe.
         start_timeout_seconds: A worker that takes longer to be ready is killed.
+        segments: Memory beside the arena, which every worker maps.
         main: What runs in a worker process.
     """
 
@@ -94,9 +97,10 @@ class PoolEngine:
         max_attempts: int = 3,
         in_flight: int = 2,
         start_timeout_seconds: float = START_SECONDS,
+        segments: Segments | None = None,
         main: WorkerMain = worker.main,
     ) -> None:
-        self._memory = attach(raw)
+        self._segments = Segments(Memory(attach(raw))) if segments is None else segments
         self._task_timeout = task_timeout_seconds
         self._max_attempts = max_attempts
         self._roster = Roster(in_flight)
@@ -111,6 +115,7 @@ class PoolEngine:
             main=main,
             settings=WorkerSettings(worker_memory_bytes, oom_score(len(raw), Machine.detect().memory_bytes)),
             bounds=Bounds(start_timeout_seconds, worker_tasks or inf, worker_memory_bytes // GROWN_SHARE),
+            segments=self._segments,
         )
 
     def __repr__(self) -> str:
@@ -260,4 +265,4 @@ class PoolEngine:
             entry.future.set_result(result)
 
     def _facts(self, entry: Entry) -> TaskFacts:
-        return facts_of(entry.task, self._memory)
+        return facts_of(entry.task, self._segments.space)

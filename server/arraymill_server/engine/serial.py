@@ -6,6 +6,7 @@ import asyncio
 from itertools import count
 
 from arraymill_proto.errors import ConnectionFailedError, Reason
+from arraymill_server.arena.memory import Memory
 from arraymill_server.engine.base import EngineStatus
 from arraymill_server.engine.describe import facts_of
 from arraymill_server.engine.messages import Request
@@ -20,13 +21,13 @@ class SerialEngine:
     """Runs tasks on the event loop's thread, with one turn of the loop between two.
 
     Args:
-        memory: The arena, or any bytes.
+        space: What tasks may name.
         runner: What runs the tasks; the interpreter by default.
     """
 
-    def __init__(self, memory: memoryview, *, runner: TaskRunner | None = None) -> None:
-        self._memory = memory
-        self._runner = runner or Interpreter(memory)
+    def __init__(self, space: Memory, *, runner: TaskRunner | None = None) -> None:
+        self._space = space
+        self._runner = runner or Interpreter(space)
         self._turns = Turns()
         self._task_ids = count(1)
         self._next: asyncio.Handle | None = None
@@ -74,7 +75,7 @@ class SerialEngine:
         if entry is None:
             return
         reply = perform(self._runner, Request(entry.task_id, entry.generation, entry.task))
-        error = error_of(reply, lambda: facts_of(entry.task, self._memory))
+        error = error_of(reply, lambda: facts_of(entry.task, self._space))
         if error is None:
             entry.future.set_result(reply.seconds)
         else:

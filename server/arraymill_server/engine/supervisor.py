@@ -20,10 +20,12 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from arraymill_server.arena.attach import RawBytes
+from arraymill_server.arena.segments import Segment, Segments
 from arraymill_server.engine.base import EngineStartError
+from arraymill_server.engine.crew import Crew
 from arraymill_server.engine.death import Death, Ending
 from arraymill_server.engine.link import Link
 from arraymill_server.engine.messages import Reply
@@ -76,35 +78,19 @@ class Bounds:
     """Private memory, beyond that of its hello, with which one is recycled."""
 
 
-class Crew(Protocol):
-    """Who gives the workers their tasks."""
-
-    def worker_idle(self) -> None:
-        """A worker can take a task."""
-        ...
-
-    def worker_replied(self, entry: Entry, reply: Reply) -> None:
-        """A task is answered."""
-        ...
-
-    def worker_fenced(self, link: Link, death: Death, waiting: list[Entry]) -> None:
-        """A worker cannot be killed; see `LinkOwner.link_fenced`."""
-        ...
-
-    def worker_died(self, link: Link, death: Death, suspect: Entry | None) -> None:
-        """A worker touches no memory any more; see `LinkOwner.link_died`."""
-        ...
-
-    def workers_failed(self, error: EngineStartError) -> None:
-        """No worker is left and none can be started for now."""
-        ...
-
-
 class Supervisor:
     """The workers of one pool."""
 
     def __init__(
-        self, crew: Crew, raw: RawBytes, count: int, *, main: WorkerMain, settings: WorkerSettings, bounds: Bounds
+        self,
+        crew: Crew,
+        raw: RawBytes,
+        count: int,
+        *,
+        main: WorkerMain,
+        settings: WorkerSettings,
+        bounds: Bounds,
+        segments: Segments,
     ) -> None:
         self._crew = crew
         self._raw = raw
@@ -112,6 +98,9 @@ class Supervisor:
         self._main = main
         self._settings = settings
         self._bounds = bounds
+        self._segments = segments
+        segments.on_add = self._map
+        segments.on_remove = self._unmap
         self._links: set[Link] = set()
         self._fenced: set[Link] = set()
         self._retries: dict[int, asyncio.TimerHandle] = {}
@@ -292,8 +281,11 @@ class Supervisor:
         except (OSError, EOFError) as exc:
             _log.error("worker_not_started", error=repr(exc))
             return False
-        self._links.add(Link(process, pipe, self, seat=seat, start_seconds=self._start_seconds()))
+        link = Link(process, pipe, self, seat=seat, start_seconds=self._start_seconds())
+        self._links.add(link)
         self._gone.clear()
+        for segment in self._segments:
+            link.map_segment(segment)
         return True
 
     def _start_seconds(self) -> float:
@@ -313,6 +305,16 @@ class Supervisor:
             raise
         finally:
             pipe.close()
+
+    # ------------------------------------------------------------------ segments
+
+    def _map(self, segment: Segment) -> None:
+        for link in self._links:
+            link.map_segment(segment)
+
+    def _unmap(self, segment: Segment) -> None:
+        for link in self._links:
+            link.unmap_segment(segment)
 
     # ------------------------------------------------------------------ wear
 

@@ -13,14 +13,17 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from msgspec.structs import replace
 
 from arraymill_server.arena.attach import RawBytes, attach
-from arraymill_server.engine.messages import REQUEST_BYTES, Hello, decode_request, encode
+from arraymill_server.arena.memory import Memory
+from arraymill_server.arena.segments import map_segment
+from arraymill_server.engine.messages import REQUEST_BYTES, Hello, MapSegment, Request, decode_order, encode
 from arraymill_server.engine.perform import TaskRunner, perform
+from arraymill_server.engine.pipe import Pipe
 from arraymill_server.engine.processes import Connection, die_with_server, leave_fork_server
 from arraymill_server.plan.interpreter import Interpreter
 
@@ -45,7 +48,8 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 def main(pipe: Connection, raw: RawBytes, settings: WorkerSettings) -> None:
     """Be a worker until the pipe ends."""
     confine(settings)
-    serve(pipe, Interpreter(attach(raw)), settings.memory_bytes)
+    space = Memory(attach(raw))
+    serve(Pipe(pipe), Interpreter(space), space, settings.memory_bytes)
 
 
 def confine(settings: WorkerSettings) -> None:
@@ -63,17 +67,35 @@ def confine(settings: WorkerSettings) -> None:
     _limit_data(settings.memory_bytes)
 
 
-def serve(pipe: Connection, runner: TaskRunner, memory_bytes: int) -> None:
-    """Say hello, then answer requests until end of file."""
+class Messages(Connection, Protocol):
+    """The worker's pipe: `Pipe`, or a double of it."""
+
+    def take_fd(self) -> int: ...
+
+
+def serve(pipe: Messages, runner: TaskRunner, space: Memory, memory_bytes: int) -> None:
+    """Say hello, then do what the server says until end of file."""
     meter = Meter()
     pipe.send_bytes(encode(Hello(os.getpid())))
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            _answer_one(pipe, runner, memory_bytes, meter)
+            order = decode_order(pipe.recv_bytes(REQUEST_BYTES))
+            if isinstance(order, Request):
+                _answer(pipe, order, runner, memory_bytes, meter)
+            elif isinstance(order, MapSegment):
+                _map(pipe.take_fd(), order, space)
+            else:
+                space.remove(order.number)
 
 
-def _answer_one(pipe: Connection, runner: TaskRunner, memory_bytes: int, meter: Meter) -> None:
-    request = decode_request(pipe.recv_bytes(REQUEST_BYTES))
+def _map(fd: int, order: MapSegment, space: Memory) -> None:
+    try:
+        space.add(order.number, map_segment(fd, order.size))
+    finally:
+        os.close(fd)
+
+
+def _answer(pipe: Messages, request: Request, runner: TaskRunner, memory_bytes: int, meter: Meter) -> None:
     reply = perform(runner, request, memory_bytes)
     grown = meter.look()
     pipe.send_bytes(encode(reply if grown is None else replace(reply, grown_bytes=grown)))

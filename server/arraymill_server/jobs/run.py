@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Final
 
 from arraymill_proto.errors import ConnectionFailedError, Reason
+from arraymill_server.arena.memory import Memory
 from arraymill_server.engine.base import Engine, Fence
 from arraymill_server.jobs.exchange import Exchange, Outgoing
 from arraymill_server.plan.instructions import Compute, Dispatch, Fetch, Instruction, Write
@@ -41,8 +42,8 @@ class Hands:
     engine: Engine
     interpreter: Interpreter
     """Runs tasks that are smaller than their dispatch, on the event loop."""
-    memory: memoryview
-    """The whole arena."""
+    memory: Memory
+    """What tasks may name."""
 
 
 class JobRun:
@@ -168,17 +169,17 @@ class JobRun:
         elif isinstance(instruction, Fetch):
             self._fetch(instruction)
         elif isinstance(instruction, Write):
-            memory[instruction.address : instruction.address + len(instruction.data)] = instruction.data
+            memory.bytes(instruction.address, len(instruction.data))[:] = instruction.data
         else:
             self._first_send = self._first_send or monotonic()
             part = instruction.part
-            data = memory[part.address : part.address + part.nbytes]
+            data = memory.bytes(part.address, part.nbytes)
             self._exchange.send(Outgoing(instruction.outputs, part.offset, data), instruction.token)
 
     def _fetch(self, fetch: Fetch) -> None:
         self._first_want = self._first_want or monotonic()
         self._wants.add(fetch.token)
-        target = self._hands.memory[fetch.address : fetch.address + fetch.wanted.nbytes]
+        target = self._hands.memory.bytes(fetch.address, fetch.wanted.nbytes)
         self._exchange.want(fetch.wanted, target, fetch.token)
 
     def _dispatch(self, dispatch: Dispatch) -> None:

@@ -140,7 +140,7 @@ class Jobs:
         self._residents = residents
         self._slots = slots
         self._block_elements = block_elements
-        self._hands = Hands(engine, Interpreter(arena.memory), arena.memory)
+        self._hands = Hands(engine, Interpreter(arena.space), arena.space)
         self._foreseen: dict[int, _Foreseen] = {}
         """By the identity of the graph."""
         self.aside = Aside()

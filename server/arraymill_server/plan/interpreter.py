@@ -5,8 +5,8 @@ the operands are sliced views of the arena, every instruction is one kernel call
 scratch, and the sinks take the results out (see `plan.sinks`). No temporary of a block's size exists, and Python's
 share is a few slices and calls for each piece.
 
-Every region is checked against the arena's length before a view of it is made: a defect of the planner becomes an
-InternalError, never a read outside.
+Every region is checked against the memory that it names before a view of it is made: a defect of the planner becomes
+an InternalError, never a read outside.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 
 from arraymill_proto.errors import InternalError
+from arraymill_server.arena.memory import Memory
 from arraymill_server.ops.reductions import REDUCTIONS
 from arraymill_server.ops.scans import SCANS
 from arraymill_server.plan.blocks import PIECE_BYTES
@@ -45,14 +46,14 @@ Parts = tuple[Array, ...]
 class Interpreter:
     """Runs tasks, one at a time; not for use by several threads."""
 
-    def __init__(self, memory: Any, *, piece_bytes: int = PIECE_BYTES) -> None:
-        """Attach to the arena.
+    def __init__(self, memory: Memory, *, piece_bytes: int = PIECE_BYTES) -> None:
+        """Attach to memory.
 
         Args:
-            memory: A writable buffer: the whole arena.
+            memory: What tasks may name.
             piece_bytes: Target size of a register; tests make it a few elements.
         """
-        self._memory: Array = np.frombuffer(memory, np.uint8)
+        self._memory = memory
         self._scratch = Scratch(piece_bytes)
         self._codes: Recent[bytes, Code] = Recent(PROGRAMS)
         self._decoder = msgspec.msgpack.Decoder(Program)
@@ -64,7 +65,7 @@ class Interpreter:
         }
 
     def __repr__(self) -> str:
-        return f"<Interpreter {self._memory.size} bytes of arena, {len(self._codes)} programs>"
+        return f"<Interpreter of {self._memory!r}, {len(self._codes)} programs>"
 
     def run(self, task: Task) -> None:
         """Run one task to its end.
@@ -84,13 +85,11 @@ class Interpreter:
         """
         return self._binds[type(task)](task)
 
-    def _bytes(self, ref: ProgramRef) -> bytes:
-        if ref.offset < 0 or ref.length < 0 or ref.offset + ref.length > self._memory.size:
-            raise InternalError(f"program at {ref.offset} of {ref.length} bytes lies outside the arena")
-        return self._memory[ref.offset : ref.offset + ref.length].tobytes()
-
     def _load(self, ref: ProgramRef) -> Code:
-        data = self._bytes(ref)
+        try:
+            data = bytes(self._memory.bytes(ref.offset, ref.length))
+        except ValueError as exc:
+            raise InternalError(f"the program at {ref.offset:#x} of {ref.length} bytes lies in no memory") from exc
         if blake2b(data, digest_size=16).digest() != ref.digest:
             raise InternalError(f"the program at {ref.offset} is not the one that the task names")
         return Code(self._decoder.decode(data))
@@ -102,11 +101,11 @@ class Interpreter:
                 return np.empty(region.shape, dtype)
             span = (length - 1) * stride
             low, high = (low + span, high) if span < 0 else (low, high + span)
-        if low < 0 or high + dtype.itemsize > self._memory.size or min(region.shape, default=1) < 0:
-            raise InternalError(
-                f"a region spans the bytes {low} to {high + dtype.itemsize} of an arena of {self._memory.size}"
-            )
-        return np.ndarray(region.shape, dtype, self._memory, region.offset, region.strides)
+        found = self._memory.holding(low, high + dtype.itemsize)
+        if found is None or min(region.shape, default=1) < 0:
+            raise InternalError(f"a region spans the bytes {low:#x} to {high + dtype.itemsize:#x} of {self._memory!r}")
+        memory, first = found
+        return np.ndarray(region.shape, dtype, memory, region.offset - first, region.strides)
 
     def _views(self, regions: tuple[Region, ...], dtypes: tuple[DType, ...]) -> Parts:
         return tuple(self._view(region, dtype) for region, dtype in zip(regions, dtypes, strict=True))

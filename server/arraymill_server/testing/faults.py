@@ -25,7 +25,9 @@ from typing import Final, NoReturn
 import numpy as np
 
 from arraymill_server.arena.attach import RawBytes, attach
-from arraymill_server.engine.messages import decode_request, frame
+from arraymill_server.arena.memory import Memory
+from arraymill_server.engine.messages import Request, decode_order, frame
+from arraymill_server.engine.pipe import Pipe
 from arraymill_server.engine.processes import Connection
 from arraymill_server.engine.worker import WorkerSettings, confine, serve
 from arraymill_server.ops.spec import ReduceSpec
@@ -180,7 +182,7 @@ class DoubleRunner:
 class FaultyPipe:
     """A worker's pipe that counts attempts and strikes around them."""
 
-    def __init__(self, pipe: Connection, memory: memoryview) -> None:
+    def __init__(self, pipe: Pipe, memory: memoryview) -> None:
         self._pipe = pipe
         self._memory = memory
         self._task: Task | None = None
@@ -193,11 +195,15 @@ class FaultyPipe:
 
     def recv_bytes(self, maxlength: int | None = None) -> bytes:
         payload = self._pipe.recv_bytes(maxlength)
-        self._task = decode_request(payload).task
+        order = decode_order(payload)
+        self._task = order.task if isinstance(order, Request) else None
         if isinstance(self._task, FinishTask) and "@" in self._task.spec.op:
             _cell(self._memory, self._task.out.offset)[0] += 1
         self._strike(Point.RECEIVE)
         return payload
+
+    def take_fd(self) -> int:
+        return self._pipe.take_fd()
 
     def send_bytes(self, buf: bytes) -> None:
         if _due(self._memory, self._task, Point.REPLY) is not None:
@@ -220,7 +226,7 @@ def faulty_main(pipe: Connection, raw: RawBytes, settings: WorkerSettings) -> No
     if cell[1]:
         cell[1] -= 1
         strike(list(Fault)[cell[0]])
-    serve(FaultyPipe(pipe, memory), DoubleRunner(memory), settings.memory_bytes)
+    serve(FaultyPipe(Pipe(pipe), memory), DoubleRunner(memory), Memory(memory), settings.memory_bytes)
 
 
 def _task(op: str, offset: int, number: int, seconds: float = 0.0) -> FinishTask:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from arraymill_proto.errors import ConnectionFailedError, Reason
+from arraymill_server.arena.memory import Memory
 from arraymill_server.engine.base import EngineStatus, Fence
 from arraymill_server.plan.interpreter import Interpreter
 from arraymill_server.plan.program import Task
@@ -22,12 +23,12 @@ class HeldEngine:
     """Runs nothing by itself. The oldest tasks, as many as there are workers, count as held by workers.
 
     Args:
-        memory: The arena.
+        space: What tasks may name.
         workers: How many tasks are held; the others are queued.
     """
 
-    def __init__(self, memory: memoryview, workers: int = 1) -> None:
-        self._interpreter = Interpreter(memory)
+    def __init__(self, space: Memory, workers: int = 1) -> None:
+        self._interpreter = Interpreter(space)
         self._workers = workers
         self._entries: list[_Entry] = []
         self._changed = asyncio.Event()

@@ -29,7 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arraymill_server.arena.attach import RawBytes, attach
-from arraymill_server.engine.messages import decode_request, frame
+from arraymill_server.arena.memory import Memory
+from arraymill_server.engine.messages import Request, decode_order, frame
+from arraymill_server.engine.pipe import Pipe
 from arraymill_server.engine.processes import Connection
 from arraymill_server.engine.worker import WorkerSettings, confine, serve
 from arraymill_server.plan.interpreter import Interpreter
@@ -193,7 +195,7 @@ class Orders:
 class OrderedPipe:
     """A worker's pipe around which orders strike."""
 
-    def __init__(self, pipe: Connection, orders: Orders) -> None:
+    def __init__(self, pipe: Pipe, orders: Orders) -> None:
         self._pipe = pipe
         self._orders = orders
 
@@ -206,9 +208,14 @@ class OrderedPipe:
     def recv_bytes(self, maxlength: int | None = None) -> bytes:
         self._orders.wait(self.fileno())
         payload = self._pipe.recv_bytes(maxlength)
-        self._orders.is_spared = decode_request(payload).generation > 1
-        self._orders.come_to(Point.RECEIVE)
+        order = decode_order(payload)
+        if isinstance(order, Request):
+            self._orders.is_spared = order.generation > 1
+            self._orders.come_to(Point.RECEIVE)
         return payload
+
+    def take_fd(self) -> int:
+        return self._pipe.take_fd()
 
     def send_bytes(self, buf: bytes) -> None:
         data = frame(buf)
@@ -222,10 +229,10 @@ class OrderedPipe:
 class OrderedRunner:
     """Runs the product's tasks, and is struck in the middle of one."""
 
-    def __init__(self, memory: memoryview, orders: Orders) -> None:
-        self._memory = memory
+    def __init__(self, space: Memory, orders: Orders) -> None:
+        self._space = space
         self._orders = orders
-        self._interpreter = Interpreter(memory)
+        self._interpreter = Interpreter(space)
         self._programs: dict[bytes, Blow | None] = {}
         """What the programs that were run before order."""
 
@@ -236,7 +243,7 @@ class OrderedRunner:
                 self._orders.strike(blow, Point.COMPUTE)
             first = next((region for sink in task.outputs for region in sink if 0 not in region.shape), None)
             if first is not None:
-                self._memory[first.offset] ^= 0xFF
+                self._space.bytes(first.offset, 1)[0] ^= 0xFF
             self._orders.come_to(Point.COMPUTE)
         self._interpreter.run(task)
 
@@ -244,7 +251,7 @@ class OrderedRunner:
         digest = task.program.digest
         if digest not in self._programs:
             start = task.program.offset
-            text = bytes(self._memory[start : start + task.program.length])
+            text = bytes(self._space.bytes(start, task.program.length))
             marked = (blow for blow in Blow if repr(mark(blow)).encode() in text)
             self._programs[digest] = next(marked, None)
         return self._programs[digest]
@@ -256,7 +263,8 @@ def ordered_main(folder: str, pipe: Connection, raw: RawBytes, settings: WorkerS
     orders = Orders(Path(folder))
     orders.note("ready -")
     orders.is_spared = True
-    serve(OrderedPipe(pipe, orders), OrderedRunner(attach(raw), orders), settings.memory_bytes)
+    space = Memory(attach(raw))
+    serve(OrderedPipe(Pipe(pipe), orders), OrderedRunner(space, orders), space, settings.memory_bytes)
 
 
 def _read_byte(pipe: int) -> int | None:

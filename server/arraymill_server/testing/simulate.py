@@ -13,6 +13,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from arraymill_proto.graph import ArrayType, Graph, Resident
 from arraymill_proto.validate import infer_graph
+from arraymill_server.arena.memory import Memory
 from arraymill_server.plan.blocks import PIECE_BYTES
 from arraymill_server.plan.host import Host
 from arraymill_server.plan.instructions import Compute, Dispatch, Fetch, Instruction, Send, Write
@@ -65,7 +66,7 @@ class Simulation:
         self._plan = plan
         self._arrays = arrays
         self._random = random
-        self._interpreter = Interpreter(self.memory, piece_bytes=piece_bytes)
+        self._interpreter = Interpreter(Memory(self.memory), piece_bytes=piece_bytes)
         self._watch = Watch(self.memory, plan) if is_watched else None
         if self._watch:
             self._watch.know(_ORIGIN, np.frombuffer(shelf, np.uint8))

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import msgspec
 import pytest
 
+from arraymill_server.arena.memory import Memory
 from arraymill_server.engine.describe import TaskFacts, facts_of
 from arraymill_server.ops.spec import ReduceSpec, ScanSpec
 from arraymill_server.plan.program import (
@@ -39,8 +42,8 @@ def facts_of_block(
 ) -> TaskFacts:
     program = Program(("<f8", "|i1"), (), tuple(Step(name, (0,), "<f8") for name in steps), sinks)
     encoded = msgspec.msgpack.encode(program)
-    ref = ProgramRef(b"", 3, len(encoded))
-    return facts_of(BlockTask(ref, (), (), operands, outputs), memoryview(b"..." + encoded + b"..."))
+    ref = ProgramRef(blake2b(encoded, digest_size=16).digest(), 3, len(encoded))
+    return facts_of(BlockTask(ref, (), (), operands, outputs), Memory(b"..." + encoded + b"..."))
 
 
 def named(steps: tuple[str, ...], sinks: tuple[Sink, ...]) -> str:
@@ -58,8 +61,15 @@ def test_long_programs_are_cut() -> None:
 
 
 def test_a_program_that_cannot_be_read_is_still_named() -> None:
-    task = BlockTask(ProgramRef(b"", 0, 4), (), (), (), ())
-    assert facts_of(task, memoryview(b"\xff\xff\xff\xff")) == TaskFacts("a block program", 0)
+    for ref in (ProgramRef(b"", 0, 4), ProgramRef(b"", 2, 4), ProgramRef(b"", -1, 2)):
+        task = BlockTask(ref, (), (), (), ())
+        assert facts_of(task, Memory(b"\xff\xff\xff\xff")) == TaskFacts("a block program", 0)
+
+
+def test_a_program_that_a_client_has_put_there_is_not_believed() -> None:
+    encoded = msgspec.msgpack.encode(Program(("<f8",), (), (Step("x", (0,), "<f8"),), ()))
+    task = BlockTask(ProgramRef(bytes(16), 0, len(encoded)), (), (), (), ())
+    assert facts_of(task, Memory(encoded)) == TaskFacts("a block program", 0)
 
 
 def test_the_bytes_of_a_block_are_what_it_reads_and_writes() -> None:
@@ -82,4 +92,4 @@ def test_the_bytes_of_a_block_are_what_it_reads_and_writes() -> None:
     ],
 )
 def test_other_tasks_are_known_by_their_operation(task: Task, facts: TaskFacts) -> None:
-    assert facts_of(task, memoryview(b"")) == facts
+    assert facts_of(task, Memory(b"x")) == facts

@@ -16,6 +16,7 @@ from pools import pool_of, shared_bytes
 
 from arraymill_proto.errors import ComputationError, ConnectionFailedError, InternalError
 from arraymill_server.arena.attach import RawBytes, attach
+from arraymill_server.arena.memory import Memory
 from arraymill_server.engine import worker
 from arraymill_server.engine.base import Engine
 from arraymill_server.engine.serial import SerialEngine
@@ -43,7 +44,7 @@ SUM = ReduceSpec("sum", (0,), "<f4", "<f4")
 async def engine_of(kind: str, raw: RawBytes) -> AsyncGenerator[Engine, None]:
     name, _, workers = kind.partition(" ")
     if name == "serial":
-        engine = SerialEngine(attach(raw))
+        engine = SerialEngine(Memory(attach(raw)))
         await engine.start()
         yield engine
         await engine.close()

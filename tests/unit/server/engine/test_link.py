@@ -7,7 +7,7 @@ import signal
 from collections.abc import AsyncGenerator
 
 import pytest
-from fake_worker import HOUR, Scene, scene_of
+from fake_worker import HOUR, Scene, request_of, scene_of
 
 from arraymill_proto.errors import Reason
 from arraymill_server.engine import link as link_module
@@ -16,7 +16,6 @@ from arraymill_server.engine.messages import (
     REPLY_BYTES,
     Inbox,
     Reply,
-    decode_request,
     encode,
     frame,
 )
@@ -45,7 +44,7 @@ async def test_a_worker_is_usable_after_its_hello(scene: Scene) -> None:
 async def test_answers_come_in_the_order_of_requests(scene: Scene) -> None:
     await scene.hello()
     entries = [scene.send(), scene.send()]
-    requests = [decode_request(payload) for payload in Inbox(1 << 20).feed(scene.pipe.recv(1 << 16))]
+    requests = [request_of(payload) for payload in Inbox(1 << 20).feed(scene.pipe.recv(1 << 16))]
     assert [request.task for request in requests] == [entry.task for entry in entries]
     for entry in entries:
         await scene.say(Reply(entry.task_id, 1, 0.5))

@@ -17,11 +17,13 @@ from arraymill_server.engine.messages import (
     TRACE_BYTES,
     Hello,
     Inbox,
+    MapSegment,
     MessageError,
     Reply,
     Request,
+    UnmapSegment,
     decode_message,
-    decode_request,
+    decode_order,
     encode,
     frame,
     head,
@@ -44,7 +46,12 @@ TASKS: list[Task] = [
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).__name__)
 def test_requests_come_back(task: Task) -> None:
     request = Request(7, 2, task)
-    assert decode_request(encode(request)) == request
+    assert decode_order(encode(request)) == request
+
+
+def test_orders_about_segments_come_back() -> None:
+    for order in (MapSegment(3, 1 << 33), UnmapSegment(3)):
+        assert decode_order(encode(order)) == order
 
 
 def test_messages_come_back() -> None:
@@ -55,14 +62,14 @@ def test_messages_come_back() -> None:
 
 @given(st.binary(max_size=64))
 def test_garbage_raises_nothing_but_a_message_error(data: bytes) -> None:
-    for decode in (decode_request, decode_message):
+    for decode in (decode_order, decode_message):
         with suppress(MessageError):
             decode(data)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\xc1", b"\x93\x01", encode(Hello(1))[:-1], b"\x92\x00\xa1\xff"])
 def test_garbage_is_refused(data: bytes) -> None:
-    for decode in (decode_request, decode_message):
+    for decode in (decode_order, decode_message):
         with pytest.raises(MessageError, match=f"{len(data)} bytes"):
             decode(data)
 
@@ -71,7 +78,7 @@ def test_a_request_is_no_reply() -> None:
     with pytest.raises(MessageError):
         decode_message(encode(Request(1, 1, TASKS[0])))
     with pytest.raises(MessageError):
-        decode_request(encode(Reply(1, 1, 0.0)))
+        decode_order(encode(Reply(1, 1, 0.0)))
 
 
 def test_the_longest_reply_fits() -> None:

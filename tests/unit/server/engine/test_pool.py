@@ -5,13 +5,13 @@ import os
 import signal
 
 import pytest
+from fake_worker import request_of
 from pools import CELLS, WORKER_MEMORY, pool_of, worker_pids
 
 from arraymill_proto.errors import ConnectionFailedError, InternalError, Reason, TooLargeError, WorkerError
 from arraymill_server.arena.attach import RawBytes
 from arraymill_server.engine.base import Engine, EngineStartError, EngineStatus
 from arraymill_server.engine.link import Link
-from arraymill_server.engine.messages import decode_request
 from arraymill_server.engine.pool import MAX_LOSSES, PoolEngine
 from arraymill_server.engine.processes import fork_server
 from arraymill_server.engine.turns import Entry
@@ -166,7 +166,7 @@ async def test_each_attempt_has_a_generation_of_its_own(raw: RawBytes, monkeypat
     send = Link.send
 
     def noting_send(link: Link, entry: Entry) -> None:
-        request = decode_request(entry.payload)
+        request = request_of(entry.payload)
         assert request.generation == entry.generation
         sent.append(request.generation)
         send(link, entry)

@@ -36,7 +36,7 @@ def test_a_process_inherits_its_pipe_and_ends_with_a_code() -> None:
     pipe = connection(theirs.detach())
     with ours, closing(pipe):
         # a function of the product, since a new process cannot import test modules
-        process = spawn("test", serve, pipe, None, 0)
+        process = spawn("test", serve, pipe, None, None, 0)
         pipe.close()
         assert Inbox().feed(ours.recv(100)) == [encode(Hello(process.pid))]
         ours.shutdown(socket.SHUT_WR)

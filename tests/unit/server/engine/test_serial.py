@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 
+from arraymill_server.arena.memory import Memory
 from arraymill_server.engine.base import Engine, EngineStatus
 from arraymill_server.engine.serial import SerialEngine
 from arraymill_server.testing.faults import CELL_BYTES, DoubleRunner, result, write_task
 
 
 def engine_on(memory: memoryview) -> SerialEngine:
-    return SerialEngine(memory, runner=DoubleRunner(memory))
+    return SerialEngine(Memory(memory), runner=DoubleRunner(memory))
 
 
 async def test_the_loop_has_a_turn_between_two_tasks() -> None:

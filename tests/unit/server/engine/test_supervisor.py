@@ -14,6 +14,8 @@ import pytest
 from pools import WORKER_MEMORY
 
 from arraymill_server.arena.attach import RawBytes, attach
+from arraymill_server.arena.memory import Memory
+from arraymill_server.arena.segments import Segments
 from arraymill_server.engine import supervisor as module
 from arraymill_server.engine.base import EngineStartError
 from arraymill_server.engine.death import Death, Ending
@@ -61,9 +63,14 @@ class BusyCrew(Crew):
 
 
 def supervisor_of(crew: Crew, raw: RawBytes, count: int, start_seconds: float = 30.0) -> Supervisor:
-    settings = WorkerSettings(WORKER_MEMORY)
     return Supervisor(
-        crew, raw, count, main=faulty_main, settings=settings, bounds=Bounds(start_seconds, math.inf, 1 << 30)
+        crew,
+        raw,
+        count,
+        main=faulty_main,
+        settings=WorkerSettings(WORKER_MEMORY),
+        bounds=Bounds(start_seconds, math.inf, 1 << 30),
+        segments=Segments(Memory(attach(raw))),
     )
 
 

@@ -63,7 +63,7 @@ async def keep_x(mill: Mill, engine: FencedEngine) -> None:
 
 
 async def test_memory_is_leased_until_the_fence_falls(arena: Arena) -> None:
-    engine = FencedEngine(arena.memory)
+    engine = FencedEngine(arena.space)
     mill = Mill(arena, engine)
     await keep_x(mill, engine)
     free, used = arena.free, mill.residents.used_bytes
@@ -81,7 +81,7 @@ async def test_memory_is_leased_until_the_fence_falls(arena: Arena) -> None:
 
 
 async def test_whoever_waits_is_served_when_the_fence_falls(arena: Arena) -> None:
-    engine = FencedEngine(arena.memory)
+    engine = FencedEngine(arena.space)
     mill = Mill(arena, engine)
     await keep_x(mill, engine)
     fence = await fail_fenced(mill, engine, Request(DOUBLE, "me"))

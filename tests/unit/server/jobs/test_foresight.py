@@ -36,7 +36,7 @@ def chain(first: Node, nodes: int = LARGE_NODES) -> Graph:
 class Bench:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.arena = Arena((ctypes.c_ubyte * (1 << 20))())
-        self.engine = SerialEngine(self.arena.memory)
+        self.engine = SerialEngine(self.arena.space)
         self.residents = Residents(self.arena, 1 << 19, 60.0)
         admission = Admission(self.arena, 10)
         self.jobs = Jobs(self.arena, self.engine, admission, self.residents, slots=3)

@@ -89,11 +89,11 @@ class Running:
 def begin(exchange: MemoryExchange | None = None, *, workers: int = 1) -> Running:
     """Start a job whose tasks a test ends."""
     plan = plan_of(graph_of(floats(12), operation("sqrt", 0)), block_elements=3)
-    memory = Arena((ctypes.c_ubyte * (1 << 16))()).memory
-    engine = HeldEngine(memory, workers)
+    space = Arena((ctypes.c_ubyte * (1 << 16))()).space
+    engine = HeldEngine(space, workers)
     chosen = exchange or MemoryExchange([X])
     machine = JobMachine(plan, JobLayout(plan, BLOCKS), base=0)
-    run = JobRun("job", machine, Hands(engine, Interpreter(memory), memory), chosen, Times())
+    run = JobRun("job", machine, Hands(engine, Interpreter(space), space), chosen, Times())
     chosen.start(Started("job", 1 << 16, BLOCKS, plan.outputs, is_kept=False), run)
     return Running(engine, chosen, run, asyncio.ensure_future(run.run()))
 

@@ -49,7 +49,7 @@ def arena_of(size: int = 1 << 20) -> Arena:
 async def mill_of(engine: Engine | None = None, arena: Arena | None = None) -> AsyncGenerator[Mill]:
     """A mill that must end as it began: no lease, no pin, nothing claimed."""
     memory = arena or arena_of()
-    mill = Mill(memory, engine or SerialEngine(memory.memory), block_elements=512)
+    mill = Mill(memory, engine or SerialEngine(memory.space), block_elements=512)
     yield mill
     assert repr(mill.jobs) == "<Jobs 0 running, 0 waiting>"
     for array in mill.residents.page()[0]:
@@ -196,7 +196,7 @@ async def test_a_job_whose_results_are_too_many_for_its_call_is_refused_before_i
 
 async def test_a_job_that_fails_gives_everything_back() -> None:
     arena = arena_of()
-    engine = HeldEngine(arena.memory)
+    engine = HeldEngine(arena.space)
     async with mill_of(engine, arena) as mill:
         task = asyncio.ensure_future(mill.keep(SQRT, [X], "x"))
         await settle()
@@ -213,7 +213,7 @@ async def test_a_job_that_fails_gives_everything_back() -> None:
 
 async def test_cancelling_a_job_that_waits_for_memory() -> None:
     arena = arena_of(1 << 17)
-    engine = HeldEngine(arena.memory)
+    engine = HeldEngine(arena.space)
     async with mill_of(engine, arena) as mill:
         big = graph_of(floats(8192), operation("mean", 0), operation("subtract", 0, 1))
         tasks = [asyncio.ensure_future(mill.compute(big, [np.ones(8192)])) for _ in range(2)]
@@ -232,7 +232,7 @@ async def test_cancelling_a_job_that_waits_for_memory() -> None:
 
 async def test_cancelling_a_job_that_runs_however_often() -> None:
     arena = arena_of()
-    engine = HeldEngine(arena.memory)
+    engine = HeldEngine(arena.space)
     async with mill_of(engine, arena) as mill:
         task = asyncio.ensure_future(mill.keep(SQRT, [X], "y"))
         await settle()
@@ -256,7 +256,7 @@ async def test_cancelling_a_job_before_it_begins() -> None:
 
 async def test_an_array_that_is_deleted_while_a_job_reads_it() -> None:
     arena = arena_of()
-    engine = HeldEngine(arena.memory)
+    engine = HeldEngine(arena.space)
     async with mill_of(engine, arena) as mill:
         keeping = asyncio.ensure_future(mill.keep(COPY, [X], "x"))
         while not keeping.done():

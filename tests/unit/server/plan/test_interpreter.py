@@ -18,6 +18,7 @@ from strategies import Array, arrays, axes, dtypes
 
 from arraymill_proto.catalogue import normalise_axes
 from arraymill_proto.errors import ComputationError, InternalError, ShapeError
+from arraymill_server.arena.memory import Memory
 from arraymill_server.ops.reductions import REDUCTIONS
 from arraymill_server.ops.scans import SCANS
 from arraymill_server.ops.spec import ReduceSpec, Scalar, ScanSpec
@@ -51,7 +52,8 @@ class Bench:
 
     def __init__(self, piece_bytes: int = 24, size: int = 1 << 18) -> None:
         self.memory = np.zeros(size, np.uint8)
-        self.interpreter = Interpreter(self.memory, piece_bytes=piece_bytes)
+        self.space = Memory(self.memory)
+        self.interpreter = Interpreter(self.space, piece_bytes=piece_bytes)
         self._used = 0
 
     def empty(self, shape: Shape, dtype: Any) -> np.ndarray[Any, Any]:
@@ -447,7 +449,7 @@ def test_regions_outside_the_arena_are_refused(region: Region) -> None:
 
 @pytest.mark.parametrize(("offset", "length"), [(-1, 4), (0, -1), (1 << 18, 1), (4, 1 << 18)])
 def test_programs_outside_the_arena_are_refused(offset: int, length: int) -> None:
-    with pytest.raises(InternalError, match="outside the arena"):
+    with pytest.raises(InternalError, match="lies in no memory"):
         Bench().interpreter.run(BlockTask(ProgramRef(b"?", offset, length), (), (), (), ()))
 
 
@@ -481,7 +483,10 @@ def test_programs_are_kept_up_to_a_bound_and_made_again_after() -> None:
         )
         for n in range(PROGRAMS + 3)
     ]
-    assert repr(bench.interpreter) == f"<Interpreter {1 << 18} bytes of arena, {PROGRAMS} programs>"
+    assert (
+        repr(bench.interpreter)
+        == f"<Interpreter of <Memory {1 << 18:,} bytes of arena, 0 segments>, {PROGRAMS} programs>"
+    )
     for n in (0, PROGRAMS, 1):
         bench.interpreter.run(tasks[n])
         assert out.tolist() == [n, n + 1, n + 2]

@@ -91,7 +91,7 @@ class Bench:
 
     def __init__(self, size: int = 1 << 22) -> None:
         self.arena = Arena((ctypes.c_ubyte * size)())
-        self.engine = SerialEngine(self.arena.memory)
+        self.engine = SerialEngine(self.arena.space)
         self.residents = Residents(self.arena, size // 4, 60.0)
         self.admission = Admission(self.arena, 10)
         self.jobs = Jobs(self.arena, self.engine, self.admission, self.residents, slots=3)

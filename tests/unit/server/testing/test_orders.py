@@ -23,7 +23,9 @@ from pools import pool_of, shared_bytes
 from structlog.testing import capture_logs
 
 from arraymill_proto.graph import Constant
+from arraymill_server.arena.memory import Memory
 from arraymill_server.engine.messages import Request, encode, frame
+from arraymill_server.engine.pipe import Pipe
 from arraymill_server.engine.pool import PoolEngine
 from arraymill_server.engine.processes import Connection, connection
 from arraymill_server.plan.program import BlockTask, ProgramRef, Region
@@ -70,9 +72,10 @@ def orders(book: OrderBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def pipes(orders: Orders) -> Iterator[tuple[Connection, OrderedPipe]]:
     """The server's end of a pipe, and a worker's."""
     ours, theirs = (connection(end.detach()) for end in socket.socketpair())
-    yield ours, OrderedPipe(theirs, orders)
+    worker = OrderedPipe(Pipe(theirs), orders)
+    yield ours, worker
     ours.close()
-    theirs.close()
+    worker.close()
 
 
 # ------------------------------------------------------------------ a book, and who takes orders from it
@@ -143,10 +146,11 @@ def test_a_worker_is_not_struck_before_it_has_said_hello(
 ) -> None:
     said: list[bytes] = []
 
-    def serve(pipe: OrderedPipe, _: OrderedRunner, memory_bytes: int) -> None:
-        for word in (b"hello", b"an answer"):
-            pipe.send_bytes(word)
-            said.append(word)
+    def serve(pipe: OrderedPipe, *_: object) -> None:
+        with closing(pipe):
+            for word in (b"hello", b"an answer"):
+                pipe.send_bytes(word)
+                said.append(word)
 
     monkeypatch.setattr(module, "_strike", raise_struck)
     monkeypatch.setattr(module, "confine", Mock())
@@ -205,8 +209,8 @@ X: Final = np.arange(12.0).reshape(4, 3)
 def ordered(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let simulations be run by a worker that takes orders."""
 
-    def runner(memory: Any, *, piece_bytes: int) -> OrderedRunner:
-        return OrderedRunner(memory, orders)
+    def runner(space: Memory, *, piece_bytes: int) -> OrderedRunner:
+        return OrderedRunner(space, orders)
 
     monkeypatch.setattr(simulate, "Interpreter", runner)
 
@@ -223,7 +227,7 @@ def test_a_worker_is_struck_in_a_task_of_whose_output_a_byte_is_wrong(book: Orde
     memory = memoryview(bytearray(64))
     book.order(Blow.KILL, Point.COMPUTE)
     with pytest.raises(StruckError):
-        OrderedRunner(memory, orders).run(task)
+        OrderedRunner(Memory(memory), orders).run(task)
     assert {place: byte for place, byte in enumerate(memory) if byte} == {16: 0xFF}, "the first output has no bytes"
 
 
