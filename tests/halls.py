@@ -36,7 +36,7 @@ def hall_of(places: int = PLACES, block_elements: int | None = None) -> Hall:
     """Make a hall; in a running event loop."""
     arena = Arena((ctypes.c_ubyte * (1 << 20))())
     residents = Residents(arena, arena.size // 4, 60.0)
-    engine = SerialEngine(arena.memory)
+    engine = SerialEngine(arena.space)
     jobs = Jobs(arena, engine, Admission(arena, 100), residents, slots=3, block_elements=block_elements)
     return Hall(jobs, SmallJobs(jobs.limits(hold=True)), Calls(places), Turns(), Tally("jobs cancelled"))
 

@@ -11,8 +11,9 @@ from arraymill_proto.graph import Graph
 from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.base import Engine
 from arraymill_server.jobs.admission import Admission
+from arraymill_server.jobs.request import Keep, Report, Request
 from arraymill_server.jobs.residents import Residents
-from arraymill_server.jobs.service import Jobs, Keep, Report, Request
+from arraymill_server.jobs.service import Jobs
 from arraymill_server.testing.exchange import MemoryExchange
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from time import monotonic, perf_counter
 from typing import Final
@@ -26,6 +26,7 @@ from arraymill._expression import expression_of
 from arraymill._graph import Computation, build
 from arraymill._info import JobTimes, Progress
 from arraymill._limits import Remaining
+from arraymill._memory_route import LEAST_BYTES as LEAST_SHARED_BYTES
 from arraymill._transfer import Options
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -91,6 +92,8 @@ class Probe:
 
     def lane_name(self, nbytes: int, info: pb.ServerInfo) -> str:
         """Return how the client sends so many bytes, after what it has learnt of the server."""
+        if self._caller.shares(nbytes):
+            return "shared"
         options = self._caller.options(_upward(nbytes), Options(), info)
         return "frames" if options.bulk is None else "bulk"
 
@@ -156,14 +159,19 @@ async def _there_and_back(probe: Probe, start: float) -> list[_Trip]:
 
 
 def _lanes(trips: list[_Trip], name: Callable[[int], str]) -> tuple[LaneRate, ...]:
-    """Return the rates of arrays below and above the size from which a client may send them otherwise."""
-    below = [trip for trip in trips if trip.nbytes < LEAST_BYTES][-1:]
-    above = [trip for trip in trips if trip.nbytes >= LEAST_BYTES][-1:]
-    return tuple(
-        LaneRate(name(trip.nbytes), least, trip.nbytes / trip.up, trip.nbytes / trip.down)
-        for least, found in ((0, below), (LEAST_BYTES, above))
-        for trip in found
-    )
+    """Return the rates of the lanes, each from its least size on; the largest that was tried counts."""
+    found: dict[str, LaneRate] = {}
+    for trip in trips:
+        lane = name(trip.nbytes)
+        least = found[lane].least_bytes if lane in found else _least_bytes(trip.nbytes)
+        found[lane] = LaneRate(lane, least, trip.nbytes / trip.up, trip.nbytes / trip.down)
+    first, *others = found.values()
+    return (replace(first, least_bytes=0), *others)
+
+
+def _least_bytes(nbytes: int) -> int:
+    """Return the size from which a client may send as it sends so many bytes."""
+    return max(least for least in (0, LEAST_SHARED_BYTES, LEAST_BYTES) if least <= nbytes)
 
 
 async def _overlap(probe: Probe, trip: _Trip, start: float) -> float:

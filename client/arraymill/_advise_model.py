@@ -51,7 +51,7 @@ class LaneRate:
     """How fast arrays travel between this client and its server."""
 
     name: str
-    """bulk: a socket beside gRPC; frames: through gRPC."""
+    """shared: memory of the machine; bulk: a socket beside gRPC; frames: through gRPC."""
     least_bytes: int
     """Jobs whose inputs or results have at least so many bytes go like this."""
     up_bytes_per_second: float

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakSet
+
+import numpy as np
 
 from arraymill._bulk import BulkRoute
 from arraymill._connection import Answer, Connection, Message
 from arraymill._graph import Computation
 from arraymill._info import ArrayInfo
 from arraymill._inline import compute_inline
+from arraymill._layout import AnyArray
 from arraymill._limits import (
     INFORMATION_SECONDS,
     LONGEST_SECONDS,
@@ -24,9 +27,18 @@ from arraymill._limits import (
     within,
 )
 from arraymill._mapped import may_be_same_file
+from arraymill._memory_route import LEAST_BYTES, MemoryRoute
 from arraymill._retry import Passes, Retry
 from arraymill._transfer import Options, Transfer
-from arraymill_proto.errors import ArraymillError, BusyError, ConnectionFailedError, DeadlineError, Reason
+from arraymill_proto.errors import (
+    ArraymillError,
+    BusyError,
+    ConnectionFailedError,
+    DeadlineError,
+    Reason,
+    TooLargeError,
+)
+from arraymill_proto.graph import ArrayType
 from arraymill_proto.limits import FRAME_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -67,10 +79,18 @@ class Caller:
         retry: How long to try again.
         frame_bytes: Largest frame to send.
         bulk: The way to the server's bulk lane.
+        memory: The way to memory shared with the server.
     """
 
     def __init__(
-        self, connection: Connection, *, timeout: float | None, retry: Retry, frame_bytes: int, bulk: BulkRoute
+        self,
+        connection: Connection,
+        *,
+        timeout: float | None,
+        retry: Retry,
+        frame_bytes: int,
+        bulk: BulkRoute,
+        memory: MemoryRoute,
     ) -> None:
         self.connection = connection
         """For new work."""
@@ -84,6 +104,7 @@ class Caller:
         self._timeout = checked_seconds("timeout", timeout)
         self._frame_bytes = frame_bytes
         self._bulk = bulk
+        self._memory = memory
         self._messages = Slots(MAX_IN_FLIGHT)
         self._streams = Slots(MAX_IN_FLIGHT)
 
@@ -103,6 +124,7 @@ class Caller:
             while self.uploads:  # what was being submitted when this began joins them
                 await asyncio.gather(*(upload.end() for upload in list(self.uploads)))
         finally:
+            self._memory.close()
             await asyncio.gather(*(connection.close() for connection in list(self._connections)))
 
     def limit(self, timeout: float | None, seconds: float) -> float:
@@ -271,6 +293,8 @@ class Caller:
                 if _is_small(job, options, info):
                     return await compute_inline(connection, job, options, remaining(), pipelined=info.pipelines), None
                 options_now = self.options(job, replace(options, timeout=remaining()), info)
+                if options.keep is None and max(job.input_bytes, job.result_bytes) >= LEAST_BYTES:
+                    options_now = replace(options_now, memory=await self._memory.session(info))
                 return await Transfer(connection, job, options_now).run()
 
             info = (place or self).connection.info
@@ -278,6 +302,21 @@ class Caller:
                 info = await self.ready(remaining, place)
             async with (self._messages if _is_small(job, options, info) else self._streams).taken():
                 return await self.tried(attempt, remaining, place=place, passes=self._repeatable(job, options))
+
+    async def empty(self, type: ArrayType, timeout: float | None) -> AnyArray:
+        """Return an array in memory shared with the server, if there is any, else an ordinary one."""
+        async with within(self.limit(timeout, INFORMATION_SECONDS)) as remaining:
+            session = await self._memory.session(await self.ready(remaining))
+            if session is not None and type.nbytes:
+                with suppress(BusyError, TooLargeError, ConnectionFailedError):
+                    segment = await session.allocate(type.nbytes)
+                    session.keep(segment)
+                    return np.ndarray(type.shape, type.dtype, segment.bytes[: type.nbytes])
+        return np.empty(type.shape, type.dtype)
+
+    def shares(self, nbytes: int) -> bool:
+        """Tell whether jobs of so many bytes go through memory shared with the server, as far as is known."""
+        return self._memory.is_open and nbytes >= LEAST_BYTES
 
     def options(self, job: Computation, options: Options, info: pb.ServerInfo) -> Options:
         """Return options with what suits a job and the server."""

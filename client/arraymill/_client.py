@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 from arraymill._address import resolve
 from arraymill._advise_model import AGE_SECONDS, Advice, LinkMemory
-from arraymill._array import Array, Handle, Operand, asarray
+from arraymill._array import Array, Operand, asarray
 from arraymill._bulk import BulkRoute
 from arraymill._caller import Caller
+from arraymill._client_arrays import Arrays
 from arraymill._connection import Connection
-from arraymill._expression import Stored, apply_parts, expression_of
+from arraymill._expression import apply_parts, expression_of
 from arraymill._graph import Computation, build
-from arraymill._info import ArrayInfo, ProgressCallback, ServerInfo, array_info, server_info
+from arraymill._info import ProgressCallback, ServerInfo, server_info
 from arraymill._job import AsyncJob
 from arraymill._job_info import JobStatus, job_status
-from arraymill._layout import AnyArray
 from arraymill._limits import LONGEST_SECONDS, checked_count, checked_id, checked_seconds, checked_text
+from arraymill._memory_route import MemoryRoute
 from arraymill._numpy import canonical
 from arraymill._reductions import Outs, Reductions, Result
 from arraymill._retry import RETRY_SECONDS, Retry
@@ -26,8 +27,7 @@ from arraymill._sink import checked_outs
 from arraymill._submit import request_of, submit
 from arraymill._ticket import Ticket
 from arraymill._transfer import Options
-from arraymill_proto.errors import ArrayNotFoundError, ParameterError
-from arraymill_proto.identity import check_name
+from arraymill_proto.errors import ParameterError
 from arraymill_proto.limits import FRAME_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -35,7 +35,7 @@ CONNECT_SECONDS: Final = 10.0
 """How long a server may take to answer the first question."""
 
 
-class AsyncClient(Reductions):
+class AsyncClient(Reductions, Arrays):
     """Computes on an arraymill server; every method may be awaited concurrently, hundreds at a time.
 
     Use it as an asynchronous context manager, or call `close`. Cancelling a call cancels its job on the server. All
@@ -65,6 +65,7 @@ class AsyncClient(Reductions):
         retry_for: float = RETRY_SECONDS,
         frame_bytes: int = FRAME_BYTES,
         bulk: bool = True,
+        shared: bool = True,
     ) -> None:
         """Prepare a client; the connection is made by the first call.
 
@@ -76,6 +77,8 @@ class AsyncClient(Reductions):
             frame_bytes: Largest piece of an array in one message. Results do not depend on it.
             bulk: Send large arrays on a socket of their own beside gRPC where the server offers that and it can be
                 reached; False: never. Results do not depend on it.
+            shared: Let arrays not travel at all where the server is on this machine and shares memory; False: never.
+                Results do not depend on it.
 
         Raises:
             ParameterError: The address, a time or a size is malformed.
@@ -91,6 +94,7 @@ class AsyncClient(Reductions):
             retry=Retry(retry_for),
             frame_bytes=frame_bytes,
             bulk=BulkRoute(resolved, is_wanted=bulk),
+            memory=MemoryRoute(resolved, is_wanted=shared),
         )
         self._link_memory = LinkMemory()
 
@@ -233,91 +237,6 @@ class AsyncClient(Reductions):
         while True:
             page = await self._caller.ask("ListJobs", request, pb.ListJobsResponse, timeout)
             found += map(job_status, page.jobs)
-            if not page.next_page_token:
-                return tuple(found)
-            request.page_token = page.next_page_token
-
-    # ------------------------------------------------------------------ resident arrays
-
-    async def put(
-        self,
-        x: Operand,
-        *,
-        name: str | None = None,
-        ttl: float | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Handle:
-        """Keep the value of an array or expression on the server.
-
-        Args:
-            x: An ndarray, or an expression, which is computed there and does not travel.
-            name: A name under which other programs find it; it must be free, and not look like an id.
-            ttl: Seconds after the last use until the server deletes it; None: the server's default.
-            timeout: Seconds; None: the client's.
-            progress: Called now and then.
-
-        Returns:
-            A handle: an Array that reads the array on the server.
-
-        Raises:
-            ArrayExistsError: The name is taken.
-            TooLargeError: It can never fit.
-            BusyError: The server's budget of resident arrays is spent now.
-        """
-        keep = pb.Keep(name=check_name(name or ""), ttl_seconds=checked_seconds("ttl", ttl) or 0.0)
-        job = _computation([x], "put")
-        _, kept = await self._caller.run(job, Options(timeout, progress=progress, keep=keep))
-        assert kept is not None
-        return Handle(kept.id, kept.type, kept.name)
-
-    async def get(
-        self,
-        array: Array,
-        *,
-        out: AnyArray | None = None,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Result:
-        """Fetch a resident array or a slice of one; only the slice travels.
-
-        Raises:
-            TypeError: It is another expression, which `compute` would compute.
-            ArrayNotFoundError: It was deleted, or it expired.
-        """
-        if not isinstance(cast("object", array), Array) or not isinstance(expression_of(array), Stored):
-            raise TypeError(f"get takes a handle or a slice of one, not {array!r}: use compute")
-        return await self.compute(array, out=out, timeout=timeout, progress=progress)
-
-    async def array(self, id: str, *, timeout: float | None = None) -> Handle:
-        """Return the handle of a resident array, by id or name.
-
-        Raises:
-            ParameterError: It is no text, or has more characters than any id or name.
-            ArrayNotFoundError: There is none.
-        """
-        request = pb.DescribeArrayRequest(id=checked_id("id", id))
-        info = array_info(await self._caller.ask("DescribeArray", request, pb.ArrayInfo, timeout))
-        return Handle(info.id, info.type, info.name)
-
-    async def delete(self, array: Handle | str, *, timeout: float | None = None) -> None:
-        """Delete a resident array, by handle, id or name; jobs that read it end undisturbed.
-
-        Raises:
-            ParameterError: It is no text, or has more characters than any id or name.
-            ArrayNotFoundError: There is none.
-        """
-        id = array.id if isinstance(array, Handle) else array
-        request = pb.DeleteArrayRequest(id=checked_id("array", id))
-        await self._caller.ask_once("DeleteArray", request, pb.DeleteArrayResponse, timeout, done=ArrayNotFoundError)
-
-    async def list(self, *, timeout: float | None = None) -> tuple[ArrayInfo, ...]:
-        """List the resident arrays, oldest first."""
-        found: list[ArrayInfo] = []
-        request = pb.ListArraysRequest()
-        while True:
-            page = await self._caller.ask("ListArrays", request, pb.ListArraysResponse, timeout)
-            found += map(array_info, page.arrays)
             if not page.next_page_token:
                 return tuple(found)
             request.page_token = page.next_page_token

@@ -52,6 +52,10 @@ class ServerInfo:
     uptime_seconds: float
     bulk_port: int
     """Where large arrays may travel beside gRPC; 0 for nowhere."""
+    shared_bytes: int = field(default=0, kw_only=True)
+    """Memory that it shares with clients on its machine."""
+    shared_budget_bytes: int = field(default=0, kw_only=True)
+    """How much of it there may be; 0: it shares none."""
     max_wait_seconds: float
     """Longest wait for a submitted job in one call; a client asks again by itself."""
     resident_bytes: int = 0
@@ -157,6 +161,8 @@ def server_info(message: pb.ServerInfo) -> ServerInfo:
         waiting_jobs=message.waiting_jobs,
         uptime_seconds=message.uptime_seconds,
         bulk_port=message.bulk_port,
+        shared_bytes=message.shared_bytes,
+        shared_budget_bytes=message.shared_budget_bytes,
         max_wait_seconds=message.max_wait_seconds,
         resident_bytes=message.resident_bytes,
         resident_budget_bytes=message.resident_budget_bytes,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arraymill._layout import AnyArray, boxes, flat_bytes, in_order
 from arraymill_proto.errors import InternalError
 from arraymill_proto.graph import Order
+
+PIECE_BYTES: Final = 256 << 10
+"""What is gathered at a time of an array that does not lie contiguous: it stays in the cache."""
 
 
 class ArraySource:
@@ -49,6 +54,16 @@ class ArraySource:
         read = self._gather(min(frame_bytes, length)) if self._bytes is None else self._bytes.__getitem__
         for begin in range(offset, end, frame_bytes):
             yield begin, read(slice(begin, min(begin + frame_bytes, end)))
+
+    def copy_into(self, offset: int, target: NDArray[np.uint8]) -> None:
+        """Copy a byte range that is as long as `target`.
+
+        Raises:
+            InternalError: As of `frames`.
+        """
+        piece = PIECE_BYTES if self.is_gathered else max(1, target.size)
+        for begin, data in self.frames(offset, target.size, piece):
+            np.copyto(target[begin - offset : begin - offset + len(data)], np.frombuffer(data, np.uint8))
 
     def _gather(self, frame_bytes: int) -> Gather:
         # A frame that starts and ends inside elements touches one element more than it has bytes for, at either end.

@@ -150,6 +150,7 @@ class Client(_Facade[AsyncClient]):
         retry_for: float = RETRY_SECONDS,
         frame_bytes: int = FRAME_BYTES,
         bulk: bool = True,
+        shared: bool = True,
     ) -> None:
         """Prepare a client; the connection is made by the first call.
 
@@ -161,6 +162,8 @@ class Client(_Facade[AsyncClient]):
             frame_bytes: Largest piece of an array in one message. Results do not depend on it.
             bulk: Send large arrays on a socket of their own beside gRPC where the server offers that and it can be
                 reached; False: never. Results do not depend on it.
+            shared: Let arrays not travel at all where the server is on this machine and shares memory; False: never.
+                Results do not depend on it.
 
         Raises:
             ParameterError: The address, a time or a size is malformed.
@@ -173,6 +176,7 @@ class Client(_Facade[AsyncClient]):
                 retry_for=retry_for,
                 frame_bytes=frame_bytes,
                 bulk=bulk,
+                shared=shared,
             )
         )
 
@@ -210,6 +214,7 @@ class Client(_Facade[AsyncClient]):
     job = _giving_a_job(AsyncClient.job)
     jobs = _blocking(AsyncClient.jobs)
 
+    empty = _blocking(AsyncClient.empty)
     put = _blocking(AsyncClient.put)
     get = _blocking(AsyncClient.get)
     array = _blocking(AsyncClient.array)

@@ -22,6 +22,8 @@ from arraymill._heap import keep_frames_warm
 from arraymill._info import ArrayInfo, Progress, ProgressCallback, array_info, job_times
 from arraymill._lane import Lane
 from arraymill._layout import AnyArray
+from arraymill._memory import MemorySession
+from arraymill._shared_lane import SharedLane
 from arraymill._sink import ResultSink
 from arraymill._source import ArraySource
 from arraymill_proto.codec import graph_to_pb, parse_response, type_from_pb
@@ -60,6 +62,8 @@ class Options:
     """Largest frame to send."""
     bulk: BulkRoute | None = None
     """The way to the server's bulk lane; None: do not ask for it."""
+    memory: MemorySession | None = None
+    """Memory shared with the server; None: there is none."""
 
     def __post_init__(self) -> None:
         """Check what a caller gave.
@@ -99,6 +103,7 @@ class Transfer:
         self._sources: dict[tuple[int, Order], ArraySource] = {}
         self._state = _State()
         self._lane = Lane(options.bulk)
+        self._shared = SharedLane(options.memory, self._source)
 
     async def run(self) -> tuple[list[AnyArray | np.generic], ArrayInfo | None]:
         """Run the job to its end; cancelling it cancels the job.
@@ -115,9 +120,11 @@ class Transfer:
             reader = asyncio.ensure_future(self._read_all(call))
             writer = asyncio.ensure_future(self._write_all(call))
             try:
-                await asyncio.wait([reader, writer, self._lane.garbled], return_when=asyncio.FIRST_COMPLETED)
-                if self._lane.garbled.done():
-                    self._lane.garbled.result()
+                garbled = (self._lane.garbled, self._shared.garbled)
+                await asyncio.wait([reader, writer, *garbled], return_when=asyncio.FIRST_COMPLETED)
+                for lane in garbled:
+                    if lane.done():
+                        lane.result()
                 if not reader.done():
                     _check_writer(writer)
                 await reader
@@ -125,9 +132,10 @@ class Transfer:
                     raise self._lost()
             finally:
                 try:
-                    await _end(call, reader, writer, *self._lane.tasks)
+                    await _end(call, reader, writer, self._shared.garbled, *self._lane.tasks)
                 finally:
                     self._lane.close()
+                    self._shared.close()
                     del reader, writer  # their errors hold this frame: a circle would keep the arrays for a while
         return self._results()
 
@@ -148,7 +156,9 @@ class Transfer:
         options, bulk = self._options, self._lane.is_wanted
         if options.attach:
             return pb.RunRequest(attach=pb.Attach(job_id=options.attach, bulk=bulk))
-        return pb.RunRequest(start=pb.Start(graph=graph_to_pb(self._job.graph), keep=options.keep, bulk=bulk))
+        memory = self._shared.opening(self._job.inputs, options.outs)
+        start = pb.Start(graph=graph_to_pb(self._job.graph), keep=options.keep, bulk=bulk, memory=memory)
+        return pb.RunRequest(start=start)
 
     async def _answer(self, want: pb.Want, source: ArraySource, call: RawStream) -> None:
         """Send what a want asks for; each frame is made while gRPC still writes the one before it."""
@@ -214,6 +224,7 @@ class Transfer:
                 self._want(response.want)
             case "accepted":
                 state.blocks = response.accepted.blocks
+                self._shared.accepted(response.accepted)
                 if response.accepted.HasField("bulk"):
                     self._lane.offered(response.accepted.bulk)
                 self._report()
@@ -222,6 +233,7 @@ class Transfer:
             case "header":
                 state.sinks = self._open_sinks(response.header)
                 self._lane.announced(state.sinks)
+                self._shared.announced(state.sinks)
             case "progress":
                 state.received_bytes = response.progress.received_bytes
                 state.blocks_done = response.progress.blocks_done
@@ -276,6 +288,9 @@ class Transfer:
         if self._options.keep is None:
             if len(self._state.sinks) != len(self._job.results):
                 raise InternalError(f"the server at {self._connection.address} ended the job without a result")
+            if self._shared.leaves_results:
+                for sink in self._state.sinks:
+                    sink.filled(0, sink.nbytes)
             return [sink.finish() for sink in self._state.sinks], None
         if done is None or not done.HasField("array"):
             raise InternalError(f"the server at {self._connection.address} did not say what it keeps")

@@ -148,6 +148,9 @@ class ServerConfig:
     arena_bytes: int = field(metadata=_size(JOB_ROOM_BYTES))
     """Shared memory for all arrays, in bytes, at least 48 MiB. Default: a quarter of the memory limit, at most half of
     /dev/shm's free space and 512 MiB, at least 64 MiB."""
+    shared_memory_bytes: int = field(metadata=_size(0))
+    """Memory that may be shared with clients on this machine, so that their arrays need not travel, in bytes: beside
+    the arena, and taken only while clients use it; 0 for none. Default: a quarter of the memory limit."""
     resident_budget_bytes: int = field(metadata=_size(0))
     """Part of the arena that resident arrays may hold, in bytes: at most the arena without 48 MiB, which stay for jobs.
     Default: half of the arena, or that if it is less."""
@@ -311,6 +314,7 @@ def _machine_defaults(machine: Machine, given: Mapping[str, Any]) -> dict[str, A
     return {
         "workers": workers,
         "arena_bytes": arena,
+        "shared_memory_bytes": machine.memory_bytes // 4,
         "resident_budget_bytes": max(0, min(arena // 2, arena - JOB_ROOM_BYTES)),
         "worker_memory_bytes": min(max(private, 256 * MIB), GIB),
     }

@@ -96,7 +96,7 @@ class Crowd:
 async def main(address: str, path: str, *words: str) -> None:
     """Send what stdin says, until it ends."""
     with Ledger(Path(path)) as ledger:
-        async with am.AsyncClient(address, connect_timeout=DEADLINE, retry_for=0) as mill:
+        async with am.AsyncClient(address, connect_timeout=DEADLINE, retry_for=0, shared=False) as mill:
             work = await Work.told(mill, *words)
             print("ready", flush=True)
             while line := await asyncio.to_thread(sys.stdin.readline):

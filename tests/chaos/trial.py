@@ -109,10 +109,10 @@ class Trial:
         return f"{host}:{self.site.port}"
 
     def client(self, address: str | None = None) -> am.AsyncClient:
-        """Return a client of the server, past the proxy unless told otherwise."""
-        return am.AsyncClient(
-            address or self.site.address, connect_timeout=CONNECT_SECONDS, retry_for=self.plan.retry_for
-        )
+        """Return a client of the server, past the proxy unless told otherwise: there it shares memory with it."""
+        address = address or self.site.address
+        is_past = address == self.site.address
+        return am.AsyncClient(address, connect_timeout=CONNECT_SECONDS, retry_for=self.plan.retry_for, shared=is_past)
 
     async def run_clients(
         self, load: Load, numbers: Iterable[int], clients: int = 1, address: str | None = None

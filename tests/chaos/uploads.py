@@ -17,7 +17,7 @@ BYTES: Final = 4 << 30
 async def upload(address: str, count: int) -> None:
     """Send some arrays at once."""
     x = np.zeros(BYTES // 8)
-    async with am.AsyncClient(address, connect_timeout=60) as mill:
+    async with am.AsyncClient(address, connect_timeout=60, shared=False) as mill:
         await asyncio.gather(*(mill.sum(x) for _ in range(count)))
 
 

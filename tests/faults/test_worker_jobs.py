@@ -24,7 +24,7 @@ from arraymill_server.arena.arena import Arena
 from arraymill_server.engine import cost, link, worker
 from arraymill_server.engine.pool import PoolEngine
 from arraymill_server.engine.serial import SerialEngine
-from arraymill_server.jobs.service import Keep, Request
+from arraymill_server.jobs.request import Keep, Request
 from arraymill_server.testing.exchange import MemoryExchange
 
 ROWS, COLUMNS = 300, 40

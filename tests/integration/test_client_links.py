@@ -37,7 +37,7 @@ async def link(server: RunningServer) -> AsyncIterator[Link]:
 
 @pytest_asyncio.fixture
 async def mill(link: Link) -> AsyncIterator[am.AsyncClient]:
-    async with am.AsyncClient(link.address, retry_for=0) as mill:
+    async with am.AsyncClient(link.address, retry_for=0, shared=False) as mill:
         yield mill
 
 
@@ -87,7 +87,7 @@ async def test_a_deadline_holds_when_nobody_answers(link: Link) -> None:
     link.is_silent = True
 
     async def call(name: str) -> None:
-        async with am.AsyncClient(link.address, retry_for=0) as mill:
+        async with am.AsyncClient(link.address, retry_for=0, shared=False) as mill:
             with pytest.raises(am.DeadlineError, match="1 s"):
                 await CALLS[name](mill)
 

@@ -57,7 +57,7 @@ def traffic(monkeypatch: pytest.MonkeyPatch) -> Traffic:
 @pytest_asyncio.fixture
 async def mill(server: RunningServer) -> AsyncIterator[am.AsyncClient]:
     """A client that tells every failure; afterwards the server is idle and has no bulk connection."""
-    async with am.AsyncClient(server.address, retry_for=0) as mill:
+    async with am.AsyncClient(server.address, retry_for=0, shared=False) as mill:
         await mill.info()
         before = sockets(server.pid)
         yield mill
@@ -181,7 +181,7 @@ async def test_a_connection_that_is_cut_while_results_travel(
 
 async def test_a_client_tries_again_by_itself(server: RunningServer, link: Link, traffic: Traffic) -> None:
     link.cut_after = 1_000_000
-    async with am.AsyncClient(server.address) as mill:
+    async with am.AsyncClient(server.address, shared=False) as mill:
         await outer(mill)
         assert link.passed > 1_000_000
 
@@ -218,7 +218,10 @@ def free_port() -> int:
 async def test_a_server_that_is_killed(job: Job, monkeypatch: pytest.MonkeyPatch, traffic: Traffic) -> None:
     options = ("--log-level", "error", "--bulk-port", str(free_port()))
     with running_server(*options, workers=1, arena="64MiB") as server:
-        async with am.AsyncClient(server.address, retry_for=0) as mill, link_to(f"127.0.0.1:{options[-1]}") as link:
+        async with (
+            am.AsyncClient(server.address, retry_for=0, shared=False) as mill,
+            link_to(f"127.0.0.1:{options[-1]}") as link,
+        ):
             lead_to(monkeypatch, int(link.address.rpartition(":")[2]))
             link.delay = 0.002
             running = asyncio.ensure_future(job(mill))
@@ -265,7 +268,7 @@ import numpy as np
 import arraymill as am
 
 x = np.ones((1500, 1400))
-with am.Client(sys.argv[1]) as mill:
+with am.Client(sys.argv[1], shared=False) as mill:
     while True:
         mill.transform("sqrt", x)
         print("done", flush=True)

@@ -83,6 +83,7 @@ async def small_blocks(arena_bytes: int = 64 * MIB, block_elements: int | None =
         listen=("127.0.0.1:0",),
         workers=2,
         arena_bytes=arena_bytes,
+        shared_memory_bytes=256 * MIB,
         resident_budget_bytes=arena_bytes - 48 * MIB,
         worker_memory_bytes=256 * MIB,
     )
@@ -253,7 +254,7 @@ async def test_what_the_arena_cannot_hold_is_sent_for_every_pass(monkeypatch: py
     traffic, of_server = count_traffic(monkeypatch), ServerTraffic(monkeypatch)
     wait_for_bulk(monkeypatch)
     send_all_in_bulk(monkeypatch)
-    async with small_blocks(48 * MIB, None) as address, am.AsyncClient(address, retry_for=0) as mill:
+    async with small_blocks(48 * MIB, None) as address, am.AsyncClient(address, retry_for=0, shared=False) as mill:
         lazy = am.asarray(x)
         result = await mill.compute((lazy - lazy.mean()) / lazy.std())
     np.testing.assert_allclose(result, (x - x.mean()) / x.std(), rtol=1e-12, atol=1e-12)
@@ -268,7 +269,7 @@ async def test_what_the_arena_cannot_hold_is_sent_for_every_pass(monkeypatch: py
 async def test_large_arrays_use_the_lane_of_a_server(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     traffic = count_traffic(monkeypatch)
     x = np.resize(RNG.random(10_007), (1300, 2000))
-    async with am.AsyncClient(server.address) as mill:
+    async with am.AsyncClient(server.address, shared=False) as mill:
         total, roots, rows = await asyncio.gather(
             mill.sum(x), mill.transform("sqrt", np.asfortranarray(x)), mill.sum(x, axis=1)
         )
@@ -287,6 +288,6 @@ async def test_large_arrays_use_the_lane_of_a_server(server: RunningServer, monk
 async def test_a_client_that_wants_none(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     traffic = count_traffic(monkeypatch)
     x = np.resize(RNG.random(10_007), (1300, 2000))
-    async with am.AsyncClient(server.address, bulk=False) as mill:
+    async with am.AsyncClient(server.address, bulk=False, shared=False) as mill:
         np.testing.assert_allclose(await mill.sum(x), x.sum())
     assert (traffic.in_bulk, traffic.sent_in_frames) == (0, x.nbytes)

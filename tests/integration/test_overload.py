@@ -33,6 +33,17 @@ def inline_sum(nbytes: int) -> pb.ComputeRequest:
     return pb.ComputeRequest(graph=graph_to_pb(graph))
 
 
+def long_graph() -> pb.ComputeRequest:
+    """A job with too many operations for the event loop to do itself, at once."""
+    steps = 200
+    nodes = [Operation("negative", (node,)) for node in range(steps)]
+    graph = Graph((Input((8,), np.dtype("f8"), None, bytes(64)), *nodes, Operation("sum", (steps,))), (steps + 1,))
+    return pb.ComputeRequest(graph=graph_to_pb(graph))
+
+
+LONG = long_graph()
+
+
 @pytest.fixture(scope="module")
 def eight() -> Iterator[RunningServer]:
     """A server that takes eight calls."""
@@ -166,13 +177,13 @@ async def test_questions_and_submitted_jobs_are_not_refused(full: RunningServer)
 async def test_a_client_with_one_job_does_not_wait_behind_one_with_hundreds() -> None:
     with running_server(workers=1, arena="64MiB") as server:
         async with connection(server.address) as much, connection(server.address) as little:
-            await ask(little, "Compute", inline_sum(8), pb.ComputeResponse)
-            many = [asyncio.ensure_future(ask(much, "Compute", inline_sum(8), pb.ComputeResponse)) for _ in range(400)]
+            await ask(little, "Compute", LONG, pb.ComputeResponse)
+            many = [asyncio.ensure_future(ask(much, "Compute", LONG, pb.ComputeResponse)) for _ in range(400)]
             await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0.1)  # all of them are there
             before = sum(call.done() for call in many)
             for _ in range(5):
-                await ask(little, "Compute", inline_sum(8), pb.ComputeResponse)
+                await ask(little, "Compute", LONG, pb.ComputeResponse)
             overtaken = len(many) - sum(call.done() for call in many)
             await asyncio.gather(*many)
             # one line for all would let almost all of them go first

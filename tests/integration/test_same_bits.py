@@ -14,8 +14,9 @@ from arraymill_proto.graph import Graph, Input, Operation
 from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.serial import SerialEngine
 from arraymill_server.jobs.admission import Admission
+from arraymill_server.jobs.request import Request
 from arraymill_server.jobs.residents import Residents
-from arraymill_server.jobs.service import Jobs, Request
+from arraymill_server.jobs.service import Jobs
 from arraymill_server.testing.exchange import MemoryExchange
 
 ARENA_BYTES = 96 << 20

@@ -36,7 +36,7 @@ def use(address: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, bool]:
     with monkeypatch.context() as patch:
         traffic = count_traffic(patch)
         wait_for_bulk(patch)
-        with am.Client(address, retry_for=0) as mill:
+        with am.Client(address, retry_for=0, shared=False) as mill:
             assert np.array_equal(mill.transform("sqrt", X), np.sqrt(X))
             port = mill.info().bulk_port
         assert traffic.sent_in_bulk + traffic.sent_in_frames == X.nbytes

@@ -14,6 +14,7 @@ from ways import Way
 
 from arraymill_proto.graph import Graph, Input
 from arraymill_proto.validate import infer_graph
+from arraymill_server.arena.memory import Memory
 from arraymill_server.plan.interpreter import Interpreter
 from arraymill_server.plan.planner import plan_job
 from arraymill_server.plan.script import Script, script_of
@@ -33,7 +34,7 @@ class Stage:
     def __init__(self, way: Way) -> None:
         self.way = way
         self._memory = np.full(MEMORY_BYTES, 0xA5, np.uint8).data
-        self._interpreter = Interpreter(self._memory, piece_bytes=way.piece_bytes)
+        self._interpreter = Interpreter(Memory(self._memory), piece_bytes=way.piece_bytes)
 
     def script(self, graph: Graph) -> Script | None:
         with self.way.applied() as limits:

@@ -103,6 +103,7 @@ def _facts(told: ServerInfo) -> dict[str, str]:
         "limits": f"frames of {bytes_text(told.frame_bytes)}, messages of {bytes_text(told.message_bytes)}, "
         f"{told.max_nodes} nodes, {told.max_dimensions} dimensions",
         "bulk lane": f"port {told.bulk_port}" if told.bulk_port else "none",
+        "shared": f"{bytes_text(told.shared_bytes)} of {bytes_text(told.shared_budget_bytes)} with clients beside it",
         "operations": f"{len(told.operations)} (--operations lists them)",
     }
 

@@ -282,14 +282,38 @@ class Attach(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., bulk: bool = ...) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("graph", "keep", "bulk")
+    __slots__ = ("graph", "keep", "bulk", "memory")
     GRAPH_FIELD_NUMBER: _ClassVar[int]
     KEEP_FIELD_NUMBER: _ClassVar[int]
     BULK_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
     graph: Graph
     keep: Keep
     bulk: bool
-    def __init__(self, graph: _Optional[_Union[Graph, _Mapping]] = ..., keep: _Optional[_Union[Keep, _Mapping]] = ..., bulk: bool = ...) -> None: ...
+    memory: SharedMemory
+    def __init__(self, graph: _Optional[_Union[Graph, _Mapping]] = ..., keep: _Optional[_Union[Keep, _Mapping]] = ..., bulk: bool = ..., memory: _Optional[_Union[SharedMemory, _Mapping]] = ...) -> None: ...
+
+class SharedMemory(_message.Message):
+    __slots__ = ("session", "inputs", "outputs")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    session: bytes
+    inputs: _containers.RepeatedCompositeFieldContainer[Placed]
+    outputs: _containers.RepeatedCompositeFieldContainer[Placed]
+    def __init__(self, session: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Placed, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Placed, _Mapping]]] = ...) -> None: ...
+
+class Placed(_message.Message):
+    __slots__ = ("index", "segment", "offset", "strides")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    STRIDES_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    segment: int
+    offset: int
+    strides: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, index: _Optional[int] = ..., segment: _Optional[int] = ..., offset: _Optional[int] = ..., strides: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Keep(_message.Message):
     __slots__ = ("name", "ttl_seconds")
@@ -332,16 +356,20 @@ class RunResponse(_message.Message):
     def __init__(self, accepted: _Optional[_Union[Accepted, _Mapping]] = ..., want: _Optional[_Union[Want, _Mapping]] = ..., header: _Optional[_Union[ResultHeader, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., done: _Optional[_Union[Done, _Mapping]] = ..., bulk_ended: _Optional[_Union[BulkEnded, _Mapping]] = ...) -> None: ...
 
 class Accepted(_message.Message):
-    __slots__ = ("job_id", "reserved_bytes", "blocks", "bulk")
+    __slots__ = ("job_id", "reserved_bytes", "blocks", "bulk", "memory_job", "memory_outputs")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     RESERVED_BYTES_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
     BULK_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_JOB_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     reserved_bytes: int
     blocks: int
     bulk: Bulk
-    def __init__(self, job_id: _Optional[str] = ..., reserved_bytes: _Optional[int] = ..., blocks: _Optional[int] = ..., bulk: _Optional[_Union[Bulk, _Mapping]] = ...) -> None: ...
+    memory_job: int
+    memory_outputs: bool
+    def __init__(self, job_id: _Optional[str] = ..., reserved_bytes: _Optional[int] = ..., blocks: _Optional[int] = ..., bulk: _Optional[_Union[Bulk, _Mapping]] = ..., memory_job: _Optional[int] = ..., memory_outputs: bool = ...) -> None: ...
 
 class Bulk(_message.Message):
     __slots__ = ("port", "secret")
@@ -603,7 +631,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ServerInfo(_message.Message):
-    __slots__ = ("version", "protocol", "oldest_protocol", "workers", "arena_bytes", "arena_free_bytes", "frame_bytes", "message_bytes", "unary_bytes", "max_nodes", "max_dimensions", "operations", "running_jobs", "waiting_jobs", "uptime_seconds", "numpy_version", "bulk_port", "max_wait_seconds", "resident_bytes", "resident_budget_bytes", "worker_endings", "recycled_workers", "fenced_workers", "connections", "job_calls", "max_job_calls", "waiting_calls", "feeding_calls", "refused_calls", "pipelines")
+    __slots__ = ("version", "protocol", "oldest_protocol", "workers", "arena_bytes", "arena_free_bytes", "frame_bytes", "message_bytes", "unary_bytes", "max_nodes", "max_dimensions", "operations", "running_jobs", "waiting_jobs", "uptime_seconds", "numpy_version", "bulk_port", "max_wait_seconds", "resident_bytes", "resident_budget_bytes", "worker_endings", "recycled_workers", "fenced_workers", "connections", "job_calls", "max_job_calls", "waiting_calls", "feeding_calls", "refused_calls", "pipelines", "memory_paths", "shared_bytes", "shared_budget_bytes")
     class WorkerEndingsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -641,6 +669,9 @@ class ServerInfo(_message.Message):
     FEEDING_CALLS_FIELD_NUMBER: _ClassVar[int]
     REFUSED_CALLS_FIELD_NUMBER: _ClassVar[int]
     PIPELINES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_PATHS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SHARED_BUDGET_BYTES_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol: int
     oldest_protocol: int
@@ -671,7 +702,10 @@ class ServerInfo(_message.Message):
     feeding_calls: int
     refused_calls: int
     pipelines: bool
-    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., workers: _Optional[int] = ..., arena_bytes: _Optional[int] = ..., arena_free_bytes: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., unary_bytes: _Optional[int] = ..., max_nodes: _Optional[int] = ..., max_dimensions: _Optional[int] = ..., operations: _Optional[_Iterable[_Union[OperationInfo, _Mapping]]] = ..., running_jobs: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., numpy_version: _Optional[str] = ..., bulk_port: _Optional[int] = ..., max_wait_seconds: _Optional[float] = ..., resident_bytes: _Optional[int] = ..., resident_budget_bytes: _Optional[int] = ..., worker_endings: _Optional[_Mapping[str, int]] = ..., recycled_workers: _Optional[int] = ..., fenced_workers: _Optional[int] = ..., connections: _Optional[int] = ..., job_calls: _Optional[int] = ..., max_job_calls: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., feeding_calls: _Optional[int] = ..., refused_calls: _Optional[int] = ..., pipelines: bool = ...) -> None: ...
+    memory_paths: _containers.RepeatedScalarFieldContainer[str]
+    shared_bytes: int
+    shared_budget_bytes: int
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., workers: _Optional[int] = ..., arena_bytes: _Optional[int] = ..., arena_free_bytes: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., unary_bytes: _Optional[int] = ..., max_nodes: _Optional[int] = ..., max_dimensions: _Optional[int] = ..., operations: _Optional[_Iterable[_Union[OperationInfo, _Mapping]]] = ..., running_jobs: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., numpy_version: _Optional[str] = ..., bulk_port: _Optional[int] = ..., max_wait_seconds: _Optional[float] = ..., resident_bytes: _Optional[int] = ..., resident_budget_bytes: _Optional[int] = ..., worker_endings: _Optional[_Mapping[str, int]] = ..., recycled_workers: _Optional[int] = ..., fenced_workers: _Optional[int] = ..., connections: _Optional[int] = ..., job_calls: _Optional[int] = ..., max_job_calls: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., feeding_calls: _Optional[int] = ..., refused_calls: _Optional[int] = ..., pipelines: bool = ..., memory_paths: _Optional[_Iterable[str]] = ..., shared_bytes: _Optional[int] = ..., shared_budget_bytes: _Optional[int] = ...) -> None: ...
 
 class OperationInfo(_message.Message):
     __slots__ = ("name", "kind", "min_args", "max_args", "params", "summary")

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from arraymill_proto.errors import ConnectionFailedError, Reason
 from arraymill_server.jobs.exchange import Exchange
-from arraymill_server.jobs.service import Jobs, Report, Request
+from arraymill_server.jobs.request import Report, Request
+from arraymill_server.jobs.service import Jobs
 from arraymill_server.rpc.calls import Calls
 
 LINGER_SECONDS: Final = 0.5

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from threading import Barrier
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 from arraymill_server.app.drain import EndableJobs, drained
 from arraymill_server.app.exit_codes import ExitCode
 from arraymill_server.app.malloc import GIVE_BACK_SECONDS, give_back_freed_memory
-from arraymill_server.app.sockets import ClaimedPath, claim_sockets
+from arraymill_server.app.sockets import ClaimedPath, beside, claim_sockets
 from arraymill_server.app.stop import Stop
 from arraymill_server.arena.arena import Arena
+from arraymill_server.arena.segments import Segments
 from arraymill_server.config import OFF, ConfigError, ServerConfig
 from arraymill_server.engine.base import Engine, EngineStartError
 from arraymill_server.engine.pool import PoolEngine
@@ -33,6 +35,7 @@ from arraymill_server.rpc.ports import Listener, leave, listeners, share, steer
 
 if TYPE_CHECKING:
     from arraymill_server.rpc.bulk_listener import BulkListener
+    from arraymill_server.rpc.memory_listener import MemoryListener
     from arraymill_server.rpc.server import RpcServer
 
 READY: Final = "arraymill ready:"
@@ -63,12 +66,14 @@ class App:
         self._config = config
         self._on_defect = on_defect
         self.arena = Arena.create(config.arena_bytes)
+        self._segments = Segments(self.arena.space)
         self.engine: Engine = PoolEngine(
             self.arena.raw,
             config.workers,
             worker_memory_bytes=config.worker_memory_bytes,
             task_timeout_seconds=config.task_timeout_seconds,
             worker_tasks=config.worker_tasks,
+            segments=self._segments,
         )
         self.residents = Residents(self.arena, config.resident_budget_bytes, config.resident_ttl_seconds)
         self.admission = Admission(self.arena, config.max_waiting_jobs)
@@ -84,6 +89,7 @@ class App:
         self._board: Board | None = None
         self._sockets: list[ClaimedPath] = []
         self._bulk: BulkListener | None = None
+        self._memory: MemoryListener | None = None
         self._rpc: RpcServer | None = None
         self._clocks: list[asyncio.Task[None]] = []
 
@@ -107,19 +113,17 @@ class App:
             EngineStartError: Workers end before they are ready.
             ConfigError: An address cannot be bound.
         """
-        self._sockets = claim_sockets(self._config.addresses, take_over=self._config.take_over)
+        places = beside(self._config.addresses) if self._config.shared_memory_bytes else ()
+        self._sockets = claim_sockets((*self._config.addresses, *places), take_over=self._config.take_over)
+        drafts = {str(claim.path): claim.draft for claim in self._sockets}
         await self.engine.start()
         _start_threads()
-        from arraymill_server.rpc.bulk_listener import BulkListener  # noqa: PLC0415  (workers must be forked before)
-        from arraymill_server.rpc.server import RpcServer  # noqa: PLC0415
+        from arraymill_server.rpc.server import RpcServer  # noqa: PLC0415  (workers must be forked before)
         from arraymill_server.rpc.servicer import Servicer  # noqa: PLC0415
         from arraymill_server.rpc.status import declared  # noqa: PLC0415
         from arraymill_server.rpc.submitted import SubmittedServicer  # noqa: PLC0415
 
-        if self._config.bulk_port != OFF:
-            self._bulk = BulkListener.open(
-                self._config.addresses, self._config.bulk_port, take_over=self._config.take_over
-            )
+        self._open_lanes({place.path: drafts[place.path] for place in places})
         self._board = Board(
             self.jobs,
             self.admission,
@@ -137,13 +141,14 @@ class App:
             stall_seconds=self._config.stall_seconds,
             submitted=submitted,
             bulk=self._bulk,
+            memory=self._memory,
         )
         self._rpc = RpcServer(
             servicer,
             submitted,
             self.calls,
             self._config.addresses,
-            {str(claim.path): claim.draft for claim in self._sockets},
+            drafts,
             bulk_port=self.bulk_port,
             take_over=self._config.take_over,
         )
@@ -153,6 +158,18 @@ class App:
             clock = asyncio.create_task(work)
             clock.add_done_callback(self._clock_ended)
             self._clocks.append(clock)
+
+    def _open_lanes(self, memory_drafts: Mapping[str, Path]) -> None:
+        """Listen for what travels beside gRPC."""
+        from arraymill_server.rpc.bulk_listener import BulkListener  # noqa: PLC0415
+        from arraymill_server.rpc.memory_listener import MemoryListener  # noqa: PLC0415
+        from arraymill_server.rpc.shared import Budget  # noqa: PLC0415
+
+        config = self._config
+        if config.bulk_port != OFF:
+            self._bulk = BulkListener.open(config.addresses, config.bulk_port, take_over=config.take_over)
+        if config.shared_memory_bytes:
+            self._memory = MemoryListener.open(memory_drafts, Budget(self._segments, config.shared_memory_bytes))
 
     def _publish(self) -> None:
         """Get the clients of all addresses, also those of a server before us; a next one may do the same."""
@@ -187,6 +204,7 @@ class App:
             # 4. Nobody needs these any more.
             await _taken("close the board", self._close_board()),
             await _taken("close the bulk lane", self._close_bulk()),
+            await _taken("close the same-host lane", self._close_memory()),
             await _taken("end the clocks", self._end_clocks()),
             # 5. Workers end last: jobs that were ended have waited for their running tasks.
             await _taken("end the workers", self.engine.close()),
@@ -223,6 +241,10 @@ class App:
     async def _close_bulk(self) -> None:
         if self._bulk is not None:
             await self._bulk.close()
+
+    async def _close_memory(self) -> None:
+        if self._memory is not None:
+            await self._memory.close()
 
     async def _end_clocks(self) -> None:
         for clock in self._clocks:

@@ -23,10 +23,14 @@ from pathlib import Path
 from typing import Final, Self
 
 from arraymill_server.config import ConfigError
-from arraymill_server.listen import Address
+from arraymill_server.listen import MAX_UNIX_PATH_BYTES, Address
 
 PROBE_SECONDS: Final = 1.0
 """What a server at the path gets to accept a connection; the kernel does that for it unless its queue is full."""
+
+
+MEMORY_SUFFIX: Final = ".memory"
+"""Of the socket of the same-host lane: it lies beside that of gRPC, in a folder that containers may share."""
 
 
 class ClaimedPath:
@@ -93,6 +97,15 @@ class ClaimedPath:
         with suppress(FileNotFoundError):
             return not os.path.samestat(os.fstat(self._lock), _lock_path(self.path).lstat())
         return False
+
+
+def beside(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Return where clients of Unix sockets find the same-host lane: ``<path>.memory`` beside each.
+
+    A path that is as long as a path may be has no room for it: its clients take the socket without a file.
+    """
+    paths = [f"{address.path}{MEMORY_SUFFIX}" for address in addresses if address.path]
+    return tuple(Address(path=path) for path in paths if len(os.fsencode(path)) <= MAX_UNIX_PATH_BYTES)
 
 
 def claim_sockets(addresses: tuple[Address, ...], *, take_over: bool = False) -> list[ClaimedPath]:

@@ -19,9 +19,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from arraymill_proto.memory import SEALS
 from arraymill_server.arena.memory import SPAN_BYTES, Memory, base
-
-SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class Segment:

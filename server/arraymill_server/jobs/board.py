@@ -36,8 +36,9 @@ from arraymill_proto.graph import Graph
 from arraymill_server.jobs.admission import Admission
 from arraymill_server.jobs.ledger import OUTCOMES, Ledger
 from arraymill_server.jobs.life import Event, State
+from arraymill_server.jobs.request import Keep, Report, Request
 from arraymill_server.jobs.residents import Residents
-from arraymill_server.jobs.service import Jobs, Keep, Report, Request
+from arraymill_server.jobs.service import Jobs
 from arraymill_server.jobs.storage import MemoryStorage, Storage
 from arraymill_server.jobs.submitted import Feed, Submission, SubmittedJob
 from arraymill_server.jobs.watches import Watches

@@ -22,6 +22,10 @@ class Started:
     """One per output."""
     is_kept: bool
     """True when the result stays on the server and is not sent."""
+    is_placed: bool = False
+    """True when results are left where the client shall find them, and are not sent."""
+    at_hand_bytes: int = 0
+    """Of inputs that are in memory already and are not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,9 @@ class Outgoing:
     offset: int
     """Bytes from the start of the result, its axes in its own order."""
     data: memoryview
-    """Bytes of the arena; they stay as they are until the exchange says that they are sent."""
+    """Where it lies; it stays as it is until the exchange says that it is sent."""
+    address: int = 0
+    """Of its first byte."""
 
 
 class Peer(Protocol):
@@ -54,8 +60,8 @@ class Exchange(Protocol):
         """The job runs now; tell the client."""
         ...
 
-    def want(self, wanted: Wanted, target: memoryview, token: int) -> None:
-        """Ask the client for a range; `peer.done(token)` when all of it lies in `target`."""
+    def want(self, wanted: Wanted, target: memoryview, token: int, address: int = 0) -> None:
+        """Ask the client for a range; `peer.done(token)` when all of it lies in `target`, which begins at `address`."""
         ...
 
     def send(self, outgoing: Outgoing, token: int) -> None:

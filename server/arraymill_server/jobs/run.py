@@ -174,13 +174,13 @@ class JobRun:
             self._first_send = self._first_send or monotonic()
             part = instruction.part
             data = memory.bytes(part.address, part.nbytes)
-            self._exchange.send(Outgoing(instruction.outputs, part.offset, data), instruction.token)
+            self._exchange.send(Outgoing(instruction.outputs, part.offset, data, part.address), instruction.token)
 
     def _fetch(self, fetch: Fetch) -> None:
         self._first_want = self._first_want or monotonic()
         self._wants.add(fetch.token)
         target = self._hands.memory.bytes(fetch.address, fetch.wanted.nbytes)
-        self._exchange.want(fetch.wanted, target, fetch.token)
+        self._exchange.want(fetch.wanted, target, fetch.token, fetch.address)
 
     def _dispatch(self, dispatch: Dispatch) -> None:
         future = self._hands.engine.submit(self._job_id, dispatch.task, client=self._client)

@@ -2,115 +2,41 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
 from arraymill_proto.catalogue import Operand
-from arraymill_proto.errors import ParameterError, Reason, TooLargeError
+from arraymill_proto.errors import ParameterError, TooLargeError
 from arraymill_proto.graph import ArrayType, Graph, Resident
-from arraymill_proto.limits import DEFAULT_PRIORITY
 from arraymill_proto.validate import ResidentTypes, infer_graph
 from arraymill_server.arena.arena import Arena
-from arraymill_server.engine.base import Engine, Fence
+from arraymill_server.engine.base import Engine
 from arraymill_server.jobs.admission import Admission
 from arraymill_server.jobs.aside import LARGE_NODES, Aside
 from arraymill_server.jobs.exchange import Exchange, Started
 from arraymill_server.jobs.pending import PendingGroup
+from arraymill_server.jobs.prepared import (
+    Foreseen,
+    Layouts,
+    Prepared,
+    check_results,
+    residents_of,
+    targets_of,
+    views_of,
+)
+from arraymill_server.jobs.request import Report, Request, Workspace
 from arraymill_server.jobs.residents import ResidentArray, Residents
-from arraymill_server.jobs.run import Hands, JobRun, Times
-from arraymill_server.jobs.views import view_of
+from arraymill_server.jobs.run import Hands, JobRun
 from arraymill_server.plan.interpreter import Interpreter
 from arraymill_server.plan.machine import JobMachine
 from arraymill_server.plan.model import JobPlan, ResidentView
 from arraymill_server.plan.planner import PlanLimits, plan_job
-from arraymill_server.plan.workspace import JobLayout, deepest, fit_depth
+from arraymill_server.plan.workspace import JobLayout, fit_depth
 
 SLOTS_PER_WORKER: Final = 3
 """Blocks in flight for each worker: one that runs, one that waits in its pipe, one that is received."""
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """The wish to keep a result on the server."""
-
-    name: str = ""
-    ttl_seconds: float | None = None
-    is_patient: bool = False
-    """Wait for room, however long that takes; else a server that has none refuses the job."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A job as it comes in."""
-
-    graph: Graph
-    client: str
-    """Whose turn it takes."""
-    keep: Keep | None = None
-    """Leave the value of each output on the server."""
-    result_limit: int | None = None
-    """Most bytes that all results together may have; None: any number."""
-    priority: int = DEFAULT_PRIORITY
-    """0 to 9."""
-    job_id: str = field(default_factory=lambda: secrets.token_hex(8))
-    times: Times = field(default_factory=Times)
-    """Filled while the job runs: they are there as well if it fails."""
-
-
-@dataclass(slots=True)
-class Report:
-    """How a job went."""
-
-    job_id: str
-    times: Times = field(default_factory=Times)
-    received_bytes: int = 0
-    sent_bytes: int = 0
-    blocks: int = 0
-    passes: int = 0
-    arrays: tuple[ResidentArray, ...] = ()
-    """The results that were kept, one per output."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Layouts:
-    """A workspace with the fewest blocks in flight, and one with the most."""
-
-    least: JobLayout
-    most: JobLayout
-
-    @classmethod
-    def of(cls, plan: JobPlan, slots: int) -> _Layouts:
-        depth, least = min(slots, deepest(plan)), JobLayout(plan, 1)
-        return cls(least, JobLayout(plan, depth) if depth > 1 else least)
-
-
-@dataclass(frozen=True, slots=True)
-class _Foreseen:
-    """What was found out about a graph before its job comes."""
-
-    graph: Graph
-    """It lives as long: nothing else can have its identity."""
-    keep: bool
-    views: Mapping[int, ResidentView]
-    plan: JobPlan
-    layouts: _Layouts
-
-
-@dataclass(slots=True)
-class _Prepared:
-    """A job that is valid and planned, with what it holds before it has memory."""
-
-    report: Report
-    plan: JobPlan
-    layouts: _Layouts
-    pins: list[ResidentArray]
-    pending: PendingGroup | None = None
-    fence: Fence | None = None
-    """What must fall before anything of it may be given back."""
 
 
 class Jobs:
@@ -141,7 +67,9 @@ class Jobs:
         self._slots = slots
         self._block_elements = block_elements
         self._hands = Hands(engine, Interpreter(arena.space), arena.space)
-        self._foreseen: dict[int, _Foreseen] = {}
+        self._beside = 0
+        """Jobs that run in memory which is not the arena's."""
+        self._foreseen: dict[int, Foreseen] = {}
         """By the identity of the graph."""
         self.aside = Aside()
         """Thinks about large graphs."""
@@ -151,7 +79,7 @@ class Jobs:
 
     @property
     def running(self) -> int:
-        return self._admission.running
+        return self._admission.running + self._beside
 
     @property
     def waiting(self) -> int:
@@ -191,6 +119,7 @@ class Jobs:
         """
         begin = monotonic()
         prepared = self._prepare(request)
+        prepared.release = request.hold()
         report = prepared.report
         try:
             await self._run(prepared, request, exchange, begin)
@@ -206,7 +135,8 @@ class Jobs:
             report.times.total = monotonic() - begin
         return report
 
-    def _give_back(self, prepared: _Prepared) -> None:
+    def _give_back(self, prepared: Prepared) -> None:
+        prepared.release()
         with self._arena.together():
             for array in prepared.pins:
                 self._residents.unpin(array)
@@ -215,7 +145,7 @@ class Jobs:
 
     # ------------------------------------------------------------------ prepare
 
-    def _prepare(self, request: Request) -> _Prepared:
+    def _prepare(self, request: Request) -> Prepared:
         pins: list[ResidentArray] = []
         try:
             return self._plan(request, pins)
@@ -224,7 +154,7 @@ class Jobs:
                 self._residents.unpin(array)
             raise
 
-    def _plan(self, request: Request, pins: list[ResidentArray]) -> _Prepared:
+    def _plan(self, request: Request, pins: list[ResidentArray]) -> Prepared:
         graph, keep = request.graph, request.keep
         if keep is not None and keep.name and len(graph.outputs) != 1:
             raise ParameterError(f"a name is for one array; this job keeps {len(graph.outputs)}")
@@ -236,14 +166,23 @@ class Jobs:
                 pins.append(arrays[node])
             return arrays[node].type
 
-        foreseen = self._foreseen_plan(graph, type_of, arrays, keep=keep is not None)
+        foreseen = None
+        if not request.views and not request.targets:
+            foreseen = self._foreseen_plan(graph, type_of, arrays, keep=keep is not None)
+        targets: dict[int, int] = {}
+        at_hand_bytes = 0
         if foreseen is None:
             operands = infer_graph(graph, type_of)
-            plan = self._plan_within(graph, operands, _views(graph, arrays), keep=keep is not None)
-            layouts = _Layouts.of(plan, self._slots)
+            views = {**views_of(graph, arrays), **request.views}
+            plan = self._plan_within(graph, operands, views, keep=keep is not None or bool(request.targets))
+            at_hand_bytes = sum(view.nbytes for view in request.views.values())
+            targets = targets_of(plan, request.targets)
+            if request.targets and not targets:
+                plan = self._plan_within(graph, operands, views, keep=keep is not None)
+            layouts = Layouts.of(plan, self._slots)
         else:
             plan, layouts = foreseen.plan, foreseen.layouts
-        _check_results(plan, request.result_limit)
+        check_results(plan, request.result_limit)
         report = Report(request.job_id, request.times, blocks=plan.blocks, passes=len(plan.passes))
         pending = None
         if keep is not None:
@@ -255,18 +194,18 @@ class Jobs:
                 client=request.client,
                 is_patient=keep.is_patient,
             )
-        return _Prepared(report, plan, layouts, pins, pending)
+        return Prepared(report, plan, layouts, pins, pending, targets, at_hand_bytes)
 
     def _foreseen_plan(
         self, graph: Graph, pin: ResidentTypes, arrays: Mapping[Resident, ResidentArray], *, keep: bool
-    ) -> _Foreseen | None:
+    ) -> Foreseen | None:
         """Return what was thought before, if the arrays are what they were then; they are pinned either way."""
         foreseen = self._foreseen.get(id(graph))
         if foreseen is None:
             return None
-        for node in _residents_of(graph):
+        for node in residents_of(graph):
             pin(node)
-        is_true = (foreseen.keep, foreseen.views) == (keep, _views(graph, arrays))
+        is_true = (foreseen.keep, foreseen.views) == (keep, views_of(graph, arrays))
         return foreseen if is_true else None
 
     def _plan_within(
@@ -278,20 +217,20 @@ class Jobs:
             plan = plan_job(graph, operands, views, self.limits(hold=False), keep=keep)
         return plan
 
-    async def _foresee(self, graph: Graph, client: str, *, keep: bool) -> _Foreseen:
+    async def _foresee(self, graph: Graph, client: str, *, keep: bool) -> Foreseen:
         """Do what `_plan` does, without holding anything: arrays are looked at on the loop, the rest is values."""
         nodes = len(graph.nodes)
-        arrays = {node: self._residents.get(node.id) for node in _residents_of(graph)}
+        arrays = {node: self._residents.get(node.id) for node in residents_of(graph)}
         types = {node: array.type for node, array in arrays.items()}
         operands = await self.aside.run(client, nodes, infer_graph, graph, types.__getitem__)
-        views = _views(graph, arrays)
+        views = views_of(graph, arrays)
         plan = await self.aside.run(client, nodes, plan_job, graph, operands, views, self.limits(hold=True), keep=keep)
         if self._holds_too_much(plan):
             plan = await self.aside.run(
                 client, nodes, plan_job, graph, operands, views, self.limits(hold=False), keep=keep
             )
-        layouts = await self.aside.run(client, nodes, _Layouts.of, plan, self._slots)
-        return _Foreseen(graph, keep, views, plan, layouts)
+        layouts = await self.aside.run(client, nodes, Layouts.of, plan, self._slots)
+        return Foreseen(graph, keep, views, plan, layouts)
 
     def limits(self, *, hold: bool) -> PlanLimits:
         return PlanLimits(hold_bytes=self._arena.size // 2 if hold else 0, block_elements=self._block_elements)
@@ -301,50 +240,62 @@ class Jobs:
 
     # ------------------------------------------------------------------ run
 
-    async def _run(self, prepared: _Prepared, request: Request, exchange: Exchange, begin: float) -> None:
-        plan, report, pending = prepared.plan, prepared.report, prepared.pending
-        least, most = prepared.layouts.least, prepared.layouts.most
-        owner = f"job {report.job_id}"
+    async def _run(self, prepared: Prepared, request: Request, exchange: Exchange, begin: float) -> None:
+        least, most = prepared.layouts.least.nbytes, prepared.layouts.most.nbytes
+        owner = f"job {prepared.report.job_id}"
+        beside: Workspace | None = None
+        if request.room is not None and prepared.pending is None:
+            beside = request.room.lease(least, most, owner)
+        if beside is not None:
+            await self._run_beside(beside, prepared, request, exchange)
+            return
         turn = self._admission.admit(
-            least.nbytes, most.nbytes, owner=owner, client=request.client, keep=pending, priority=request.priority
+            least, most, owner=owner, client=request.client, keep=prepared.pending, priority=request.priority
         )
         async with turn as lease:
-            report.times.queued = monotonic() - begin
-            layout = most if lease.size >= most.nbytes else fit_depth(plan, self._slots, lease.size)
-            keep_addresses = pending.addresses if pending is not None else None
-            machine = JobMachine(plan, layout, base=lease.offset, keep_addresses=keep_addresses)
-            run = JobRun(report.job_id, machine, self._hands, exchange, report.times, client=request.client)
-            exchange.start(Started(report.job_id, lease.size, plan.blocks, plan.outputs, pending is not None), run)
+            prepared.report.times.queued = monotonic() - begin
             try:
-                await run.run()
-            except TooLargeError as exc:
-                raise exc.located(f"a job with a workspace of {lease.size:,} bytes: ", job_bytes=lease.size) from exc
+                await self._run_in(lease.offset, lease.size, prepared, request, exchange)
             finally:
-                if run.fence is not None:
-                    prepared.fence = run.fence
-                    turn.hold(run.fence)
-        report.received_bytes, report.sent_bytes = exchange.received_bytes, exchange.sent_bytes
+                if prepared.fence is not None:
+                    turn.hold(prepared.fence)
 
+    async def _run_beside(self, workspace: Workspace, prepared: Prepared, request: Request, exchange: Exchange) -> None:
+        """Run a job whose workspace is not the arena's: it waits for nobody."""
+        self._beside += 1
+        try:
+            await self._run_in(workspace.address, workspace.size, prepared, request, exchange)
+        finally:
+            if prepared.fence is None:
+                self._leave(workspace)
+            else:
+                prepared.fence.add_done_callback(lambda _: self._leave(workspace))
 
-def _residents_of(graph: Graph) -> list[Resident]:
-    return [node for node in graph.nodes if isinstance(node, Resident)]
+    def _leave(self, workspace: Workspace) -> None:
+        self._beside -= 1
+        workspace.release()
 
-
-def _views(graph: Graph, arrays: Mapping[Resident, ResidentArray]) -> dict[int, ResidentView]:
-    """Return where the resident arrays of a graph lie, by node."""
-    return {
-        index: view_of(arrays[node], node.slices)
-        for index, node in enumerate(graph.nodes)
-        if isinstance(node, Resident)
-    }
-
-
-def _check_results(plan: JobPlan, limit: int | None) -> None:
-    nbytes = sum(result.nbytes for result in plan.outputs)
-    if limit is not None and nbytes > limit:
-        raise TooLargeError(
-            f"the results have {nbytes:,} bytes, one answer holds {limit:,}; use the streaming call Run",
-            reason=Reason.RESULT_TOO_LARGE,
-            result_bytes=nbytes,
-            limit=limit,
+    async def _run_in(self, address: int, size: int, prepared: Prepared, request: Request, exchange: Exchange) -> None:
+        plan, report, pending = prepared.plan, prepared.report, prepared.pending
+        most = prepared.layouts.most
+        layout = most if size >= most.nbytes else fit_depth(plan, self._slots, size)
+        keep_addresses = pending.addresses if pending is not None else prepared.targets
+        machine = JobMachine(plan, layout, base=address, keep_addresses=keep_addresses)
+        run = JobRun(report.job_id, machine, self._hands, exchange, report.times, client=request.client)
+        started = Started(
+            report.job_id,
+            size,
+            plan.blocks,
+            plan.outputs,
+            is_kept=pending is not None,
+            is_placed=bool(prepared.targets),
+            at_hand_bytes=prepared.at_hand_bytes,
         )
+        exchange.start(started, run)
+        try:
+            await run.run()
+        except TooLargeError as exc:
+            raise exc.located(f"a job with a workspace of {size:,} bytes: ", job_bytes=size) from exc
+        finally:
+            prepared.fence = run.fence
+        report.received_bytes, report.sent_bytes = exchange.received_bytes, exchange.sent_bytes

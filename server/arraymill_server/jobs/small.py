@@ -28,6 +28,7 @@ import numpy as np
 
 from arraymill_proto.graph import Graph, Resident
 from arraymill_proto.validate import infer_graph
+from arraymill_server.arena.memory import Memory
 from arraymill_server.plan.interpreter import Interpreter
 from arraymill_server.plan.layout import Recent
 from arraymill_server.plan.planner import PlanLimits, plan_job
@@ -104,7 +105,7 @@ class SmallJobs:
     def __init__(self, limits: PlanLimits) -> None:
         self._limits = limits
         self._memory = _pages(WORKSPACE_BYTES)
-        self._interpreter = Interpreter(self._memory)
+        self._interpreter = Interpreter(Memory(self._memory))
         self._known: Recent[bytes, Known] = Recent(KNOWN)
         self.played = 0
         """Jobs that were played since the start."""

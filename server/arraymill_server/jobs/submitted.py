@@ -12,8 +12,8 @@ from arraymill_proto.identity import check_key, check_priority
 from arraymill_proto.limits import DEFAULT_PRIORITY
 from arraymill_server.jobs.exchange import Exchange
 from arraymill_server.jobs.life import Life, State
+from arraymill_server.jobs.request import Report
 from arraymill_server.jobs.residents import ResidentArray
-from arraymill_server.jobs.service import Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,6 +158,19 @@ class Wants:
         del self._open[record.want]
         return want.token
 
+    def filled(self, number: int) -> int | None:
+        """Note that all of a want lies in its place; return its token, None when it is not open.
+
+        Raises:
+            FrameError: Nobody has asked for it.
+        """
+        want = self._open.pop(number, None)
+        if want is None:
+            self._check_old(Record(number, 0, 0, 0))
+            return None
+        self.received_bytes += want.wanted.nbytes - want.came
+        return want.token
+
     def reopen(self) -> list[tuple[int, Wanted]]:
         """Forget what came of the open wants, and open them anew: bytes were lost, and nobody knows which.
 

@@ -95,6 +95,10 @@ class ResidentView:
     strides: tuple[int, ...]
     dtype: np.dtype[np.generic]
 
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
 
 @dataclass(frozen=True, slots=True)
 class OperandRef:

@@ -97,7 +97,7 @@ def plan_job(
     Args:
         graph: The expression.
         operands: What is known of each node, from `infer_graph`: the graph is valid.
-        residents: Where the array of each Resident node lies.
+        residents: Where the array of each Resident node lies, and of each Input that lies in memory already.
         limits: Bounds.
         keep: True when every output is left in a new resident array of its own.
     """
@@ -235,7 +235,7 @@ class _Planner:
         readings: dict[int, int] = {}
         for draft in drafts:
             for leaf in draft.graph.leaves:
-                if leaf in self._numbers:
+                if leaf in self._numbers and leaf not in self._residents:
                     repeated = self._is_repeated(leaf, draft.domain)
                     readings[leaf] = readings.get(leaf, 0) + (2 if repeated else 1)
         left = self._limits.hold_bytes

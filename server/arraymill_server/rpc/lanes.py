@@ -1,4 +1,4 @@
-"""The lanes of gRPC: inline in one message, and frames on a stream, with the bulk lane beside it."""
+"""Frames on a stream, with the bulk lane and the same-host lane beside it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from arraymill_proto.bulk import Record
-from arraymill_proto.codec import type_to_pb
-from arraymill_proto.errors import ConnectionFailedError, InvalidJobError
+from arraymill_proto.errors import ConnectionFailedError
 from arraymill_proto.frames import Envelope, FrameView, encode_frame
 from arraymill_proto.graph import Graph
 from arraymill_proto.limits import FRAME_BYTES
@@ -21,6 +20,7 @@ from arraymill_server.rpc import messages
 from arraymill_server.rpc.bulk import BulkConnection
 from arraymill_server.rpc.bulk_listener import BulkListener
 from arraymill_server.rpc.inputs import InlineInputs
+from arraymill_server.rpc.shared_lane import SharedLane
 from arraymill_server.rpc.stall import Stall
 
 PROGRESS_SECONDS: Final = 0.25
@@ -28,61 +28,6 @@ PROGRESS_SECONDS: Final = 0.25
 
 BULK_RANGE_BYTES: Final = 1 << 16
 """Least range of a result that goes by the bulk lane: a smaller one is as fast beside the other messages."""
-
-
-class InlineExchange:
-    """All inputs came in the request, all results go in the response.
-
-    Raises:
-        InvalidJobError: An input is not inline, or all together are too large.
-    """
-
-    def __init__(self, graph: Graph) -> None:
-        self._inputs = InlineInputs(graph)
-        if self._inputs.missing is not None:
-            raise InvalidJobError(
-                f"input {self._inputs.missing} is not inline; Compute takes inline inputs only, one that is streamed "
-                "belongs on Run",
-                input=self._inputs.missing,
-            )
-        self._started: Started | None = None
-        self._peer: Peer | None = None
-        self._results: list[bytearray] = []
-        self.job_id = ""
-        """Empty until the job runs."""
-        self.received_bytes = 0
-        self.sent_bytes = 0
-
-    def start(self, started: Started, peer: Peer) -> None:
-        self._started, self._peer, self.job_id = started, peer, started.job_id
-        self._results = [bytearray(result.nbytes) for result in started.results]
-
-    def want(self, wanted: Wanted, target: memoryview, token: int) -> None:
-        assert self._peer is not None
-        self._inputs.fill(wanted, target)
-        self.received_bytes += wanted.nbytes
-        self._peer.done(token)
-
-    def send(self, outgoing: Outgoing, token: int) -> None:
-        assert self._peer is not None
-        for output in outgoing.outputs:
-            self._results[output][outgoing.offset : outgoing.offset + len(outgoing.data)] = outgoing.data
-        self.sent_bytes += len(outgoing.data) * len(outgoing.outputs)
-        self._peer.done(token)
-
-    def progress(self, blocks_done: int) -> None:
-        """The answer is the only message."""
-
-    def close(self) -> None:
-        """Nothing is left behind: every range is copied at once."""
-
-    def results(self) -> list[pb.InlineArray]:
-        """The results, once the job has ended."""
-        assert self._started is not None
-        return [
-            pb.InlineArray(type=type_to_pb(result.type), data=bytes(data), order=messages.wire_order(result.order))
-            for result, data in zip(self._started.results, self._results, strict=True)
-        ]
 
 
 class Writer(Protocol):
@@ -103,9 +48,17 @@ class StreamExchange:
         writer: The sending half of the call.
         stall_seconds: What the client may take between two moves while a want is open or a write is pending.
         bulk: Where the client may open a bulk connection; None: nowhere.
+        shared: The way through memory that the client shares; None: it shares none.
     """
 
-    def __init__(self, graph: Graph, writer: Writer, stall_seconds: float, bulk: BulkListener | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        writer: Writer,
+        stall_seconds: float,
+        bulk: BulkListener | None = None,
+        shared: SharedLane | None = None,
+    ) -> None:
         self._inline = InlineInputs(graph)
         self._wants = Wants(self._inline.nbytes)
         self._writer = writer
@@ -125,6 +78,7 @@ class StreamExchange:
         self._listener = bulk
         self._secret: bytes | None = None
         self._bulk: BulkConnection | None = None
+        self._shared = shared
         self.job_id = ""
         """Empty until the job runs."""
         self.sent_bytes = 0
@@ -141,24 +95,36 @@ class StreamExchange:
     def start(self, started: Started, peer: Peer) -> None:
         self._peer, self.job_id = peer, started.job_id
         self._blocks = started.blocks
-        self._put(messages.accepted(started, self._offer()))
+        self._wants.received_bytes += started.at_hand_bytes
+        if started.is_placed:
+            self.sent_bytes += sum(result.nbytes for result in started.results)
+        if self._shared is not None:
+            self._shared.begin(self)
+        self._put(messages.accepted(started, self._offer(), self._shared.number if self._shared is not None else 0))
         if not started.is_kept:
             self._put(messages.header(started))
 
-    def want(self, wanted: Wanted, target: memoryview, token: int) -> None:
+    def want(self, wanted: Wanted, target: memoryview, token: int, address: int = 0) -> None:
         assert self._peer is not None
         if self._inline.fill(wanted, target):
             self._peer.done(token)
             return
         is_waiting = self._duty() is not None
-        self._put(messages.want(self._wants.open(wanted, target, token), wanted))
+        number = self._wants.open(wanted, target, token)
+        if self._shared is not None and self._shared.is_open:
+            self._shared.fill(number, wanted, address)
+        else:
+            self._put(messages.want(number, wanted))
         if not is_waiting:  # else its silence goes on
             self._stall.restart()
         if self._input_has_ended:
             self.input_ended()
 
     def send(self, outgoing: Outgoing, token: int) -> None:
-        if self._bulk is not None and len(outgoing.data) >= BULK_RANGE_BYTES:
+        if self._shared is not None and self._shared.is_open:
+            self._shared.take(outgoing, token)
+            self._stall.restart()
+        elif self._bulk is not None and len(outgoing.data) >= BULK_RANGE_BYTES:
             self._bulk.send(outgoing, token)
             self._stall.restart()
         else:
@@ -175,6 +141,8 @@ class StreamExchange:
         self._is_closed = True
         if self._bulk is not None:
             self._bulk.close()
+        if self._shared is not None:
+            self._shared.close()
         self._wants.close()
         self._frames.clear()
         self._news.set()
@@ -250,7 +218,26 @@ class StreamExchange:
         if connection.has_sent:
             self._peer.fail(ConnectionFailedError("the bulk connection broke while results travelled on it; try again"))
             return
-        self._frames.extend(connection.unsent())
+        self._go_on_with_frames(connection.unsent())
+
+    # ------------------------------------------------------------------ LaneOwner
+
+    def shared_filled(self, want: int) -> None:
+        token = self._wants.filled(want)
+        if token is not None and self._peer is not None:
+            self._stall.restart()
+            self._peer.done(token)
+
+    def shared_failed(self, error: Exception) -> None:
+        self.bulk_failed(error)
+
+    def shared_lost(self, unsent: list[tuple[Outgoing, int]]) -> None:
+        """Go on with frames: what was offered still lies there."""
+        if not self._is_closed and self._peer is not None:
+            self._go_on_with_frames(unsent)
+
+    def _go_on_with_frames(self, unsent: list[tuple[Outgoing, int]]) -> None:
+        self._frames.extend(unsent)
         self._put(messages.bulk_ended())
         for number, wanted in self._wants.reopen():
             self._put(messages.want(number, wanted))
@@ -304,7 +291,7 @@ class StreamExchange:
         self._stall.moved(len(message))
 
     def _offer(self) -> pb.Bulk | None:
-        if self._listener is None:
+        if self._listener is None or (self._shared is not None and self._shared.is_open):
             return None
         self._secret = self._listener.offer(self)
         return pb.Bulk(port=self._listener.port, secret=self._secret)
@@ -319,7 +306,11 @@ class StreamExchange:
             self._bulk = None
 
     def _duty(self) -> str | None:
-        is_writing = self._is_writing or (self._bulk is not None and self._bulk.is_sending)
+        is_writing = (
+            self._is_writing
+            or (self._bulk is not None and self._bulk.is_sending)
+            or (self._shared is not None and self._shared.is_sending)
+        )
         return self._wants.oldest() or ("does not read its results" if is_writing else None)
 
     def _put(self, message: bytes) -> None:

@@ -25,8 +25,8 @@ from arraymill_server.engine.base import EngineStatus
 from arraymill_server.jobs.board import Board
 from arraymill_server.jobs.exchange import Started
 from arraymill_server.jobs.life import State
+from arraymill_server.jobs.request import Report
 from arraymill_server.jobs.residents import ResidentArray, Residents
-from arraymill_server.jobs.service import Report
 from arraymill_server.jobs.submitted import SubmittedJob
 from arraymill_server.plan.model import ResultSpec, Wanted
 from arraymill_server.rpc.calls import Calls
@@ -37,9 +37,14 @@ def wire_order(order: Order) -> Order:
     return () if order == tuple(range(len(order))) else order
 
 
-def accepted(started: Started, bulk: pb.Bulk | None) -> bytes:
+def accepted(started: Started, bulk: pb.Bulk | None, memory_job: int = 0) -> bytes:
     message = pb.Accepted(
-        job_id=started.job_id, reserved_bytes=started.reserved_bytes, blocks=started.blocks, bulk=bulk
+        job_id=started.job_id,
+        reserved_bytes=started.reserved_bytes,
+        blocks=started.blocks,
+        bulk=bulk,
+        memory_job=memory_job,
+        memory_outputs=started.is_placed,
     )
     return pb.RunResponse(accepted=message).SerializeToString()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -22,8 +23,10 @@ from arraymill_proto.graph import Graph
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.base import Engine
+from arraymill_server.jobs.aside import LARGE_NODES
+from arraymill_server.jobs.request import Keep, Report, Request
 from arraymill_server.jobs.residents import Residents
-from arraymill_server.jobs.service import Jobs, Keep, Report, Request
+from arraymill_server.jobs.service import Jobs
 from arraymill_server.jobs.small import SmallJobs
 from arraymill_server.log import get_logger
 from arraymill_server.rpc import messages
@@ -31,11 +34,15 @@ from arraymill_server.rpc.bulk_listener import BulkListener
 from arraymill_server.rpc.calls import Calls, client_of, job_bytes
 from arraymill_server.rpc.connections import Connections
 from arraymill_server.rpc.lanes import StreamExchange
+from arraymill_server.rpc.memory_listener import MemoryListener
+from arraymill_server.rpc.memory_session import Session
 from arraymill_server.rpc.pipeline import Pipeline
+from arraymill_server.rpc.placed import Placed, find_placed
 from arraymill_server.rpc.record import recorded
+from arraymill_server.rpc.shared_lane import SharedLane
 from arraymill_server.rpc.small import Hall, SmallJob, check_size, is_read
 from arraymill_server.rpc.stall import patience
-from arraymill_server.rpc.streams import Context, receive, stop
+from arraymill_server.rpc.streams import Context, begin_stream, receive, stop
 from arraymill_server.rpc.submitted import SubmittedServicer
 from arraymill_server.rpc.tally import Tally
 from arraymill_server.rpc.turns import Turns
@@ -56,6 +63,7 @@ class Servicer:
         calls: Counts calls.
         stall_seconds: What a client may take between two moves while its job waits for it.
         bulk: Where clients open bulk connections; None: nowhere.
+        memory: Where clients on this machine get shared memory; None: nowhere.
         submitted: Answers the calls of submitted jobs.
     """
 
@@ -70,6 +78,7 @@ class Servicer:
         stall_seconds: float,
         submitted: SubmittedServicer,
         bulk: BulkListener | None = None,
+        memory: MemoryListener | None = None,
     ) -> None:
         self._jobs = jobs
         self._residents = residents
@@ -78,12 +87,16 @@ class Servicer:
         self._calls = calls
         self._stall_seconds = stall_seconds
         self._bulk = bulk
+        self._memory = memory
         self._submitted = submitted
         self._hall = Hall(jobs, SmallJobs(jobs.limits(hold=True)), calls, Turns(), Tally("jobs cancelled"))
         self._begin = monotonic()
         self.connections: Connections | None = None
         """Counts them, once it is known where they come."""
         self._info = messages.server_info(version("arraymill"), bulk.port if bulk else 0)
+        if memory is not None:
+            self._info.memory_paths.extend(memory.paths)
+            self._info.shared_budget_bytes = memory.budget.nbytes
 
     def __repr__(self) -> str:
         return f"<Servicer {self._calls!r}, {self._jobs!r}>"
@@ -116,11 +129,13 @@ class Servicer:
 
     async def pipeline(self, _: object, context: Context) -> None:
         """Run small jobs as they come, and answer each when it has ended."""
+        await begin_stream(context)
         with self._calls.waits.taken(client_of(context)):
             await Pipeline(context, self._hall, self._stall_seconds).serve()
 
     async def run(self, _: object, context: Context) -> None:
         """Run a job whose arrays are streamed, or feed a submitted one."""
+        await begin_stream(context)
         client = client_of(context)
         with recorded(context.peer(), self._hall.cancelled) as record:
             with self._calls.waits.taken(client):  # a silent stream takes no place of a job
@@ -139,11 +154,22 @@ class Servicer:
             with self._calls.job(client, nbytes, is_read=is_read(start.graph) and not start.HasField("keep")):
                 graph = await self._read(start.graph, client)
                 request = _request_of(start, graph, client)
+                session = self._session(start)
+                memory = pb.SharedMemory()
+                memory.CopyFrom(start.memory)
                 del first, start  # a job that waits holds its inline bytes once
                 keeps = request.keep is not None
                 async with self._jobs.foreseen(graph, client, keep=keeps), self._hall.turns.taken(client, nbytes):
-                    exchange = record.exchange = StreamExchange(request.graph, context, self._stall_seconds, bulk)
-                    await self._stream(request, exchange, context)
+                    shared = SharedLane(session) if session is not None else None
+                    exchange = record.exchange = StreamExchange(graph, context, self._stall_seconds, bulk, shared)
+                    with _placed(graph, memory, session) as placed:
+                        views, targets = placed.views, placed.targets
+                        request = replace(request, room=shared, views=views, targets=targets, hold=placed.hold)
+                        await self._stream(request, exchange, context)
+
+    def _session(self, start: pb.Start) -> Session | None:
+        """Return the session in which a client shares memory; None when it shares none, or none any more."""
+        return self._memory.session(start.memory.session) if self._memory is not None else None
 
     async def _read(self, graph: pb.Graph, client: str) -> Graph:
         return await self._jobs.aside.run(client, len(graph.nodes), graph_from_pb, graph)
@@ -212,6 +238,8 @@ class Servicer:
         info.uptime_seconds = monotonic() - self._begin
         info.resident_bytes = self._residents.used_bytes
         info.resident_budget_bytes = self._residents.budget_bytes
+        if self._memory is not None:
+            info.shared_bytes = self._memory.budget.segments.nbytes
         messages.tell_workers(info, self._engine.status)
         messages.tell_calls(info, self._calls)
         if self.connections is not None:
@@ -240,6 +268,17 @@ async def _read_first(context: Context) -> bytes:
         raise InvalidJobError("the client closed the stream before it sent Start")
     first: bytes = message
     return first
+
+
+def _placed(graph: Graph, told: pb.SharedMemory, session: Session | None) -> Placed:
+    """Return what of a job lies in memory that its client shares.
+
+    Where there is no session its arrays are asked for as others are. So are those of a large graph, which was planned
+    before and is worth more time than the way of its arrays.
+    """
+    if session is None or len(graph.nodes) >= LARGE_NODES:
+        return Placed()
+    return find_placed(graph, told, session.memory)
 
 
 def _request_of(start: pb.Start, graph: Graph, client: str) -> Request:

@@ -16,12 +16,13 @@ from arraymill_proto.codec import graph_from_pb, type_to_pb
 from arraymill_proto.errors import InvalidJobError
 from arraymill_proto.limits import UNARY_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
-from arraymill_server.jobs.service import Jobs, Request
+from arraymill_server.jobs.request import Request
+from arraymill_server.jobs.service import Jobs
 from arraymill_server.jobs.small import KEY_BYTES, KNOWN, Played, SmallJobs
 from arraymill_server.plan.script import Script
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.calls import Calls, job_bytes
-from arraymill_server.rpc.lanes import InlineExchange
+from arraymill_server.rpc.inline import InlineExchange
 from arraymill_server.rpc.record import recorded
 from arraymill_server.rpc.tally import Tally
 from arraymill_server.rpc.turns import Turns

@@ -27,6 +27,15 @@ class Receiver(Protocol):
         ...
 
 
+async def begin_stream(context: Context) -> None:
+    """Send the initial metadata, which gRPC would send with the first message.
+
+    A handler that fails while its first message is on its way could not tell its client: gRPC sends the initial
+    metadata with the status as well, refuses that as too many operations, and the client waits for ever.
+    """
+    await context.send_initial_metadata(())
+
+
 async def receive(receiver: Receiver, context: Context) -> None:
     """Read frames until the client ends its half; gRPC receives each while the one before it is copied.
 

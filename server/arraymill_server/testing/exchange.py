@@ -61,7 +61,7 @@ class MemoryExchange:
         self.started, self.peer = started, peer
         self._results = [empty_result(result) for result in started.results]
 
-    def want(self, wanted: Wanted, target: memoryview, token: int) -> None:
+    def want(self, wanted: Wanted, target: memoryview, token: int, address: int = 0) -> None:
         number = self._wants.open(wanted, target, token)
         for frame in self._frames(number, wanted):
             for _ in range(2 if self._random and not self._random.randrange(4) else 1):

@@ -115,7 +115,7 @@ async def _behind(
     x = np.ones(UPLOAD_BYTES // 8)
 
     async def upload() -> None:
-        async with am.AsyncClient(run.address(host), retry_for=0) as mill:
+        async with am.AsyncClient(run.address(host), retry_for=0, shared=False) as mill:
             with run.ledger.call("upload", timeout=1000, expects=am.ArraymillError):
                 await mill.sum(x, timeout=1000)
 

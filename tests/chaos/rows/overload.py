@@ -135,7 +135,7 @@ async def _light(run: Trial, work: Work, rate: float, seconds: float, clients: i
 
 
 async def _heavy(run: Trial, work: Work, rate: float, seconds: float) -> None:
-    async with am.AsyncClient(run.site.address, retry_for=0) as mill:
+    async with am.AsyncClient(run.site.address, retry_for=0, shared=False) as mill:
         await work.run_at(rate, seconds, mill, run.ledger)
 
 

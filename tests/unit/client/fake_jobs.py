@@ -195,9 +195,9 @@ class FakeJobServer(FakeServer):
         except ArraymillError as exc:
             await fail(context, exc)
         for _ in range(abs(left)):
-            changed = job.changed
+            changed, is_last = job.changed, job.has_ended
             yield self.watch_raw or job.message.SerializeToString()
-            if job.has_ended:
+            if is_last:
                 return
             await changed.wait()
         if left >= 0:

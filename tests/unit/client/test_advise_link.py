@@ -27,6 +27,7 @@ class Wire(Probe):
     def __init__(self, up: float = 1e9, down: float = 5e8, overlap: float = 0.5, bulk: float = 2.0) -> None:
         self.up, self.down, self.overlap, self.bulk = up, down, overlap, bulk
         self.largest = 0
+        self.is_shared = False
 
     async def info(self) -> pb.ServerInfo:
         return INFO
@@ -41,6 +42,8 @@ class Wire(Probe):
         return 0.005 + max(ways) + (1 - self.overlap) * min(ways)
 
     def lane_name(self, nbytes: int, info: pb.ServerInfo) -> str:
+        if self.is_shared and nbytes >= 1 << 20:
+            return "shared"
         return "bulk" if nbytes >= LEAST_BYTES else "frames"
 
     def shares_cores(self, info: pb.ServerInfo) -> bool:
@@ -57,6 +60,13 @@ async def test_a_fast_wire() -> None:
     assert [lane.up_bytes_per_second for lane in link.lanes] == pytest.approx([1e9, 2e9], rel=0.05)
     assert [lane.down_bytes_per_second for lane in link.lanes] == pytest.approx([5e8, 1e9], rel=0.05)
     assert link.overlap == pytest.approx(0.5, abs=0.05)
+
+
+async def test_memory_that_is_shared() -> None:
+    wire = Wire()
+    wire.is_shared = True
+    link = await measure_link(wire)
+    assert [(lane.name, lane.least_bytes) for lane in link.lanes] == [("frames", 0), ("shared", 1 << 20)]
 
 
 async def test_a_slow_wire_is_not_made_to_carry_much() -> None:

@@ -21,7 +21,9 @@ from arraymill_proto.errors import ERRORS, STATUS, Reason
 from arraymill_proto.fingerprints import BLOCK_BYTES, Fingerprint
 from arraymill_proto.frames import Envelope, FrameView, decode, encode_frame
 from arraymill_proto.graph import Graph, Input, Operation
+from arraymill_proto.memory import HELLO, encode_message
 from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_proto.v1 import memory_pb2
 
 PAGE = (Path(__file__).parents[3] / "proto" / "DESIGN.md").read_text()
 
@@ -128,6 +130,12 @@ def test_the_bytes_of_the_bulk_lane() -> None:
     assert shown_bytes("bytes of record") == encode_header(
         Record(want=3, index=1, offset=2097152, length=4, checksum=checksum(b"mill"))
     )
+
+
+def test_the_bytes_of_the_same_host_lane() -> None:
+    assert " ".join(f"{byte:02x}" for byte in HELLO) in PAGE
+    release = memory_pb2.MemoryRequest(release=memory_pb2.Release(segment=2))
+    assert shown_bytes("bytes of release") == encode_message(release)
 
 
 def test_every_module_is_named() -> None:

@@ -252,6 +252,8 @@ def test_a_server_that_is_not_well_or_elsewhere() -> None:
 def test_lanes() -> None:
     assert check_lane(SERVER, LINK, "far:1").level is Level.OK
     assert check_lane(SERVER, LINK, "unix:/s").level is Level.OK
+    shared = dataclasses.replace(LINK, lanes=(LINK.lanes[0], LaneRate("shared", 1 << 20, 9e9, 9e9)))
+    assert check_lane(SERVER, shared, "unix:/s").check == "shared lane"
     assert check_lane(server(bulk_port=0), LINK, "far:1").level is Level.NOTE
     frames = tuple(dataclasses.replace(lane, name="frames") for lane in LINK.lanes)
     assert "port 50052 cannot be reached" in check_lane(SERVER, dataclasses.replace(LINK, lanes=frames), "far:1").text

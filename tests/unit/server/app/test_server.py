@@ -32,6 +32,7 @@ def config(path: Path) -> ServerConfig:
         listen=(f"unix:{path}",),
         workers=1,
         arena_bytes=48 * MIB,
+        shared_memory_bytes=64 * MIB,
         resident_budget_bytes=0,
         worker_memory_bytes=256 * MIB,
     )

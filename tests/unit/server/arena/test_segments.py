@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from arraymill_proto.memory import SEALS
 from arraymill_server.arena.memory import SPAN_BYTES, Memory
-from arraymill_server.arena.segments import SEALS, Segment, Segments, create, map_segment
+from arraymill_server.arena.segments import Segment, Segments, create, map_segment
 
 SIZE = 4 * mmap.PAGESIZE
 

@@ -14,7 +14,7 @@ from arraymill_proto.errors import WorkerError
 from arraymill_proto.graph import Resident
 from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.base import Fence
-from arraymill_server.jobs.service import Keep, Request
+from arraymill_server.jobs.request import Keep, Request
 from arraymill_server.testing.exchange import MemoryExchange
 from arraymill_server.testing.held_engine import HeldEngine
 

@@ -18,10 +18,11 @@ from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.serial import SerialEngine
 from arraymill_server.jobs.admission import Admission
 from arraymill_server.jobs.aside import LARGE_NODES
+from arraymill_server.jobs.request import Keep, Request
 from arraymill_server.jobs.residents import Residents
-from arraymill_server.jobs.service import Jobs, Keep, Request
+from arraymill_server.jobs.service import Jobs
 from arraymill_server.plan.planner import plan_job
-from arraymill_server.rpc.lanes import InlineExchange
+from arraymill_server.rpc.inline import InlineExchange
 
 X = np.arange(10.0)
 INPUT = Input(X.shape, X.dtype, None, X.tobytes())

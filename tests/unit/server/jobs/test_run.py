@@ -44,13 +44,13 @@ class BrokenExchange(MemoryExchange):
         if self.broken == "start":
             peer.fail(FrameError("start"))
 
-    def want(self, wanted: Wanted, target: memoryview, token: int) -> None:
+    def want(self, wanted: Wanted, target: memoryview, token: int, address: int = 0) -> None:
         self.wanted += 1
         self._break("want")
         if self.broken == "mute":
             self.tokens.append(token)
         else:
-            super().want(wanted, target, token)
+            super().want(wanted, target, token, address)
 
     def send(self, outgoing: Outgoing, token: int) -> None:
         self._break("send")

@@ -31,7 +31,7 @@ from arraymill_proto.graph import Constant, Graph, Input, Operation, Order, Resi
 from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.base import Engine
 from arraymill_server.engine.serial import SerialEngine
-from arraymill_server.jobs.service import Keep, Request
+from arraymill_server.jobs.request import Keep, Request
 from arraymill_server.testing.exchange import MemoryExchange
 from arraymill_server.testing.held_engine import HeldEngine
 

@@ -7,6 +7,7 @@ import pytest
 from plans import floats, graph_of, operation, plan_of
 
 from arraymill_proto.graph import Graph, Input
+from arraymill_server.arena.memory import Memory
 from arraymill_server.plan.interpreter import Interpreter
 from arraymill_server.plan.script import MAX_STEPS, Script, script_of
 
@@ -18,7 +19,7 @@ class Stage:
 
     def __init__(self, nbytes: int = 1 << 16) -> None:
         self.memory = np.zeros(nbytes, np.uint8).data
-        self.interpreter = Interpreter(self.memory)
+        self.interpreter = Interpreter(Memory(self.memory))
 
     def script(self, graph: Graph, block_elements: int | None = None) -> Script | None:
         plan = plan_of(graph, block_elements=block_elements)

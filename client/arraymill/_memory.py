@@ -1,0 +1,368 @@
+"""Memory shared with a server on the same machine: arrays lie in it, or travel through it, and no socket carries them.
+
+Theory of operation. A session is a connection to the server's Unix socket. The server makes all memory and hands it out
+as descriptors; their seals are checked, since a file that shrank would kill this process. What the session says is
+where arrays lie: `Fill` asks for a range of an input in the *staging* memory, `Take` offers a range of a result there.
+Arrays that lie in segments of their own (`empty`) need neither. The memory of a segment lives as long as an array that
+lies there, whatever becomes of the session.
+
+A session that cannot be had, or ends, costs nothing: jobs go by the other lanes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import socket
+import weakref
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final, Protocol, Self
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from arraymill._errors import error_of
+from arraymill_proto.errors import ArraymillError, ConnectionFailedError, InternalError, Reason
+from arraymill_proto.memory import HELLO, MessageFeed, encode_message, is_sealed
+from arraymill_proto.v1 import memory_pb2 as pb
+
+READ_BYTES: Final = 64 << 10
+
+OPEN_SECONDS: Final = 2.0
+"""From the call to the welcome. It takes some 20 ms, in which the server makes the staging memory."""
+
+MAX_EARLY: Final = 4096
+"""Messages that are kept for jobs of which the server has not said on the stream that they run: some of each of
+hundreds. Those of jobs that nobody waits for any more are among them, and go first."""
+
+
+class SharedRanges(Protocol):
+    """A job, as its session sees it."""
+
+    def fill(self, fill: pb.Fill) -> None:
+        """Put a range of an input into the staging memory, and say so by `MemorySession.filled`."""
+        ...
+
+    def take(self, take: pb.Take) -> None:
+        """Copy a range of a result from there, and say so by `MemorySession.taken`."""
+        ...
+
+    def lost(self, error: ArraymillError | None) -> None:
+        """Nothing comes any more; with what the server said that it must not."""
+        ...
+
+
+class Segment:
+    """Memory that both sides have mapped."""
+
+    def __init__(self, number: int, fd: int, nbytes: int) -> None:
+        self.number: Final = number
+        if not is_sealed(fd, nbytes):
+            raise InternalError("the server shares memory whose size it could change: it is not used")
+        self.mapping: Final = mmap.mmap(fd, nbytes)
+        """Mapped as long as an array refers to it."""
+        self.bytes: Final[NDArray[np.uint8]] = np.frombuffer(self.mapping, np.uint8)
+        """All of it, writable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an array lies."""
+
+    segment: int
+    offset: int
+    """Bytes from the start of the segment to element (0, …, 0)."""
+    strides: tuple[int, ...]
+
+
+class MemorySession:
+    """A connection to a server's memory socket. Make it by `open` in a running event loop, and `close` it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._feed = MessageFeed()
+        self._messages: deque[bytes] = deque()
+        self._fds: deque[int] = deque()
+        self._jobs: dict[int, SharedRanges] = {}
+        self._early: deque[tuple[int, pb.MemoryResponse]] = deque(maxlen=MAX_EARLY)
+        """What came for jobs that are not known, with their numbers."""
+        self._asked: dict[int, asyncio.Future[Segment]] = {}
+        self._requests = count(1)
+        self._kept: dict[int, tuple[int, int]] = {}
+        """First address and the one behind the last, in this process, of segments that arrays lie in."""
+        self._loop = asyncio.get_running_loop()
+        self.secret = b""
+        self.staging: Segment
+        self.is_open = True
+
+    def __repr__(self) -> str:
+        return f"<MemorySession {'open' if self.is_open else 'closed'}, {len(self._jobs)} jobs>"
+
+    @classmethod
+    async def open(cls, path: str) -> Self:
+        """Connect, say hello and be welcomed.
+
+        Raises:
+            OSError: Nobody listens there, or this process may not come.
+            EOFError: The server has no memory for this client.
+            ArraymillError: The server says what it must not.
+            TimeoutError: It does not answer.
+        """
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        session = cls(sock)
+        try:
+            sock.setblocking(False)
+            async with asyncio.timeout(OPEN_SECONDS):
+                loop = asyncio.get_running_loop()
+                await loop.sock_connect(sock, path)
+                await loop.sock_sendall(sock, HELLO)
+                welcome = (await session._next()).welcome
+            session.secret = welcome.session
+            session.staging = session._segment(welcome.segment, welcome.nbytes)
+        except BaseException:
+            session.close()
+            raise
+        session._loop.add_reader(sock, session._on_readable)
+        session._work()
+        return session
+
+    def close(self) -> None:
+        """End the connection; jobs go on by other lanes. Safe to call twice."""
+        self._end(None)
+
+    # ------------------------------------------------------------------ memory
+
+    async def allocate(self, nbytes: int) -> Segment:
+        """Ask for memory.
+
+        Raises:
+            BusyError, TooLargeError: There is none.
+            ConnectionFailedError: The session has ended.
+        """
+        self._check_open()
+        request = next(self._requests)
+        asked = self._asked[request] = self._loop.create_future()
+        try:
+            self._send(pb.MemoryRequest(allocate=pb.Allocate(request=request, nbytes=nbytes)))
+            segment: Segment = await asked
+        finally:
+            del self._asked[request]
+        return segment
+
+    def keep(self, segment: Segment) -> None:
+        """Find arrays that lie in a segment, until the last one is gone."""
+        first = segment.bytes.ctypes.data
+        self._kept[segment.number] = first, first + segment.bytes.size
+        ending = weakref.finalize(segment.mapping, _let_go, weakref.ref(self), self._loop, segment.number)
+        ending.atexit = False
+
+    def place(self, array: NDArray[Any]) -> Place | None:
+        """Return where an array lies in the memory of this session; None when it does not."""
+        if not self._kept or array.size == 0 or any(stride < 0 for stride in array.strides):
+            return None
+        first = array.ctypes.data
+        last = first + array.itemsize + sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True))
+        for number, (low, high) in self._kept.items():
+            if low <= first and last <= high:
+                return Place(number, first - low, array.strides)
+        return None
+
+    def release(self, number: int) -> None:
+        """Tell the server that a segment is used no more."""
+        self._kept.pop(number, None)
+        self._send(pb.MemoryRequest(release=pb.Release(segment=number)))
+
+    # ------------------------------------------------------------------ jobs
+
+    def enter(self, number: int, job: SharedRanges) -> None:
+        """Take the ranges of a job, also those that came before."""
+        self._jobs[number] = job
+        early = [message for each, message in self._early if each == number]
+        self._forget_early(number)
+        for message in early:
+            self._on_range(message)
+
+    def leave(self, number: int) -> None:
+        """Take no more ranges of a job. Safe to call twice."""
+        self._jobs.pop(number, None)
+        self._forget_early(number)
+
+    def range(self, address: int, length: int) -> NDArray[np.uint8]:
+        """Return a range of the staging memory.
+
+        Raises:
+            InternalError: It lies outside.
+        """
+        size = self.staging.bytes.size
+        if address + length > size:
+            raise InternalError(
+                f"the server names bytes {address:,} to {address + length:,} of {size:,} that it shares"
+            )
+        return self.staging.bytes[address : address + length]
+
+    def filled(self, job: int, want: int) -> None:
+        """Say that a range of an input is there."""
+        self._send(pb.MemoryRequest(filled=pb.Filled(job=job, want=want)))
+
+    def taken(self, job: int, number: int) -> None:
+        """Say that a range of a result has been copied."""
+        self._send(pb.MemoryRequest(taken=pb.Taken(job=job, range=number)))
+
+    # ------------------------------------------------------------------ inside
+
+    async def _next(self) -> pb.MemoryResponse:
+        """Wait for the next message, before the session stands.
+
+        Raises:
+            EOFError: The server has ended the connection.
+        """
+        while not self._messages:
+            try:
+                self._receive()
+            except BlockingIOError:
+                await _readable(self._loop, self._sock)
+        return _parsed(self._messages.popleft())
+
+    def _receive(self) -> None:
+        """Read once."""
+        data, fds, _, _ = socket.recv_fds(self._sock, READ_BYTES, 1)
+        self._fds.extend(fds)
+        if not data:
+            raise EOFError("the server has ended the connection")
+        self._messages.extend(self._feed.feed(data))
+
+    def _on_readable(self) -> None:
+        is_idle = not self._messages  # else it works already
+        try:
+            self._receive()
+        except BlockingIOError:
+            return
+        except (OSError, EOFError):
+            self._end(None)
+        except ArraymillError as exc:
+            self._end(exc)
+        if is_idle:
+            self._work()
+
+    def _work(self) -> None:
+        """Do what one message says; copies take half a millisecond each, so others have their turn in between."""
+        if not self._messages:
+            return
+        message = self._messages.popleft()
+        try:
+            self._on_message(_parsed(message))
+        except ArraymillError as exc:
+            self._end(exc)
+        if self._messages:
+            self._loop.call_soon(self._work)
+
+    def _on_message(self, message: pb.MemoryResponse) -> None:
+        match message.WhichOneof("message"):
+            case "fill" | "take":
+                self._on_range(message)
+            case "segment":
+                segment = self._segment(message.segment.segment, message.segment.nbytes)
+                asked = self._asked.get(message.segment.request)
+                if asked is None or asked.done():
+                    self.release(segment.number)  # nobody waits for it any more
+                else:
+                    asked.set_result(segment)
+            case "refused":
+                asked = self._asked.get(message.refused.request)
+                if asked is not None and not asked.done():
+                    reason = Reason.__members__.get(message.refused.reason, Reason.INTERNAL)
+                    asked.set_exception(error_of(reason, message.refused.message, {}))
+            case _:
+                pass  # a message of a later version
+
+    def _on_range(self, message: pb.MemoryResponse) -> None:
+        number = message.fill.job if message.HasField("fill") else message.take.job
+        job = self._jobs.get(number)
+        if job is None:
+            self._early.append((number, message))
+        elif message.HasField("fill"):
+            job.fill(message.fill)
+        else:
+            job.take(message.take)
+
+    def _forget_early(self, number: int) -> None:
+        if self._early:
+            self._early = deque((each for each in self._early if each[0] != number), MAX_EARLY)
+
+    def _segment(self, number: int, nbytes: int) -> Segment:
+        if not self._fds:
+            raise InternalError("the server told of memory that did not come")
+        fd = self._fds.popleft()
+        try:
+            return Segment(number, fd, nbytes)
+        finally:
+            os.close(fd)
+
+    def _send(self, message: pb.MemoryRequest) -> None:
+        """Send a message, which fits the socket's buffer unless the server does not read: then the session is over."""
+        if not self.is_open:
+            return
+        data = encode_message(message)
+        try:
+            is_sent = self._sock.send(data) == len(data)
+        except OSError:
+            is_sent = False
+        if not is_sent:
+            self._end(None)
+
+    def _check_open(self) -> None:
+        if not self.is_open:
+            raise ConnectionFailedError("the connection to the server's shared memory has ended")
+
+    def _end(self, error: ArraymillError | None) -> None:
+        """End the connection, and tell whoever counts on it; with what the server said that it must not."""
+        if not self.is_open:
+            return
+        self.is_open = False
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._sock)
+        self._sock.close()
+        self._messages.clear()
+        while self._fds:
+            os.close(self._fds.popleft())
+        for asked in self._asked.values():
+            if not asked.done():
+                asked.set_exception(ConnectionFailedError("the connection to the server's shared memory has ended"))
+        jobs, self._jobs = self._jobs, {}
+        for job in jobs.values():
+            job.lost(error)
+
+
+def _parsed(message: bytes) -> pb.MemoryResponse:
+    try:
+        return pb.MemoryResponse.FromString(message)
+    except DecodeError as exc:
+        raise InternalError("what the server says about shared memory cannot be read") from exc
+
+
+def _let_go(session: weakref.ref[MemorySession], loop: asyncio.AbstractEventLoop, number: int) -> None:
+    """Release a segment on the session's event loop: the last array may be gone on any thread."""
+    known = session()
+    if known is not None and not loop.is_closed():
+        with suppress(RuntimeError):  # it is closed meanwhile
+            loop.call_soon_threadsafe(known.release, number)
+
+
+async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    """Wait until something can be read."""
+    readable: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(sock, _done, readable)
+    try:
+        await readable
+    finally:
+        loop.remove_reader(sock)
+
+
+def _done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

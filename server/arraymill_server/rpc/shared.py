@@ -1,0 +1,204 @@
+"""Memory shared with one client: what it holds, and what its jobs still use of it.
+
+A segment lives as long as the client holds it or a job uses it, whichever is longer. What a client holds counts against
+its share of the budget until the segment is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import mmap
+import os
+from typing import Final
+
+from arraymill_proto.errors import ArrayNotFoundError, BusyError, ParameterError, TooLargeError
+from arraymill_server.arena.arena import Arena, Lease
+from arraymill_server.arena.segments import Segment, Segments, create
+from arraymill_server.jobs.shares import Shares
+from arraymill_server.quantities import format_bytes
+
+STAGING_BYTES: Final = 64 << 20
+"""Memory of each client through which arrays travel that lie elsewhere: six blocks of 4 MiB in and out, with their
+partials. Two jobs at a time that transform large arrays fit."""
+
+MAX_SEGMENTS: Final = 1024
+"""Segments of one client: each takes a descriptor here and a mapping in every worker."""
+
+
+class Budget:
+    """Bytes that may be shared with all clients together.
+
+    Args:
+        segments: Where they are made.
+        budget_bytes: Most bytes.
+    """
+
+    def __init__(self, segments: Segments, budget_bytes: int) -> None:
+        self.segments: Final = segments
+        self.nbytes: Final = budget_bytes
+        self.shares: Final = Shares(budget_bytes)
+
+
+class Held:
+    """A segment, and how many use it."""
+
+    def __init__(self, budget: Budget, segment: Segment, client: str) -> None:
+        self.segment: Final = segment
+        self._budget = budget
+        self._client = client
+        self._users = 1
+
+    def __repr__(self) -> str:
+        return f"<Held {self.segment!r} by {self._users}>"
+
+    def hold(self) -> None:
+        """Use it once more."""
+        self._users += 1
+
+    def release(self) -> None:
+        """Use it once less; whoever is last ends it."""
+        self._users -= 1
+        if not self._users:
+            self._budget.segments.remove(self.segment)
+            self._budget.shares.place(self._client, -self.segment.size)
+
+
+class SharedMemory:
+    """All memory that one client shares with the server.
+
+    Args:
+        budget: What there is for all of them.
+        client: Whose it is.
+    """
+
+    def __init__(self, budget: Budget, client: str) -> None:
+        self._budget = budget
+        self._client = client
+        self._held: dict[int, Held] = {}
+        self._making = 0
+        self._is_closed = False
+
+    def __repr__(self) -> str:
+        nbytes = sum(held.segment.size for held in self._held.values())
+        return f"<SharedMemory of {self._client}: {len(self._held)} segments of {nbytes:,} bytes>"
+
+    async def make(self, nbytes: int) -> Held:
+        """Make a segment; cancelling gives it up.
+
+        Raises:
+            ParameterError: No size of an array.
+            TooLargeError: More than all clients together may share.
+            BusyError: There is not enough left of it.
+        """
+        size = -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._check(nbytes, size)
+        self._budget.shares.claim(self._client, size)
+        self._making += 1
+        making = asyncio.get_running_loop().run_in_executor(None, create, size)
+        try:
+            fd = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(_close)
+            raise
+        except OSError as exc:
+            raise BusyError(
+                f"the server has no memory for {format_bytes(size)} more: {exc.strerror}", retry_after=1.0
+            ) from exc
+        finally:
+            self._making -= 1
+            self._budget.shares.claim(self._client, -size)
+        self._budget.shares.place(self._client, size)
+        held = Held(self._budget, self._budget.segments.add(fd, size), self._client)
+        if self._is_closed:
+            held.release()
+            raise asyncio.CancelledError
+        self._held[held.segment.number] = held
+        return held
+
+    def get(self, number: int) -> Held:
+        """Return a segment of this client.
+
+        Raises:
+            ArrayNotFoundError: It has none of this number.
+        """
+        held = self._held.get(number)
+        if held is None:
+            raise ArrayNotFoundError(f"no segment {number} is shared with this client", segment=number)
+        return held
+
+    def release(self, number: int) -> None:
+        """Let go of a segment for the client; jobs that use it go on."""
+        self.get(number)
+        self._held.pop(number).release()
+
+    def close(self) -> None:
+        """Let go of everything. Safe to call twice."""
+        self._is_closed = True
+        while self._held:
+            self._held.popitem()[1].release()
+
+    def _check(self, nbytes: int, size: int) -> None:
+        if nbytes <= 0:
+            raise ParameterError(f"{nbytes} bytes of memory to share: at least 1", nbytes=nbytes)
+        if size > self._budget.nbytes:
+            raise TooLargeError(
+                f"{format_bytes(size)} to be shared, the server shares at most {format_bytes(self._budget.nbytes)} "
+                "with all clients of its machine; raise --shared-memory",
+                needed_bytes=size,
+                limit=self._budget.nbytes,
+            )
+        if len(self._held) + self._making >= MAX_SEGMENTS:
+            raise BusyError(
+                f"{MAX_SEGMENTS:,} arrays of this client lie in shared memory, the most that may", retry_after=1.0
+            )
+        if not self._budget.shares.may_claim(self._client, size):
+            raise BusyError(
+                f"no room for {format_bytes(size)} more in the {format_bytes(self._budget.nbytes)} that the server "
+                "shares with clients of its machine; let go of arrays, or raise --shared-memory",
+                retry_after=1.0,
+                needed_bytes=size,
+            )
+
+
+class Staging:
+    """Memory through which arrays of one client travel that lie elsewhere: workspaces of its jobs."""
+
+    def __init__(self, held: Held) -> None:
+        self.segment: Final = held.segment
+        self._held = held
+        self._arena = Arena((ctypes.c_ubyte * self.segment.size).from_buffer(self.segment.memory))
+
+    def lease(self, least: int, most: int, owner: str) -> StagingLease | None:
+        """Lease a workspace if there is one now.
+
+        Args:
+            least: Bytes with which the job can make progress.
+            most: Bytes of which it can make use.
+            owner: The job, for messages.
+        """
+        nbytes = min(most, self._arena.largest_free)
+        lease = self._arena.lease(nbytes, owner) if nbytes >= least else None
+        return None if lease is None else StagingLease(self._held, lease)
+
+
+class StagingLease:
+    """A workspace in shared memory."""
+
+    def __init__(self, held: Held, lease: Lease) -> None:
+        self._held = held
+        self._lease = lease
+        self.address: Final = held.segment.address + lease.offset
+        self.size: Final = lease.size
+        held.hold()
+
+    def release(self) -> None:
+        """Give it back: no worker may touch it any more."""
+        self._lease.release()
+        self._held.release()
+
+
+def _close(making: asyncio.Future[int]) -> None:
+    """Close a file that nobody waits for any more."""
+    if not making.cancelled() and making.exception() is None:
+        os.close(making.result())

@@ -1,0 +1,118 @@
+"""One job's way through memory that its client shares with the server.
+
+The job's workspace lies in the client's staging memory: the client puts what is wanted straight where blocks are
+computed, and copies results from there. Nobody else's bytes lie there, and what the client does to its own while a job
+runs can spoil its own results alone.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from arraymill_server.jobs.exchange import Outgoing
+from arraymill_server.plan.model import Wanted
+from arraymill_server.rpc.memory_session import Session
+from arraymill_server.rpc.shared import StagingLease
+
+
+class LaneOwner(Protocol):
+    """The exchange whose ranges travel here. No method blocks."""
+
+    def shared_filled(self, want: int) -> None:
+        """The client has put there what was wanted."""
+        ...
+
+    def sent(self, outgoing: Outgoing, token: int) -> None:
+        """A range of a result has been copied."""
+        ...
+
+    def shared_failed(self, error: Exception) -> None:
+        """The client says what it must not."""
+        ...
+
+    def shared_lost(self, unsent: list[tuple[Outgoing, int]]) -> None:
+        """The session has ended; what was offered may not have been copied."""
+        ...
+
+
+class SharedLane:
+    """A `Room` for one job, and a `SharedJob` of its client's session.
+
+    Args:
+        session: The client's.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._owner: LaneOwner | None = None
+        self._offered: dict[int, tuple[Outgoing, int]] = {}
+        self._last_range = 0
+        self._has_room = False
+        self.number = 0
+        """Of the job within the session; 0 before it runs here, and when the session has ended."""
+
+    def __repr__(self) -> str:
+        return f"<SharedLane {'open' if self.is_open else 'closed'}: {len(self._offered)} results offered>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether ranges can travel here."""
+        return self.number > 0
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether the client has results to copy."""
+        return bool(self._offered)
+
+    # ------------------------------------------------------------------ Room
+
+    def lease(self, least: int, most: int, owner: str) -> StagingLease | None:
+        """Lease a workspace in the client's memory, if there is one now."""
+        lease = self._session.staging.lease(least, most, owner) if self._session.is_open else None
+        self._has_room = lease is not None
+        return lease
+
+    # ------------------------------------------------------------------ exchange
+
+    def begin(self, owner: LaneOwner) -> None:
+        """Let the ranges of a job travel here, if its workspace lies here."""
+        if self._has_room and self._session.is_open:
+            self._owner = owner
+            self.number = self._session.enter(self)
+
+    def fill(self, want: int, wanted: Wanted, address: int) -> None:
+        """Ask for a range of an input."""
+        self._session.fill(self.number, want, wanted, address)
+
+    def take(self, outgoing: Outgoing, token: int) -> None:
+        """Offer a range of a result; `LaneOwner.sent` when it has been copied."""
+        self._last_range += 1
+        self._offered[self._last_range] = outgoing, token
+        self._session.take(self.number, self._last_range, outgoing)
+
+    def close(self) -> None:
+        """Let nothing travel here any more. Safe to call twice."""
+        self._session.leave(self.number)
+        self._owner, self.number = None, 0
+        self._offered.clear()
+
+    # ------------------------------------------------------------------ SharedJob
+
+    def filled(self, want: int) -> None:
+        if self._owner is not None:
+            self._owner.shared_filled(want)
+
+    def taken(self, number: int) -> None:
+        offered = self._offered.pop(number, None)
+        if offered is not None and self._owner is not None:
+            self._owner.sent(*offered)
+
+    def session_failed(self, error: Exception) -> None:
+        if self._owner is not None:
+            self._owner.shared_failed(error)
+
+    def session_lost(self) -> None:
+        owner, unsent = self._owner, list(self._offered.values())
+        self.close()
+        if owner is not None:
+            owner.shared_lost(unsent)
