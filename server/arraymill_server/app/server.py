@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from threading import Barrier
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,11 +16,13 @@ from arraymill_server.app.exit_codes import ExitCode
 from arraymill_server.app.malloc import GIVE_BACK_SECONDS, give_back_freed_memory
 from arraymill_server.app.sockets import ClaimedPath, beside, claim_sockets
 from arraymill_server.app.stop import Stop
+from arraymill_server.app.threads import begin_imports, start_threads
 from arraymill_server.arena.arena import Arena
 from arraymill_server.arena.segments import Segments
 from arraymill_server.config import OFF, ConfigError, ServerConfig
 from arraymill_server.engine.base import Engine, EngineStartError
 from arraymill_server.engine.pool import PoolEngine
+from arraymill_server.engine.processes import fork_server_beside
 from arraymill_server.jobs.admission import Admission
 from arraymill_server.jobs.board import Board
 from arraymill_server.jobs.residents import Residents
@@ -43,10 +43,6 @@ READY: Final = "arraymill ready:"
 
 TELL_SECONDS: Final = 1.0
 """What clients get to hear the ends of their calls, before their connections are cut: some round trips."""
-
-THREADS: Final = 3
-"""For what the event loop does not do itself: one plans large graphs (`jobs.aside`), one compares them with that of a
-key (`rpc.submitted`), one counts connections. None of them waits for another, but for freed memory being given back."""
 
 _log = get_logger(__name__)
 
@@ -117,7 +113,7 @@ class App:
         self._sockets = claim_sockets((*self._config.addresses, *places), take_over=self._config.take_over)
         drafts = {str(claim.path): claim.draft for claim in self._sockets}
         await self.engine.start()
-        _start_threads()
+        start_threads()
         from arraymill_server.rpc.server import RpcServer  # noqa: PLC0415  (workers must be forked before)
         from arraymill_server.rpc.servicer import Servicer  # noqa: PLC0415
         from arraymill_server.rpc.status import declared  # noqa: PLC0415
@@ -280,15 +276,6 @@ async def _give_back() -> None:
         await asyncio.to_thread(give_back_freed_memory)
 
 
-def _start_threads() -> None:
-    """Give the event loop all threads that it may ever have: their number is the same from the start to the end."""
-    threads = ThreadPoolExecutor(THREADS, "arraymill-aside")
-    all_run = Barrier(THREADS)
-    for _ in range(THREADS):
-        threads.submit(all_run.wait)
-    asyncio.get_running_loop().set_default_executor(threads)
-
-
 async def _taken(step: str, work: Awaitable[None]) -> bool:
     """Take a step of the shutdown; True when it did not fail."""
     try:
@@ -313,7 +300,10 @@ async def serve(config: ServerConfig, *, exit_on_stdin_eof: bool = False) -> Exi
     stop = Stop(config.drain_seconds, watch_stdin=exit_on_stdin_eof)
     app: App | None = None
     code = ExitCode.OK
+    parts = ExitStack()
     try:
+        parts.enter_context(fork_server_beside())
+        begin_imports()
         app = App(config, stop.defect)
         await app.start()
         print(READY, *app.addresses, flush=True)
@@ -336,6 +326,7 @@ async def serve(config: ServerConfig, *, exit_on_stdin_eof: bool = False) -> Exi
         code = ExitCode.NO_WORKERS
     finally:
         is_clean = app is None or await app.stop(config.drain_seconds, stop.hurry)
+        parts.close()
         stop.close()
     return code or (ExitCode.OK if is_clean and not stop.is_defect else ExitCode.FAILED)
 

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec
 from typing import Any, Final, Protocol, cast
 
@@ -148,6 +148,23 @@ def folder_too_long() -> int | None:
     """Return the bytes of the name of the folder for temporary files, None if they are not too many."""
     length = len(os.fsencode(tempfile.gettempdir()))
     return length if length > MAX_FOLDER_BYTES else None
+
+
+@contextmanager
+def fork_server_beside() -> Generator[None]:
+    """Start the fork server and hold it: what it imports takes as long as writing an arena, on another core.
+
+    Where it cannot be started, whoever starts the first worker is told.
+    """
+    fork_server.hold()
+    try:
+        if folder_too_long() is None:
+            with suppress(OSError), _main_left_alone():
+                _multiprocess.get_context("forkserver").set_forkserver_preload(list(PRELOAD))
+                _forkserver.ensure_running()
+        yield
+    finally:
+        fork_server.release()
 
 
 def spawn(name: str, main: Callable[..., None], *args: object) -> Process:

@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from arraymill_server.app import server
 from arraymill_server.app.exit_codes import ExitCode
-from arraymill_server.app.server import THREADS, App, serve
+from arraymill_server.app.server import App, serve
+from arraymill_server.app.threads import THREADS
 from arraymill_server.config import ServerConfig
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.quantities import MIB
