@@ -26,7 +26,7 @@ from typing import Final
 
 import msgspec
 
-from arraymill_server.plan.program import BlockTask, FinishTask, MergeTask, Region, Task
+from arraymill_server.plan.program import BatchTask, BlockTask, FinishTask, MergeTask, Region, Task
 
 FLOOR_SECONDS: Final = 5.0
 """Least limit of a task. A block takes 0.5 to 50 ms; the rest is for a machine with ten times the processes it has
@@ -70,6 +70,9 @@ def size_of(task: Task) -> Size:
     if isinstance(task, BlockTask):
         ref = task.program
         return Size(ref.digest, BASE_WORK + prod(task.shape), 1 + ref.length // STEP_BYTES)
+    if isinstance(task, BatchTask):
+        sizes = [size_of(block) for block in task.blocks]
+        return Size(sizes[0].kind, sum([size.work for size in sizes]), sizes[0].operations)
     regions: tuple[Region, ...]
     if isinstance(task, MergeTask):
         regions = (*task.left, *task.right)

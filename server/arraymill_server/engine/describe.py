@@ -15,6 +15,7 @@ from arraymill_server.arena.memory import Memory
 from arraymill_server.ops.reductions import REDUCTIONS
 from arraymill_server.ops.scans import SCANS
 from arraymill_server.plan.program import (
+    BatchTask,
     BlockTask,
     CarryTask,
     FinishTask,
@@ -52,6 +53,9 @@ def facts_of(task: Task, space: Memory) -> TaskFacts:
         task: The task; for a block, its program must still lie in memory.
         space: What tasks may name; a client may have written there.
     """
+    if isinstance(task, BatchTask):
+        facts = [facts_of(block, space) for block in task.blocks]
+        return TaskFacts(facts[0].operation, sum(each.nbytes for each in facts))
     if not isinstance(task, BlockTask):
         return TaskFacts(task.spec.op, _bytes(_parts_of(task)))
     ref = task.program

@@ -17,7 +17,7 @@ from arraymill_server.jobs.exchange import Exchange, Outgoing
 from arraymill_server.plan.instructions import Compute, Dispatch, Fetch, Instruction, Write
 from arraymill_server.plan.interpreter import Interpreter
 from arraymill_server.plan.machine import JobMachine
-from arraymill_server.plan.program import BlockTask
+from arraymill_server.plan.program import BatchTask, BlockTask
 
 TURN_SECONDS: Final = 0.004
 """What a job may take of the event loop at a time: one of 1,000 results has 50 ms of work at its end."""
@@ -194,7 +194,7 @@ class JobRun:
         if error is not None:
             self.fail(error)
             return
-        if isinstance(dispatch.task, BlockTask):
+        if isinstance(dispatch.task, BlockTask | BatchTask):
             self._times.computed += future.result()
         else:
             self._times.merged += future.result()

@@ -11,7 +11,7 @@ buffer that is being sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import prod
 from typing import Final
@@ -21,7 +21,7 @@ from arraymill_server.plan.host import Host
 from arraymill_server.plan.model import Part, PassPlan, ReducePlan
 from arraymill_server.plan.program import FinishTask, MergeTask, Region, Task
 from arraymill_server.plan.regions import Buffers, contiguous, parts
-from arraymill_server.plan.workspace import PassLayout, is_chained
+from arraymill_server.plan.workspace import PassLayout, batch_buffers, is_chained
 
 INLINE_BYTES: Final = 16 << 10
 """Partials up to here are merged on the event loop: some 5 µs, where a dispatch costs 60."""
@@ -43,6 +43,8 @@ class _Computed:
     block: Block
     buffers: list[int]
     then: Then
+    count: int
+    """Blocks that it stands for."""
 
 
 class Absorber:
@@ -80,10 +82,19 @@ class Absorber:
         address = self._base + self._layout.partials[number].address(buffer)
         return parts(address, plan.cell_shape(block), plan.components, plan.cell_elements)
 
-    def computed(self, number: int, block: Block, buffers: list[int], then: Then) -> None:
-        """Hand over a computed block; `then` is called when its partials are absorbed."""
-        self._computed[number] = _Computed(block, buffers, then)
+    def computed(self, number: int, block: Block, buffers: list[int], then: Then, count: int = 1) -> None:
+        """Hand over a computed block, or the first of a merged batch; `then` is called when it is absorbed."""
+        self._computed[number] = _Computed(block, buffers, then, count)
         self._drive()
+
+    def take_several(self, number: int, count: int) -> list[int]:
+        """Take partial buffers of one reduction."""
+        return [self._buffers[number].take() for _ in range(count)]
+
+    def give_buffers(self, number: int, buffers: Iterable[int]) -> None:
+        """Give back partial buffers of a reduction."""
+        for buffer in buffers:
+            self._buffers[number].give(buffer)
 
     # ------------------------------------------------------------------ the order
 
@@ -97,8 +108,9 @@ class Absorber:
                 task = next(self._running)
             except StopIteration:
                 self._running = None
-                self._next += 1
-                self._computed.pop(self._next - 1).then()
+                ended = self._computed.pop(self._next)
+                self._next += ended.count
+                ended.then()
                 continue
             if task is None:
                 self._lacks_buffer = True
@@ -123,8 +135,8 @@ class Absorber:
             plan = self._plan.reductions[number]
             key = tuple(i for axis, i in enumerate(computed.block.index) if axis not in plan.inner)
             cell = self._cells[number].setdefault(key, _Cell())
-            cell.stack.append((buffer, 1))
-            cell.seen += 1
+            cell.stack.append((buffer, computed.count))
+            cell.seen += computed.count
             complete = cell.seen == plan.blocks_per_cell
             while len(cell.stack) > 1 and (complete or self._is_due(plan, cell)):
                 yield from self._merge(number, cell, computed.block)
@@ -135,16 +147,20 @@ class Absorber:
     def _is_due(self, plan: ReducePlan, cell: _Cell) -> bool:
         return is_chained(plan) or cell.stack[-1][1] == cell.stack[-2][1]
 
-    def _merge(self, number: int, cell: _Cell, block: Block) -> Iterator[Task]:
-        right, right_blocks = cell.stack.pop()
-        left, left_blocks = cell.stack.pop()
-        buffers, out = self._buffers[number], self._buffers[number].take()
-        yield MergeTask(
+    def merge_task(self, number: int, block: Block, left: int, right: int, out: int) -> MergeTask:
+        """Return the task that merges two partials of a reduction, by their buffers."""
+        return MergeTask(
             self._plan.reductions[number].spec,
             self.regions(number, block, left),
             self.regions(number, block, right),
             self.regions(number, block, out),
         )
+
+    def _merge(self, number: int, cell: _Cell, block: Block) -> Iterator[Task]:
+        right, right_blocks = cell.stack.pop()
+        left, left_blocks = cell.stack.pop()
+        buffers, out = self._buffers[number], self._buffers[number].take()
+        yield self.merge_task(number, block, left, right, out)
         buffers.give(left)
         buffers.give(right)
         cell.stack.append((out, left_blocks + right_blocks))
@@ -174,3 +190,33 @@ class Absorber:
         self._sends -= 1
         self._lacks_buffer = False
         self._drive()
+
+
+class Counter:
+    """The partials of one reduction within a batch: a binary counter of their number, in buffers of its own."""
+
+    def __init__(self, absorber: Absorber, number: int, blocks: int) -> None:
+        self._absorber = absorber
+        self._number = number
+        self._free = absorber.take_several(number, batch_buffers(blocks))
+        self._stack: list[tuple[int, int]] = []
+
+    def push(self) -> int:
+        """Return the buffer for the partial of the next block."""
+        self._stack.append((self._free.pop(), 1))
+        return self._stack[-1][0]
+
+    def merge(self, block: Block) -> Iterator[MergeTask]:
+        """Merge equal neighbours, as after every block."""
+        while len(self._stack) > 1 and self._stack[-1][1] == self._stack[-2][1]:
+            (left, blocks), (right, _) = self._stack[-2:]
+            out = self._free.pop()
+            yield self._absorber.merge_task(self._number, block, left, right, out)
+            self._stack[-2:] = [(out, 2 * blocks)]
+            self._free += (left, right)
+
+    def end(self) -> int:
+        """Give back all buffers but that of the merged partial, which is returned."""
+        ((last, _),) = self._stack
+        self._absorber.give_buffers(self._number, self._free)
+        return last

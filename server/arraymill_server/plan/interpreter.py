@@ -26,6 +26,7 @@ from arraymill_server.ops.scans import SCANS
 from arraymill_server.plan.blocks import PIECE_BYTES
 from arraymill_server.plan.layout import Array, Code, DType, Layout, Recent, Scratch, broadcast_mask
 from arraymill_server.plan.program import (
+    BatchTask,
     BlockTask,
     CarryTask,
     FinishTask,
@@ -59,6 +60,7 @@ class Interpreter:
         self._decoder = msgspec.msgpack.Decoder(Program)
         self._binds: dict[type[Any], Callable[[Any], Callable[[], None]]] = {
             BlockTask: self._bind_block,
+            BatchTask: self._bind_batch,
             MergeTask: self._bind_merge,
             FinishTask: self._bind_finish,
             CarryTask: self._bind_carry,
@@ -162,6 +164,15 @@ class Interpreter:
                     take(registers, piece)
 
         return walk
+
+    def _bind_batch(self, task: BatchTask) -> Callable[[], None]:
+        calls = [self.bind(each) for each in task.tasks]
+
+        def run() -> None:
+            for call in calls:
+                call()
+
+        return run
 
     def _bind_merge(self, task: MergeTask) -> Callable[[], None]:
         reduction = REDUCTIONS[task.spec.op]

@@ -246,6 +246,8 @@ class PassPlan:
     stores: tuple[StorePlan, ...]
     reductions: tuple[ReducePlan, ...]
     scans: tuple[ScanPlan, ...]
+    batch: int = 1
+    """Blocks that one task computes, a power of two; see `batches`."""
 
     @property
     def results(self) -> tuple[ResultSpec, ...]:

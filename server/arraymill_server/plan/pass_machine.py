@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 
-from arraymill_server.plan.absorb import Absorber
+from arraymill_server.plan.absorb import Absorber, Counter
 from arraymill_server.plan.carry import Chains
 from arraymill_server.plan.domain import Block
 from arraymill_server.plan.host import Host
@@ -25,7 +25,7 @@ from arraymill_server.plan.model import (
     StorePlan,
     Wanted,
 )
-from arraymill_server.plan.program import BlockTask, Region
+from arraymill_server.plan.program import BatchTask, BlockTask, MergeTask, Region
 from arraymill_server.plan.regions import contiguous, parts
 from arraymill_server.plan.workspace import PassLayout
 
@@ -49,6 +49,8 @@ class BlockState:
     totals: int = 0
     """Totals of scans in the slot that the next carry still needs."""
     absorbed: bool = False
+    blocks: int = 1
+    """It and those behind it that one task computes."""
 
 
 class PassMachine:
@@ -77,12 +79,17 @@ class PassMachine:
         """Begin blocks while slots are free."""
         while self._free and self._next < len(self._plan.domain):
             state = BlockState(self._next, self._plan.domain.block(self._next), self._free.pop())
-            self._next += 1
+            if self._plan.batch > 1 and self._next + 2 * self._plan.batch <= len(self._plan.domain):
+                state.blocks = self._plan.batch  # not the last: workers shall end together
+            self._next += state.blocks
             self._begin(state)
 
     # ------------------------------------------------------------------ the life of a block
 
     def _begin(self, state: BlockState) -> None:
+        if state.blocks > 1:
+            self._run_batch(state)
+            return
         state.partials = self._absorber.take_buffers()
         state.waiting = 1
         for number, operand in enumerate(self._plan.operands):
@@ -108,14 +115,34 @@ class PassMachine:
 
     def _run_stage(self, state: BlockState) -> None:
         stage = self._plan.stages[state.stage]
-        task = BlockTask(
+        self._host.dispatch(self._block_task(state, stage), partial(self._stage_done, state))
+
+    def _block_task(self, state: BlockState, stage: Stage) -> BlockTask:
+        return BlockTask(
             program=self._host.program(state.stage),
             start=state.block.start,
             shape=state.block.shape,
             operands=tuple(self._operand_region(state, ref) for ref in stage.operands),
             outputs=tuple(self._outputs(state, stage)),
         )
-        self._host.dispatch(task, partial(self._stage_done, state))
+
+    def _run_batch(self, first: BlockState) -> None:
+        """Compute some blocks, and merge their partials as the absorber would: as a binary counter counts them."""
+        (stage,) = self._plan.stages
+        counters = [Counter(self._absorber, number, first.blocks) for number in range(len(self._plan.reductions))]
+        tasks: list[BlockTask | MergeTask] = []
+        for number in range(first.number, first.number + first.blocks):
+            state = BlockState(number, self._plan.domain.block(number), first.slot)
+            state.partials = [counter.push() for counter in counters]
+            tasks.append(self._block_task(state, stage))
+            for counter in counters:
+                tasks.extend(counter.merge(state.block))
+        self._host.dispatch(BatchTask(tuple(tasks)), partial(self._batch_done, first, counters))
+
+    def _batch_done(self, state: BlockState, counters: list[Counter]) -> None:
+        state.partials = [counter.end() for counter in counters]
+        then = partial(self._absorbed, state)
+        self._absorber.computed(state.number, state.block, state.partials, then, state.blocks)
 
     def _stage_done(self, state: BlockState) -> None:
         stage = self._plan.stages[state.stage]
@@ -148,7 +175,7 @@ class PassMachine:
 
     def _release(self, state: BlockState) -> None:
         if state.absorbed and not state.sends and not state.totals:
-            self.blocks_done += 1
+            self.blocks_done += state.blocks
             self._free.append(state.slot)
 
     # ------------------------------------------------------------------ results

@@ -14,7 +14,7 @@ Theory of operation, in the order in which it happens:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final, cast
 
@@ -26,6 +26,7 @@ from arraymill_proto.graph import ArrayType, Graph, Input, Operation, Order, Sha
 from arraymill_server.ops.reductions import REDUCTIONS
 from arraymill_server.ops.scans import SCANS
 from arraymill_server.plan.analyse import Analysis, Root, analyse
+from arraymill_server.plan.batches import batch_of
 from arraymill_server.plan.blocks import BLOCK_BYTES, Grid
 from arraymill_server.plan.compile import PassGraph, compile_stages
 from arraymill_server.plan.domain import (
@@ -268,7 +269,8 @@ class _Planner:
         scans = tuple(self._scan_plan(scan, domain) for scan in graph.scans)
         places = {number: place for group in (stores, reductions) for place, number in enumerate(group)}
         numbered = tuple(stage.renumbered(places) for stage in stages)
-        return PassPlan(domain, operands, numbered, tuple(stores.values()), tuple(reductions.values()), scans)
+        plan = PassPlan(domain, operands, numbered, tuple(stores.values()), tuple(reductions.values()), scans)
+        return replace(plan, batch=batch_of(plan))
 
     def _operand(self, leaf: int, domain: Domain) -> Operand:
         kind, node = self._analysis.types[leaf], self._analysis.nodes[leaf]

@@ -137,5 +137,19 @@ class CarryTask(msgspec.Struct, frozen=True, array_like=True, tag="carry"):
     out: tuple[Region, ...]
 
 
-Task: TypeAlias = BlockTask | MergeTask | FinishTask | CarryTask
+class BatchTask(msgspec.Struct, frozen=True, array_like=True, tag="batch"):
+    """Run tasks one after the other on one worker; one may read what those before it have written.
+
+    As a whole it is pure: it reads no memory from before that it writes.
+    """
+
+    tasks: tuple[BlockTask | MergeTask, ...]
+    """The first is a block."""
+
+    @property
+    def blocks(self) -> tuple[BlockTask, ...]:
+        return tuple(task for task in self.tasks if isinstance(task, BlockTask))
+
+
+Task: TypeAlias = BlockTask | BatchTask | MergeTask | FinishTask | CarryTask
 """All that a worker does."""

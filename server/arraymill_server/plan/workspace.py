@@ -86,7 +86,8 @@ class PassLayout:
         self.depth = max(1, min(depth, len(plan.domain)))
         self.slot = SlotLayout(plan)
         self.slots = cursor.pool(self.slot.nbytes, self.depth)
-        self.partials = tuple(cursor.pool(r.part_bytes, _partials(r, self.depth)) for r in plan.reductions)
+        in_flight = self.depth * batch_buffers(plan.batch)
+        self.partials = tuple(cursor.pool(r.part_bytes, _partials(r, in_flight)) for r in plan.reductions)
         self.finished = tuple(cursor.pool(*_finish_pool(r)) for r in plan.reductions)
         self.carries = tuple(cursor.pool(s.carry_bytes, _carries(s, self.depth)) for s in plan.scans)
         self.end = cursor.offset
@@ -128,10 +129,15 @@ def is_chained(reduction: ReducePlan) -> bool:
     return reduction.part_bytes > CHAIN_BYTES
 
 
-def _partials(reduction: ReducePlan, depth: int) -> int:
-    """Buffers: one per block in flight, the open cells' stacks, and one to merge into."""
+def batch_buffers(blocks: int) -> int:
+    """Buffers for the partials of a batch: those of a binary counter, and one to merge into; one for a single block."""
+    return 1 if blocks == 1 else blocks.bit_length() + 1
+
+
+def _partials(reduction: ReducePlan, in_flight: int) -> int:
+    """Buffers: those of blocks in flight, the open cells' stacks, and one to merge into."""
     levels = 1 if is_chained(reduction) else reduction.blocks_per_cell.bit_length()
-    return depth + reduction.open_cells * levels + 1
+    return in_flight + reduction.open_cells * levels + 1
 
 
 def _finish_pool(reduction: ReducePlan) -> tuple[int, int]:

@@ -35,7 +35,7 @@ from arraymill_server.engine.pipe import Pipe
 from arraymill_server.engine.processes import Connection
 from arraymill_server.engine.worker import WorkerSettings, confine, serve
 from arraymill_server.plan.interpreter import Interpreter
-from arraymill_server.plan.program import BlockTask, Task
+from arraymill_server.plan.program import BatchTask, BlockTask, Task
 from arraymill_server.testing.faults import EXIT_CODE, Fault, strike
 
 LOG: Final = "workers.log"
@@ -237,11 +237,12 @@ class OrderedRunner:
         """What the programs that were run before order."""
 
     def run(self, task: Task) -> None:
-        if isinstance(task, BlockTask):
-            blow = self._blow_of(task)
+        block = task.blocks[0] if isinstance(task, BatchTask) else task
+        if isinstance(block, BlockTask):
+            blow = self._blow_of(block)
             if blow is not None:
                 self._orders.strike(blow, Point.COMPUTE)
-            first = next((region for sink in task.outputs for region in sink if 0 not in region.shape), None)
+            first = next((region for sink in block.outputs for region in sink if 0 not in region.shape), None)
             if first is not None:
                 self._space.bytes(first.offset, 1)[0] ^= 0xFF
             self._orders.come_to(Point.COMPUTE)

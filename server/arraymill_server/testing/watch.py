@@ -12,6 +12,7 @@ What is about to be written, and what is given up, is poisoned: whoever reads it
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from arraymill_server.ops.reductions import REDUCTIONS
 from arraymill_server.ops.scans import SCANS
 from arraymill_server.plan.instructions import Compute, Dispatch, Fetch, Instruction, Send, Write
 from arraymill_server.plan.model import JobPlan
-from arraymill_server.plan.program import BlockTask, CarryTask, FinishTask, MergeTask, Program, Region, Task
+from arraymill_server.plan.program import BatchTask, BlockTask, CarryTask, FinishTask, MergeTask, Program, Region, Task
 from arraymill_server.plan.sinks import sink_dtypes
 from arraymill_server.testing.arrays import POISON
 
@@ -97,6 +98,9 @@ class Watch:
 
     def _regions(self, task: Task) -> tuple[Iterator[Offsets], Iterator[Offsets]]:
         match task:
+            case BatchTask():  # what merges read was written by the batch itself
+                reads = chain.from_iterable(self._block_reads(block) for block in task.blocks)
+                return reads, chain.from_iterable(self._regions(each)[1] for each in task.tasks)
             case BlockTask():
                 return self._block_reads(task), _sink_writes(task, self._programs[task.program.digest])
             case MergeTask():

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from arraymill_server.engine import cost
 from arraymill_server.engine.cost import BASE_WORK, FIRST_RATE, FLOOR_SECONDS, KINDS, SAFETY, CostModel, Size, size_of
 from arraymill_server.ops.spec import ReduceSpec, ScanSpec
-from arraymill_server.plan.program import BlockTask, CarryTask, FinishTask, MergeTask, ProgramRef, Region, Task
+from arraymill_server.plan.program import (
+    BatchTask,
+    BlockTask,
+    CarryTask,
+    FinishTask,
+    MergeTask,
+    ProgramRef,
+    Region,
+    Task,
+)
 
 TIMEOUT = 60.0
 
@@ -20,6 +29,13 @@ def block(elements: int, *, digest: bytes = b"d" * 16, length: int = 60) -> Size
 
 def region(*shape: int) -> Region:
     return Region(0, shape, (0,) * len(shape))
+
+
+def test_a_batch_costs_what_its_blocks_do() -> None:
+    blocks = tuple(BlockTask(ProgramRef(b"d" * 16, 0, 60), (0,), (elements,), (), ()) for elements in (1000, 1000, 500))
+    size = size_of(BatchTask(blocks))
+    assert (size.kind, size.operations) == (block(0).kind, block(0).operations)
+    assert size.work == 3 * BASE_WORK + 2500
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from arraymill_server.arena.memory import Memory
 from arraymill_server.engine.describe import TaskFacts, facts_of
 from arraymill_server.ops.spec import ReduceSpec, ScanSpec
 from arraymill_server.plan.program import (
+    BatchTask,
     BlockTask,
     CarryTask,
     FinishTask,
@@ -54,6 +55,13 @@ def test_a_block_is_named_by_its_steps_and_sinks() -> None:
     assert named(("multiply", "add", "multiply"), (Reduce(1, SUM),)) == "multiply, add, sum"
     assert named(("sqrt",), (Store(1, "<f8"), Scan(0, CUMSUM))) == "sqrt, cumsum"
     assert named((), (Store(0, "<f8"),)) == "copy"
+
+
+def test_a_batch_is_named_as_its_blocks() -> None:
+    encoded = msgspec.msgpack.encode(Program(("<f8",), (), (Step("sqrt", (0,), "<f8"),), (Store(1, "<f8"),)))
+    ref = ProgramRef(blake2b(encoded, digest_size=16).digest(), 0, len(encoded))
+    block = BlockTask(ref, (), (), (region(5),), ((region(5),),))
+    assert facts_of(BatchTask((block, block)), Memory(encoded)) == TaskFacts("sqrt", 160)
 
 
 def test_long_programs_are_cut() -> None:

@@ -1,0 +1,93 @@
+"""Batches: several blocks in one task, and no bit of a result depends on it."""
+
+from __future__ import annotations
+
+from ctypes import c_ubyte
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from milling import Mill
+from plans import floats, graph_of, operation
+from profiles import examples
+from strategies import Array
+
+from arraymill_proto.graph import Graph, Input, Operation, Resident
+from arraymill_proto.validate import infer_graph
+from arraymill_server.arena.arena import Arena
+from arraymill_server.engine.serial import SerialEngine
+from arraymill_server.plan import planner
+from arraymill_server.plan.batches import BATCH, LEAST_BATCHES
+from arraymill_server.plan.model import ResidentView
+from arraymill_server.plan.planner import PlanLimits, plan_job
+
+FLOAT = np.dtype(np.float64)
+LEAST = BATCH * LEAST_BATCHES
+"""Blocks of the shortest pass that has batches."""
+
+BLOCK = 3
+
+
+def batch_of(*nodes: Operation, blocks: int = LEAST, shape: tuple[int, ...] = (), is_there: bool = True) -> int:
+    """Return the size of the batches of a job's only pass over an array that is in memory already."""
+    shape = shape or (blocks * BLOCK,)
+    graph = Graph((Input(shape, FLOAT), *nodes), (len(nodes),))
+    strides = tuple(np.empty(shape).strides)
+    views = {0: ResidentView(0, shape, strides, FLOAT)} if is_there else {}
+    operands = infer_graph(graph, lambda _: pytest.fail("nothing is resident"))
+    limits = PlanLimits(hold_bytes=0, block_elements=BLOCK)
+    (step,) = plan_job(graph, operands, views, limits, keep=True).passes
+    return step.batch
+
+
+def test_which_passes_have_batches() -> None:
+    assert batch_of(Operation("sum", (0,))) == BATCH
+    assert batch_of(Operation("sqrt", (0,))) == BATCH
+    assert batch_of(Operation("multiply", (0, 0)), Operation("var", (1,))) == BATCH
+
+
+def test_which_passes_have_none() -> None:
+    assert batch_of(Operation("sum", (0,)), blocks=LEAST - 1) == 1, "too few for every worker to have some"
+    assert batch_of(Operation("sum", (0,)), is_there=False) == 1, "blocks wait for their inputs"
+    assert batch_of(Operation("exp", (0,)), Operation("sum", (1,))) == 1, "each block takes long"
+    assert batch_of(Operation("cumsum", (0,))) == 1, "blocks wait for each other"
+    assert batch_of(operation("sum", 0, axis=1), shape=(LEAST, BLOCK)) == 1, "each block is a result"
+
+
+async def values_of(x: Array, ops: tuple[str, ...], *, has_batches: bool) -> list[bytes]:
+    """Compute an array that is kept, and reductions of it, on blocks of some elements."""
+    arena = Arena((c_ubyte * (1 << 20))())
+    mill = Mill(arena, SerialEngine(arena.space), block_elements=BLOCK)
+    with pytest.MonkeyPatch.context() as patch:
+        if not has_batches:
+            patch.setattr(planner, "batch_of", lambda _: 1)
+        (kept,) = (await mill.keep(graph_of(floats(*x.shape)), [x])).arrays
+        there, product = Resident(kept.id), operation("multiply", 0, 0)
+        values = [await mill.compute(graph_of(there, product, operation(op, 1))) for op in ops]
+        (root,) = (await mill.keep(graph_of(there, operation("sqrt", 0)))).arrays
+        values.append(await mill.compute(graph_of(Resident(root.id))))
+    for array in (kept, root):
+        mill.residents.delete(array.id)
+    assert not arena.leases
+    return [value.tobytes() for (value,) in values]
+
+
+@examples(12)
+@given(blocks=st.integers(LEAST, 45), rest=st.integers(0, BLOCK - 1), seed=st.integers(0, 1 << 30))
+async def test_the_same_bits_with_and_without(blocks: int, rest: int, seed: int) -> None:
+    x = np.random.default_rng(seed).random(blocks * BLOCK + rest)
+    ops = ("sum", "var", "min", "argmax")
+    with_batches = await values_of(x, ops, has_batches=True)
+    assert with_batches == await values_of(x, ops, has_batches=False)
+    np.testing.assert_allclose(np.frombuffer(with_batches[0]), (x * x).sum())
+    assert with_batches[-1] == np.sqrt(x).tobytes()
+
+
+async def test_columns_are_merged_in_batches_too() -> None:
+    x = np.random.default_rng(5).random((LEAST + 7, BLOCK))
+    arena = Arena((c_ubyte * (1 << 20))())
+    mill = Mill(arena, SerialEngine(arena.space), block_elements=BLOCK)
+    (kept,) = (await mill.keep(graph_of(floats(*x.shape)), [x])).arrays
+    (value,) = await mill.compute(graph_of(Resident(kept.id), operation("sum", 0, axis=0)))
+    np.testing.assert_allclose(value, x.sum(axis=0))
