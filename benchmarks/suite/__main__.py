@@ -1,12 +1,14 @@
 """`make bench`: arraymill beside other ways to compute, in turn in the same run.
 
-make bench                                              # every row, half an hour
-make bench ARGS="--rows sum,sqrt --sizes 1GiB"
-make bench ARGS="--rows sum --contestants arraymill,flight --rounds 21"
+make bench                                              # every row, 20 minutes
+make bench ARGS="--rows sum,sqrt"                       # some of them; the others' results stay what they are
+make bench ARGS="--rows sum --sizes 1GiB --contestants arraymill,flight --rounds 21 --results /tmp/r"
+make bench ARGS=--quick                                 # does everything run? Small, into results/local
 make bench ARGS=--readme                                # measures nothing: reports and README anew from the samples
 
-Writes benchmarks/results/ROW.json, .md and .svg. The exit code is 1 when a promise of a row is broken, or when a row
-could not be measured. Contestants whose packages cannot be had are skipped, and the results say why.
+Writes benchmarks/results/ROW.json, .md and .svg, and report.md, which has all promises and all rows. The exit code is 1
+when a promise of a row is broken (not with --quick), or when a row could not be measured. Contestants whose packages
+cannot be had are skipped, and the results say why.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from suite.contestants import HOMES
@@ -23,6 +27,7 @@ from suite.lineup import Contestant, Lineup
 from suite.readme import README, table, updated
 from suite.referee import Referee, command
 from suite.report import broken
+from suite.row import Row, quick
 from suite.rows import ROWS
 from suite.sizes import parse_size
 
@@ -39,21 +44,35 @@ def main() -> int:
     def start(lineup: Lineup, name: str) -> Contestant:
         return lineup.start(*command(name, options.environments))
 
-    failures = 0
+    failures: list[str] = []
     with Lineup() as lineup:
         referee = Referee(lineup, start, say=lambda line: print(line, flush=True))
         for name in options.rows:
-            row = ROWS[name]
-            entries = [entry for entry in row.entries if entry.contestant in options.contestants]
-            if not entries:
+            row, asked = ROWS[name], _asked(ROWS[name], options)
+            if not asked.entries:
                 print(f"{name}: none of its contestants was asked for\n")
                 continue
             print(f"{name}: {row.title}", flush=True)
-            sizes = options.sizes if row.has_sizes and options.sizes else row.sizes
-            results = referee.measure(name, row, entries, sizes, options.rounds or row.rounds)
+            begin = time.monotonic()
+            results = referee.measure(name, asked)
             print(write(row, results, options.results, options.environments), flush=True)
-            failures += bool(broken(row, results)) or not any(each.samples for each in results.sizes)
-    return int(failures > 0)
+            print(f"{name}: {time.monotonic() - begin:.0f} s\n", flush=True)
+            if not any(each.samples for each in results.sizes) or (broken(row, results) and not options.quick):
+                failures.append(name)
+    if failures:
+        print(f"broken promises, or nothing measured: {', '.join(failures)}")
+    return int(bool(failures))
+
+
+def _asked(row: Row, options: argparse.Namespace) -> Row:
+    """Return what of a row was asked for."""
+    if options.quick:
+        row = quick(row)
+    entries = tuple(entry for entry in row.entries if entry.contestant in options.contestants)
+    sizes = tuple(options.sizes) if row.has_sizes and options.sizes else row.sizes
+    if not options.rounds:
+        return replace(row, entries=entries, sizes=sizes)
+    return replace(row, entries=entries, sizes=sizes, rounds=options.rounds, further_rounds=0)
 
 
 def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -91,14 +110,17 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--sizes", type=_sizes, help="of the arrays, where a row lets choose: 1MiB,16MiB,256MiB,1GiB")
     parser.add_argument("--rounds", type=_count, help="counted rounds of each row")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--quick", action="store_true", help="small arrays and few rounds: does everything run?")
+    parser.add_argument("--results", type=Path, help="folder of the results")
     parser.add_argument(
         "--environments", type=Path, default=Path(sys.prefix), help="folder of the virtual environments of the peers"
     )
     parser.add_argument(
         "--readme", action="store_true", help="write the reports and README's table anew from the samples, and end"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.results = options.results or (RESULTS / "local" if options.quick else RESULTS)
+    return options
 
 
 if __name__ == "__main__":

@@ -54,8 +54,9 @@ def check(task: Task, answer: Any) -> bool:
     elif task.work == "sqrt":
         if np.shape(answer) != x.shape:
             raise WrongAnswerError(f"the answer has the shape {np.shape(answer)}, NumPy's is {x.shape}")
-        for part, got in zip(_pieces(x), _pieces(answer), strict=True):
-            _compare(got, np.sqrt(part))
+        for part, got in zip(_pieces(x), _pieces(np.asarray(answer)), strict=True):
+            if not np.array_equal(got, np.sqrt(part)):  # IEEE 754 leaves no choice
+                raise WrongAnswerError(f"the answer is {got!r}, NumPy's is {np.sqrt(part)!r}")
     elif answer is not None:
         _compare(answer, _number(task, x))
     return not isinstance(answer, Moved)

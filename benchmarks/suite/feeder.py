@@ -1,12 +1,12 @@
-"""Another client with a large job: `python -m suite.feeder ADDRESS NBYTES` sums an array for each line of its input."""
+"""Another client with a large job: `python -m suite.feeder ADDRESS LANE NBYTES` sums an array for each line."""
 
 from __future__ import annotations
 
 import sys
 from typing import Final
 
-import arraymill as am
 from suite.data import numbers
+from suite.lanes import connect
 from suite.processes import READY
 
 START: Final = "start"
@@ -15,9 +15,9 @@ DONE: Final = "done"
 
 def main() -> None:
     """Say that the array is there; then one word for each sum."""
-    address, nbytes = sys.argv[1:]
+    address, lane, nbytes = sys.argv[1:]
     x = numbers(int(nbytes))
-    with am.Client(address) as mill:
+    with connect(address, lane) as mill:
         print(READY, flush=True)
         for _ in sys.stdin:
             mill.sum(x)

@@ -1,4 +1,4 @@
-"""The files of a row's results: JSON with every sample, Markdown, and a plot."""
+"""The files of results: JSON with every sample, Markdown and a plot of each row, and a report of all that there are."""
 
 from __future__ import annotations
 
@@ -9,30 +9,48 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from suite.report import markdown
+from suite.report import markdown, summary
 from suite.results import Results
-from suite.rows import ROWS, Row
+from suite.row import Row
+from suite.rows import ROWS
 
 RESULTS: Final = Path(__file__).parents[1] / "results"
+REPORT: Final = "report.md"
 PLOT_SECONDS: Final = 120.0
 
 
 def write(row: Row, results: Results, folder: Path, environments: Path) -> str:
-    """Write all three; return the Markdown, and why there is no plot if there is none."""
+    """Write all of a row's; return the Markdown, and why there is no plot if there is none."""
     folder.mkdir(parents=True, exist_ok=True)
     text = markdown(row, results)
     results.save(folder / f"{results.row}.json")
     (folder / f"{results.row}.md").write_text(text)
     trouble = plot(picture(row, results), folder / f"{results.row}.svg", environments / "peers/bin/python")
+    _report(folder)
     return f"{text}{trouble}"
 
 
 def rewrite(folder: Path) -> None:
-    """Write the Markdown of all rows in a folder anew from their samples."""
-    for name, row in ROWS.items():
-        path = folder / f"{name}.json"
-        if path.exists():
-            path.with_suffix(".md").write_text(markdown(row, Results.load(path)))
+    """Write all Markdown in a folder anew from the samples."""
+    for name, results in _measured(folder).items():
+        (folder / f"{name}.md").write_text(markdown(ROWS[name], results))
+    _report(folder)
+
+
+def _measured(folder: Path) -> dict[str, Results]:
+    paths = {name: folder / f"{name}.json" for name in ROWS}
+    return {name: Results.load(path) for name, path in paths.items() if path.exists()}
+
+
+def _report(folder: Path) -> None:
+    """Write one report of all rows, whenever and in how many runs they were measured."""
+    measured = _measured(folder)
+    parts = ["# Figures\n", summary(ROWS, measured)]
+    for name, results in measured.items():
+        parts.append(f'<a id="{name}"></a>\n\n{markdown(ROWS[name], results)}')
+        if (folder / f"{name}.svg").exists():
+            parts.append(f"![{ROWS[name].title}]({name}.svg)\n")
+    (folder / REPORT).write_text("\n".join(parts))
 
 
 def picture(row: Row, results: Results) -> dict[str, Any]:

@@ -82,16 +82,22 @@ class Contestant:
         Raises:
             ContestantError: It says that it failed, or says nothing, or nonsense.
         """
+        self.tell(message)
+        return self.hear(timeout=timeout)
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Send a message; its answer is to be heard before the next one."""
         if not self._is_sound:
-            raise ContestantError("it has failed before")
+            return  # which `hear` says
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # what it said last tells why
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
-        return self.hear(timeout=timeout)
 
     def hear(self, *, timeout: float) -> dict[str, Any]:
         """Return the next answer; raises as `ask` does."""
+        if not self._is_sound:
+            raise ContestantError("it has failed before")
         self._is_sound = False
         answer = self._parsed(self._line(time.monotonic() + timeout, timeout))
         self._is_sound = True

@@ -29,14 +29,26 @@ class Promise:
             return None
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
-    def verdict(self, results: Results) -> str:
-        """Return a line that tells the number, the bound and whether it is kept."""
-        value, is_kept = self.measure(results), self.is_kept(results)
+    @property
+    def bounds(self) -> str:
+        """What is promised, in words."""
         least = [] if self.least is None else [f"at least {self.least:g}"]
         most = [] if self.most is None else [f"at most {self.most:g}"]
-        word = {True: "kept", False: "BROKEN", None: "not measured"}[is_kept]
-        measured = "" if value is None else f" {digits(value)};"
-        return f"{word}: {self.text}:{measured} promised is {' and '.join(least + most)}"
+        return " and ".join(least + most)
+
+    def word(self, results: Results) -> str:
+        """Tell in a word whether it is kept."""
+        return {True: "kept", False: "BROKEN", None: "not measured"}[self.is_kept(results)]
+
+    def measured(self, results: Results) -> str:
+        """Return the number, or nothing where it was not measured."""
+        value = self.measure(results)
+        return "" if value is None else digits(value)
+
+    def verdict(self, results: Results) -> str:
+        """Return a line that tells the number, the bound and whether it is kept."""
+        number = self.measured(results)
+        return f"{self.word(results)}: {self.text}:{number and f' {number};'} promised is {self.bounds}"
 
 
 def beside(

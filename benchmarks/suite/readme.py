@@ -9,7 +9,8 @@ from typing import Final
 from suite.machine import warning
 from suite.quantities import digits
 from suite.results import Results
-from suite.rows import ROWS, Row
+from suite.row import Row
+from suite.rows import ROWS
 from suite.sizes import size_text
 
 README: Final = Path(__file__).parents[2] / "README.md"

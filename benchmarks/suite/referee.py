@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -15,7 +15,7 @@ from suite.data import SEED
 from suite.lineup import HELLO_SECONDS, Contestant, ContestantError, Lineup
 from suite.machine import Onlooker, facts
 from suite.results import Results, Round
-from suite.rows import Entry, Row
+from suite.row import Entry, Row
 from suite.sizes import size_text
 from suite.task import Figures
 from suite.turns import take_turns
@@ -61,31 +61,39 @@ class Referee:
     start: Callable[[Lineup, str], Contestant]
     """Starts the contestant of a name; NotInstalledError where it cannot."""
     say: Callable[[str], None] = print
-    warm_ups: int = 2
     random: Random = field(default_factory=lambda: Random(SEED))
 
-    def measure(self, row_name: str, row: Row, entries: Iterable[Entry], sizes: Iterable[int], rounds: int) -> Results:
-        """Measure a row."""
-        results, onlooker = Results(row_name, facts(), {}, self.warm_ups, []), Onlooker()
+    def measure(self, name: str, row: Row) -> Results:
+        """Measure a row: all of its entries, with arrays of all of its sizes."""
+        results, onlooker = Results(name, facts(), {}, row.warm_ups, []), Onlooker()
         present: Present = {}
         missing: dict[str, str] = {}
         try:
-            for entry in entries:
+            self._start(row, present, missing)
+            for label, (_, contestant) in list(present.items()):
                 try:
-                    contestant = self.start(self.lineup, entry.contestant)
-                    present[entry.label] = entry, contestant
-                    results.versions[entry.label] = self._greeting(contestant)
-                except (ContestantError, NotInstalledError) as error:
-                    missing[entry.label] = str(error)
-                    self.say(f"  {entry.label} is skipped: {error}")
-                    self._dismiss(present, entry.label)
-            for nbytes in sizes:
-                results.sizes.append(self._measured(row, nbytes, present, missing, rounds))
+                    results.versions[label] = self._greeting(contestant)
+                except ContestantError as error:
+                    self._skip(present, missing, label, error)
+            for nbytes in row.sizes:
+                results.sizes.append(self._measured(row, nbytes, present, missing))
         finally:
             for label in list(present):
                 self._dismiss(present, label)
         results.machine["others_cores"] = onlooker.others_cores()
         return results
+
+    def _start(self, row: Row, present: Present, missing: dict[str, str]) -> None:
+        for entry in row.entries:
+            try:
+                present[entry.label] = entry, self.start(self.lineup, entry.contestant)
+            except NotInstalledError as error:
+                self._skip(present, missing, entry.label, error)
+
+    def _skip(self, present: Present, missing: dict[str, str], label: str, error: Exception) -> None:
+        missing[label] = str(error)
+        self.say(f"  {label} is skipped: {error}")
+        self._dismiss(present, label)
 
     def _greeting(self, contestant: Contestant) -> dict[str, str]:
         hello = contestant.hear(timeout=HELLO_SECONDS)
@@ -97,14 +105,7 @@ class Referee:
         if label in present:
             self.lineup.end(present.pop(label)[1])
 
-    def _measured(
-        self,
-        row: Row,
-        nbytes: int,
-        present: Present,
-        missing: dict[str, str],
-        rounds: int,
-    ) -> Round:
+    def _measured(self, row: Row, nbytes: int, present: Present, missing: dict[str, str]) -> Round:
         """Measure with arrays of one size."""
         self.say(f"  {size_text(nbytes)}: {', '.join(present)}")
         gone = self._prepare(row, nbytes, present)
@@ -114,43 +115,47 @@ class Referee:
             for label, (_, contestant) in present.items()
             if label not in gone
         }
-        scores = take_turns(players, rounds=rounds, warm_ups=self.warm_ups, random=self.random)
+        scores = take_turns(players, rounds=row.rounds_at(nbytes), warm_ups=row.warm_ups, random=self.random)
         gone |= scores.missing
-        for label in list(present):
-            self._finish(label, present, missing, gone.get(label))
+        self._finish(present, missing, gone)
         told = missing | gone
         order = [entry.label for entry in row.entries]
         samples = {label: scores.samples[label] for label in order if label in scores.samples}
         absent = {label: why for label, why in told.items() if label not in samples}
         return Round(nbytes, samples, absent, [label for label in order if label in idle and label in samples])
 
-    def _finish(self, label: str, present: Present, missing: dict[str, str], why: str | None) -> None:
-        """Let one end what it prepared; who cannot takes no further part in the row."""
-        contestant = present[label][1]
-        try:
-            if contestant.is_sound:
-                contestant.ask({"do": "end"}, timeout=END_SECONDS)
-        except ContestantError as error:
-            why = why or f"it could not end its work: {error}"
-        if why:
-            self.say(f"  {label}: {why}")
-        if not contestant.is_sound:
-            missing[label] = why or "it failed"
-            self._dismiss(present, label)
-
     def _prepare(self, row: Row, nbytes: int, present: Present) -> dict[str, str]:
-        """Let everybody connect; return who could not. All must have the same data."""
+        """Let everybody connect, all at the same time; return who could not. All must have the same data."""
         gone: dict[str, str] = {}
         digests: dict[str, Any] = {}
-        for label, (entry, contestant) in present.items():
+        for entry, contestant in present.values():
+            contestant.tell({"do": "prepare", "task": row.task(entry, nbytes).to_json()})
+        for label, (_, contestant) in present.items():
             try:
-                message = {"do": "prepare", "task": row.task(entry, nbytes).to_json()}
-                digests[label] = contestant.ask(message, timeout=PREPARE_SECONDS).get("digest")
+                digests[label] = contestant.hear(timeout=PREPARE_SECONDS).get("digest")
             except ContestantError as error:
                 gone[label] = str(error)
         if len(set(digests.values())) > 1:
             raise RuntimeError(f"the contestants have different data: {digests}")
         return gone
+
+    def _finish(self, present: Present, missing: dict[str, str], gone: dict[str, str]) -> None:
+        """Let all end what they prepared, at the same time; who cannot takes no further part in the row."""
+        asked = [contestant for _, contestant in present.values() if contestant.is_sound]
+        for contestant in asked:
+            contestant.tell({"do": "end"})
+        for label, (_, contestant) in list(present.items()):
+            why = gone.get(label)
+            try:
+                if contestant in asked:
+                    contestant.hear(timeout=END_SECONDS)
+            except ContestantError as error:
+                why = why or f"it could not end its work: {error}"
+            if why:
+                self.say(f"  {label}: {why}")
+            if not contestant.is_sound:
+                missing[label] = why or "it failed"
+                self._dismiss(present, label)
 
     @staticmethod
     def _player(label: str, contestant: Contestant, idle: set[str]) -> Callable[[], Figures]:

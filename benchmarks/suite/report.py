@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from suite.machine import warning
 from suite.promises import Promise
 from suite.quantities import digits
 from suite.results import Results, Round
-from suite.rows import Row
+from suite.row import Row
 from suite.sizes import size_text
 
 
 def markdown(row: Row, results: Results) -> str:
     """Return the whole report of a row."""
-    lines = [f"### {row.title}", "", _setting(results), ""]
+    lines = [f"## {row.title}", "", _setting(results), ""]
     for each in results.sizes:
         if row.sizes_are_told:
-            lines += [f"#### {size_text(each.nbytes)}", ""]
+            lines += [f"### {size_text(each.nbytes)}", ""]
         lines += [*_table(row, results, each), ""]
         lines += [f"- {label} took no part: {why}" for label, why in each.missing.items()]
         lines += [""] * bool(each.missing)
     lines += [f"- {verdict}" for verdict in verdicts(row, results)]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def summary(rows: Mapping[str, Row], measured: Mapping[str, Results]) -> str:
+    """Return the promises of all rows in one table, with what was measured of them."""
+    lines = ["| row | promise | bound | measured | |", "|---|---|---|---|---|"]
+    for name, row in rows.items():
+        results = measured.get(name)
+        for promise in row.promises:
+            told = (promise.measured(results), promise.word(results)) if results else ("", "not measured")
+            lines.append(f"| [{row.title}](#{name}) | {promise.text} | {promise.bounds} | {' | '.join(told)} |")
+    return "\n".join(lines) + "\n"
 
 
 def verdicts(row: Row, results: Results) -> list[str]:
@@ -38,7 +49,8 @@ def broken(row: Row, results: Results) -> list[Promise]:
 
 def _setting(results: Results) -> str:
     machine = results.machine
-    rounds = max((len(each) for size in results.sizes for each in size.samples.values()), default=0)
+    counts = {len(each) for size in results.sizes for each in size.samples.values()} or {0}
+    rounds = "–".join(map(str, sorted({min(counts), max(counts)})))
     return (
         f"{machine['date']}, {machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, "
         f"{warning(machine) or 'quiet'}; "

@@ -1,10 +1,12 @@
-"""The rows: who takes part in each, and what is promised. A new contestant is one entry, a new row one value."""
+"""The rows: who takes part in each, and what is promised. A new contestant is one entry, a new row one value.
+
+Contestants called "arraymill" are clients that are told nothing, on the server's machine: they take the same-host lane.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from suite.promises import Promise, beside, growth, spread, within
 from suite.quantities import (
@@ -13,122 +15,113 @@ from suite.quantities import (
     MEBIBYTES,
     PERCENT_OF_CORE,
     SECONDS,
-    Quantity,
     gigabytes_per_second,
     milliseconds,
 )
-from suite.task import Task
-
-MIB: Final = 1 << 20
-GIB: Final = 1 << 30
-
-SMALL: Final = 8_000
-"""Bytes of 1,000 float64."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a row."""
-
-    label: str
-    contestant: str
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    clients: int = 1
-    jobs: int = 0
-    """Jobs of one run; 0: as many as the row says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What is measured, of whom."""
-
-    title: str
-    work: str
-    entries: tuple[Entry, ...]
-    quantity: Quantity
-    promises: tuple[Promise, ...] = ()
-    sizes: tuple[int, ...] = (256 * MIB,)
-    has_sizes: bool = True
-    """Whether --sizes may choose others."""
-    jobs: int = 1
-    in_flight: int = 1
-    rounds: int = 9
-    measures_memory: bool = False
-    also: tuple[Quantity, ...] = ()
-    """Further columns of the table."""
-
-    @property
-    def sizes_are_told(self) -> bool:
-        """Whether the size of the array is a figure of the row's."""
-        return self.has_sizes or self.sizes[0] > SMALL
-
-    def task(self, entry: Entry, nbytes: int) -> Task:
-        """Return what is asked of an entry's contestant. Small arrays are computed on several times in a run."""
-        jobs = entry.jobs or max(self.jobs, min(32, 32 * MIB // nbytes) if self.has_sizes else 1)
-        return Task(self.work, nbytes, jobs, self.in_flight, entry.clients, entry.options, self.measures_memory)
-
+from suite.row import GIB, MIB, SMALL, Entry, Row
 
 MILL: Final = Entry("arraymill", "arraymill")
-FRAMES: Final = Entry("arraymill, frames only", "arraymill", {"bulk": False})
+BULK: Final = Entry("arraymill, bulk lane", "arraymill", {"lane": "bulk"})
+FRAMES: Final = Entry("arraymill, frames on gRPC", "arraymill", {"lane": "frames"})
+SHARED: Final = Entry("arraymill, mill.empty", "arraymill", {"is_shared": True})
 NUMPY: Final = Entry("NumPy in process", "numpy")
+NUMPY_OUT: Final = Entry("NumPy in process, out=", "numpy", {"out": True})
 SOCKET: Final = Entry("raw TCP socket", "socket")
 NAIVE: Final = Entry("naive gRPC + Pool", "naive")
 FLIGHT: Final = Entry("Arrow Flight", "flight")
 RAY: Final = Entry("Ray", "ray")
+RAY_PUT: Final = Entry("Ray, put before", "ray", {"is_put": True})
 DASK: Final = Entry("Dask distributed", "dask")
+DASK_DIRECT: Final = Entry("Dask distributed, direct", "dask", {"direct": True})
 PYTRITON: Final = Entry("PyTriton", "pytriton")
 NUMEXPR: Final = Entry("numexpr, 2 threads", "numexpr")
-SERVICES: Final = (MILL, FRAMES, FLIGHT, RAY, DASK, PYTRITON, NAIVE)
-EVERYBODY: Final = (*SERVICES, SOCKET, NUMPY)
+NUMEXPR_SUM: Final = Entry("numexpr, 2 threads, np.sum", "numexpr", {"sum": "numpy"})
+
+WIRE: Final = (BULK, FRAMES)
+OTHERS: Final = (FLIGHT, RAY, DASK, PYTRITON, NAIVE, SOCKET, NUMPY)
+EVERYBODY: Final = (MILL, *WIRE, *OTHERS)
 SMALL_SERVICES: Final = (MILL, RAY, DASK, PYTRITON, NAIVE)
 
 SPEED: Final = gigabytes_per_second()
+TIME: Final = milliseconds()
 LATENCY: Final = milliseconds("p50_seconds", "p50")
 LATE: Final = milliseconds("p99_seconds", "p99")
-CPU_JOBS: Final = 4
-"""The kernel counts CPU time in steps of 10 ms."""
+SIZES: Final = (256 * MIB, GIB, 16 * MIB, MIB)
+LONG_JOBS: Final = 2
+"""The kernel counts CPU time in steps of 10 ms, and memory is looked at every 50."""
+
+
+def _clients(number: int, jobs: int, lane: str = "memory") -> Entry:
+    suffix = "" if lane == "memory" else f", {lane} lane"
+    return Entry(f"{number} client{'s' * (number > 1)}{suffix}", "arraymill", {"lane": lane}, number, jobs)
+
+
+def _beside(label: str, nbytes: int, jobs: int, lane: str = "memory") -> Entry:
+    return Entry(label, "arraymill", {"beside": nbytes, "lane": lane}, jobs=jobs)
 
 
 def _imports(statement: str) -> Entry:
     return Entry(statement or "python alone", "commands", {"statement": statement})
 
 
-def _clients(number: int, jobs: int) -> Entry:
-    return Entry(f"{number} client{'s' * (number > 1)}", "arraymill", clients=number, jobs=jobs)
+def _one_shot(title: str, work: str, entries: tuple[Entry, ...], *promises: Promise, rounds: int = 9) -> Row:
+    return Row(f"{title}, 2 workers", work, entries, SPEED, promises, SIZES, rounds=rounds, further_rounds=3)
 
 
-def _one_shot(title: str, work: str, *promises: Promise, sizes: tuple[int, ...] = (256 * MIB,)) -> Row:
-    return Row(f"{title}, loopback TCP, 2 workers", work, EVERYBODY, SPEED, promises, sizes)
+def _same_host(title: str, work: str, entries: tuple[Entry, ...], *promises: Promise) -> Row:
+    return Row(f"{title}, client and server on one machine", work, entries, SPEED, promises, SIZES, further_rounds=5)
+
+
+def _of_256_mib(ours: Entry, other: Entry, least: float) -> Promise:
+    return beside(ours.label, other.label, SPEED, nbytes=256 * MIB, least=least)
 
 
 ROWS: Final[Mapping[str, Row]] = {
     "sum": _one_shot(
-        "One-shot sum",
+        "One-shot sum, loopback TCP",
         "sum",
-        beside(FRAMES.label, FLIGHT.label, SPEED, nbytes=256 * MIB, least=0.9),
-        beside(FRAMES.label, DASK.label, SPEED, nbytes=256 * MIB, least=1.5),
-        beside(FRAMES.label, PYTRITON.label, SPEED, nbytes=256 * MIB, least=6),
-        beside(MILL.label, FLIGHT.label, SPEED, nbytes=256 * MIB, least=1.35),
-        beside(MILL.label, SOCKET.label, SPEED, nbytes=256 * MIB, least=0.75),
-        sizes=(256 * MIB, 16 * MIB, MIB),
+        (*WIRE, *OTHERS, DASK_DIRECT),
+        _of_256_mib(FRAMES, FLIGHT, 0.9),
+        _of_256_mib(FRAMES, DASK, 1.5),
+        _of_256_mib(FRAMES, PYTRITON, 6),
+        _of_256_mib(BULK, FLIGHT, 1.35),
+        _of_256_mib(BULK, SOCKET, 0.75),
     ),
-    "mean": _one_shot("One-shot mean", "mean"),
+    "mean": _one_shot("One-shot mean", "mean", EVERYBODY, rounds=5),
     "sqrt": _one_shot(
         "sqrt and back",
         "sqrt",
-        beside(MILL.label, FLIGHT.label, SPEED, nbytes=256 * MIB, least=1.3),
-        beside(MILL.label, DASK.label, SPEED, nbytes=256 * MIB, least=2),
+        (*EVERYBODY, DASK_DIRECT),
+        _of_256_mib(MILL, FLIGHT, 1.3),
+        _of_256_mib(MILL, DASK, 2),
+        rounds=7,
+    ),
+    "shared": _same_host("Sum of an ordinary array", "sum", (MILL, RAY, DASK, NUMPY), _of_256_mib(MILL, RAY, 2)),
+    "shared-empty": _same_host(
+        "Sum of an array of mill.empty",
+        "sum",
+        (SHARED, RAY, RAY_PUT, NUMPY),
+        _of_256_mib(SHARED, NUMPY, 1),
+        _of_256_mib(SHARED, RAY, 3),
+    ),
+    "shared-sqrt": _same_host(
+        "sqrt of an array of mill.empty into another",
+        "sqrt",
+        (SHARED, RAY, NUMPY, NUMPY_OUT),
+        _of_256_mib(SHARED, NUMPY, 1.5),
+        _of_256_mib(SHARED, RAY, 2),
     ),
     "fused": Row(
-        "np.sqrt(a*a + b*b).sum() on resident arrays",
+        "np.sqrt(a*a + b*b).sum() on two resident arrays",
         "fused",
-        (MILL, NUMPY, NUMEXPR),
+        (MILL, NUMPY, NUMEXPR, NUMEXPR_SUM),
         gigabytes_per_second(2),
         (
-            beside(MILL.label, NUMPY.label, SPEED, nbytes=512 * MIB, least=3),
-            beside(MILL.label, NUMEXPR.label, SPEED, nbytes=512 * MIB, least=1.2),
+            beside(MILL.label, NUMPY.label, SPEED, nbytes=GIB, least=3),
+            beside(MILL.label, NUMEXPR.label, SPEED, nbytes=GIB, least=1.2),
+            beside(MILL.label, NUMEXPR_SUM.label, SPEED, nbytes=GIB, least=1.2),
         ),
-        sizes=(512 * MIB,),
+        sizes=(GIB,),
     ),
     "small": Row(
         "Sums of 1,000 elements, one at a time",
@@ -158,11 +151,16 @@ ROWS: Final[Mapping[str, Row]] = {
     "clients": Row(
         "Sums of clients at once",
         "clients",
-        (_clients(64, 3), _clients(8, 24), _clients(1, 192)),
+        (
+            *(_clients(number, 192 // number) for number in (64, 8, 1)),
+            *(_clients(number, 192 // number, "bulk") for number in (64, 8, 1)),
+        ),
         SPEED,
         (
             beside("64 clients", "1 client", SPEED, least=0.9),
             spread("64 clients", LATE, LATENCY, most=3),
+            beside("64 clients, bulk lane", "1 client, bulk lane", SPEED, least=0.9),
+            spread("64 clients, bulk lane", LATE, LATENCY, most=3),
         ),
         sizes=(16 * MIB,),
         has_sizes=False,
@@ -173,31 +171,39 @@ ROWS: Final[Mapping[str, Row]] = {
         "Sums of 1,000 elements while another client sums 4 GiB",
         "beside",
         (
-            Entry("beside 4 GiB", "arraymill", {"beside": 4 * GIB}, jobs=500),
-            Entry("quiet", "arraymill", {"beside": 0}, jobs=2000),
+            _beside("beside 4 GiB", 4 * GIB, 1),
+            _beside("beside 4 GiB, bulk lane", 4 * GIB, 1, "bulk"),
+            _beside("quiet", 0, 2000),
         ),
         LATE,
-        (beside("beside 4 GiB", "quiet", LATE, most=5),),
+        (
+            beside("beside 4 GiB", "quiet", LATE, most=5),
+            beside("beside 4 GiB, bulk lane", "quiet", LATE, most=5),
+        ),
         sizes=(SMALL,),
         has_sizes=False,
         rounds=5,
+        warm_ups=1,
         also=(LATENCY,),
     ),
     "growth": Row(
         "Sums of growing arrays",
         "sum",
-        (MILL, FRAMES),
+        (MILL, *WIRE),
         SPEED,
-        tuple(growth(each.label, milliseconds(), least=0.95, most=1.05) for each in (MILL, FRAMES)),
+        tuple(growth(each.label, TIME, least=0.95, most=1.05) for each in (MILL, *WIRE)),
         sizes=(4 * GIB, GIB, 256 * MIB, 64 * MIB, 16 * MIB),
         rounds=5,
+        warm_ups=1,
     ),
     "peak": Row(
         "Peak memory of a one-shot sum: what the client takes beside its array, and all of the servers",
         "sum",
         EVERYBODY,
         MEBIBYTES,
+        jobs=LONG_JOBS,
         rounds=3,
+        warm_ups=1,
         measures_memory=True,
     ),
     "cpu": Row(
@@ -205,15 +211,16 @@ ROWS: Final[Mapping[str, Row]] = {
         "sum",
         EVERYBODY,
         CPU_PER_GIGABYTE,
-        jobs=CPU_JOBS,
-        rounds=3,
+        jobs=LONG_JOBS,
+        rounds=5,
+        warm_ups=1,
     ),
     "import": Row(
         "Import",
         "import",
         tuple(map(_imports, ("import arraymill", "import numpy, grpc", ""))),
-        milliseconds(),
-        (beside("import arraymill", "import numpy, grpc", milliseconds(), most=1.5),),
+        TIME,
+        (beside("import arraymill", "import numpy, grpc", TIME, most=1.5),),
         sizes=(SMALL,),
         has_sizes=False,
         rounds=15,
@@ -226,6 +233,7 @@ ROWS: Final[Mapping[str, Row]] = {
         (within("arraymill", SECONDS, most=2.0),),
         sizes=(SMALL,),
         has_sizes=False,
+        rounds=7,
     ),
     "idle": Row(
         "A server that has nothing to do",
@@ -236,5 +244,6 @@ ROWS: Final[Mapping[str, Row]] = {
         sizes=(SMALL,),
         has_sizes=False,
         rounds=3,
+        warm_ups=1,
     ),
 }

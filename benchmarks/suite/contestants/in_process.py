@@ -26,7 +26,8 @@ def _mean(task: Task) -> Iterator[Run]:
 @contextmanager
 def _sqrt(task: Task) -> Iterator[Run]:
     x = numbers(task.nbytes)
-    yield one_by_one(lambda: np.sqrt(x), task.jobs)
+    out = np.empty_like(x) if task.options.get("out") else None
+    yield one_by_one(lambda: np.sqrt(x, out=out), task.jobs)
 
 
 @contextmanager

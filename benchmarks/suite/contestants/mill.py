@@ -1,4 +1,4 @@
-"""arraymill with two workers, over loopback TCP: on the bulk lane, or by frames on gRPC (`bulk=False`)."""
+"""arraymill with two workers, on the lane that the task asks for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 
 import arraymill as am
 from suite.contestants.mill_crowds import CROWDS
-from suite.data import numbers
+from suite.data import Array, numbers
+from suite.lanes import LANE, connect
 from suite.processes import arraymill_command, server_process
 from suite.task import Run, Task, Works, one_by_one
 
@@ -23,24 +24,36 @@ ARENA: Final = "256MiB"
 def _client(task: Task, arena: str = ARENA, *more: str) -> Iterator[am.Client]:
     with (
         server_process(arraymill_command(WORKERS, arena, *more)) as (address, _),
-        am.Client(address, bulk=task.options.get("bulk", True)) as mill,
+        connect(address, task.options.get("lane", LANE)) as mill,
     ):
         yield mill
 
 
+def _input(task: Task, mill: am.Client) -> Array:
+    """Return the numbers, where they lie anyway or in memory that the server has as well."""
+    x = numbers(task.nbytes)
+    if not task.options.get("is_shared"):
+        return x
+    shared: Array = mill.empty(x.shape)
+    shared[:] = x
+    return shared
+
+
 @contextmanager
 def _number(task: Task) -> Iterator[Run]:
-    x = numbers(task.nbytes)
     with _client(task) as mill:
+        x = _input(task, mill)
         compute = mill.mean if task.work == "mean" else mill.sum
         yield one_by_one(lambda: compute(x), task.jobs)
 
 
 @contextmanager
 def _sqrt(task: Task) -> Iterator[Run]:
-    x = numbers(task.nbytes)
+    """Take the roots into a new array each time, or into the same one, which is shared as well."""
     with _client(task) as mill:
-        yield one_by_one(lambda: mill.transform("sqrt", x), task.jobs)
+        x = _input(task, mill)
+        out = mill.empty(x.shape) if task.options.get("is_shared") else None
+        yield one_by_one(lambda: mill.transform("sqrt", x, out=out), task.jobs)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any, Final
 import arraymill as am
 from suite.data import numbers
 from suite.feeder import DONE, START
+from suite.lanes import LANE, SWITCHES
 from suite.processes import READY, arraymill_command, server_process
 from suite.task import Figures, Run, Task, Works, all_at_once, of_latencies
 
@@ -21,10 +22,15 @@ WORKERS: Final = 2
 ARENA: Final = "256MiB"
 
 
+def _lane(task: Task) -> str:
+    return str(task.options.get("lane", LANE))
+
+
 @contextmanager
-def _clients(number: int) -> Iterator[tuple[asyncio.Runner, list[am.AsyncClient], str]]:
+def _clients(task: Task) -> Iterator[tuple[asyncio.Runner, list[am.AsyncClient], str]]:
+    switches = SWITCHES[_lane(task)]
     with server_process(arraymill_command(WORKERS, ARENA)) as (address, _), asyncio.Runner() as runner:
-        clients = [am.AsyncClient(address) for _ in range(number)]
+        clients = [am.AsyncClient(address, **switches) for _ in range(task.clients)]
         try:
             yield runner, clients, address
         finally:
@@ -35,7 +41,7 @@ def _clients(number: int) -> Iterator[tuple[asyncio.Runner, list[am.AsyncClient]
 @contextmanager
 def _burst(task: Task) -> Iterator[Run]:
     x = numbers(task.nbytes)
-    with _clients(1) as (runner, [mill], _):
+    with _clients(task) as (runner, [mill], _):
 
         async def many() -> list[Any]:
             left = iter(range(task.jobs))
@@ -59,7 +65,7 @@ async def _timed(call: Callable[[], Awaitable[Any]]) -> tuple[float, Any]:
 def _crowd(task: Task) -> Iterator[Run]:
     """Let clients make their jobs, one after the other each; the seconds are the whole's, divided by all jobs."""
     x = numbers(task.nbytes)
-    with _clients(task.clients) as (runner, clients, _):
+    with _clients(task) as (runner, clients, _):
 
         async def one(mill: am.AsyncClient) -> list[tuple[float, Any]]:
             return [await _timed(lambda: mill.sum(x)) for _ in range(task.jobs)]
@@ -78,9 +84,9 @@ def _crowd(task: Task) -> Iterator[Run]:
 
 @contextmanager
 def _beside(task: Task) -> Iterator[Run]:
-    """Make small jobs one after the other, so many or as long as another client's large job runs."""
+    """Make small jobs one after the other: so many, or as long as another client's large job runs if that is longer."""
     x, nbytes = numbers(task.nbytes), int(task.options["beside"])
-    with _clients(1) as (runner, [mill], address), _feeder(address, nbytes) as other:
+    with _clients(task) as (runner, [mill], address), _feeder(address, _lane(task), nbytes) as other:
 
         async def jobs() -> list[tuple[float, Any]]:
             done: list[tuple[float, Any]] = []
@@ -97,12 +103,12 @@ def _beside(task: Task) -> Iterator[Run]:
 
 
 @contextmanager
-def _feeder(address: str, nbytes: int) -> Iterator[Callable[[], Any]]:
+def _feeder(address: str, lane: str, nbytes: int) -> Iterator[Callable[[], Any]]:
     """Yield what begins the large job in a process of its own, and says whether it is over; 0 bytes: nothing."""
     if not nbytes:
         yield _nothing
         return
-    command = [sys.executable, "-m", "suite.feeder", address, str(nbytes)]
+    command = [sys.executable, "-m", "suite.feeder", address, lane, str(nbytes)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -12,7 +12,8 @@ from suite.files import picture, plot, rewrite, write
 from suite.quantities import milliseconds
 from suite.report import markdown
 from suite.results import Results, Round
-from suite.rows import ROWS, SMALL, Entry, Row
+from suite.row import SMALL, Entry, Row
+from suite.rows import ROWS
 
 ROW = Row("A row", "sum", (Entry("A", "numpy"), Entry("B", "ray")), milliseconds())
 MACHINE = {"date": "2026-01-02", "cores": 2, "cpu": "abacus", "python": "3.11.7", "others_cores": 0.25}
@@ -47,7 +48,10 @@ def test_reports_are_written_anew_from_the_samples(tmp_path: Path) -> None:
     Results("start", MACHINE, {}, 2, [Round(SMALL, {"arraymill": [{"seconds": 1.5}]})]).save(tmp_path / "start.json")
     rewrite(tmp_path)
     assert (tmp_path / "start.md").read_text() == markdown(row, Results.load(tmp_path / "start.json"))
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["start.json", "start.md"]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["report.md", "start.json", "start.md"]
+    report = (tmp_path / "report.md").read_text()
+    assert "| arraymill, s | at most 2 | 1.5 | kept |" in report
+    assert (tmp_path / "start.md").read_text() in report
 
 
 def test_what_matplotlib_has_to_say_is_told(tmp_path: Path) -> None:

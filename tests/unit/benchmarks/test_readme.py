@@ -10,7 +10,7 @@ import pytest
 from suite.files import RESULTS
 from suite.readme import BEGIN, END, README, table, updated
 from suite.results import Results, Round
-from suite.rows import MIB, SMALL
+from suite.row import MIB, SMALL
 
 
 def test_readme_has_the_figures_of_the_results() -> None:
@@ -24,10 +24,9 @@ def save(folder: Path, name: str, size: Round, others: float = 0.1) -> None:
 
 def test_a_row_is_one_line(tmp_path: Path) -> None:
     samples = {"arraymill": [{"seconds": 0.2}], "Arrow Flight": [{"seconds": 0.3}], "Ray": [{"seconds": 0.1}]}
-    save(tmp_path, "sum", Round(256 * MIB, samples, idle=["Arrow Flight"]))
+    save(tmp_path, "mean", Round(256 * MIB, samples, idle=["Arrow Flight"]))
     assert table(tmp_path).splitlines()[2:] == [
-        "| One-shot sum, loopback TCP, 2 workers, 256 MiB | 1.34 GB/s | "
-        "1.5 × Arrow Flight (computes nothing), 0.5 × Ray |"
+        "| One-shot mean, 2 workers, 256 MiB | 1.34 GB/s | 1.5 × Arrow Flight (computes nothing), 0.5 × Ray |"
     ]
 
 

@@ -14,7 +14,7 @@ from suite.lineup import Contestant, Lineup
 from suite.quantities import milliseconds
 from suite.referee import NotInstalledError, Referee, command
 from suite.results import Results
-from suite.rows import Entry, Row
+from suite.row import Entry, Row
 
 FAKE = """
 import json, os, sys, time
@@ -61,9 +61,8 @@ def measured(*names: str, sizes: tuple[int, ...] = (8,)) -> tuple[Results, list[
     entries = tuple(Entry(name, name) for name in names)
     said: list[str] = []
     with Lineup() as crew:
-        row = Row("A row", "sum", entries, TIME)
-        judge = Referee(crew, start, said.append, warm_ups=1, random=Random(3))
-        return judge.measure("sum", row, entries, sizes, 3), said
+        row = Row("A row", "sum", entries, TIME, sizes=sizes, rounds=3, further_rounds=2, warm_ups=1)
+        return Referee(crew, start, said.append, random=Random(3)).measure("sum", row), said
 
 
 def test_contestants_are_measured_in_turn() -> None:

@@ -7,9 +7,10 @@ import pytest
 from suite.files import RESULTS
 from suite.promises import beside
 from suite.quantities import gigabytes_per_second
-from suite.report import broken, markdown
+from suite.report import broken, markdown, summary
 from suite.results import Results, Round
-from suite.rows import ROWS, Entry, Row
+from suite.row import Entry, Row
+from suite.rows import ROWS
 
 MACHINE = {"date": "2026-01-02", "cores": 2, "cpu": "abacus", "python": "3.11.7", "others_cores": 0.25}
 SPEED = gigabytes_per_second()
@@ -28,12 +29,12 @@ def test_a_report_tells_medians_ranges_ratios_who_is_missing_and_what_was_promis
     assert (
         markdown(ROW, RESULT)
         == """\
-### One-shot sum
+## One-shot sum
 
 2026-01-02, 2 cores of abacus, Python 3.11.7, quiet; 2 rounds in turn after 2 to warm up. \
 Ratios are the medians of the ratios of each round.
 
-#### 1 GiB
+### 1 GiB
 
 | | throughput | range | arraymill ÷ it |
 |---|---|---|---|
@@ -46,6 +47,25 @@ Ratios are the medians of the ratios of each round.
 - not measured: throughput of arraymill beside Ray: promised is at least 2
 """
     )
+
+
+def test_a_summary_has_every_promise_of_every_row_measured_or_not() -> None:
+    assert (
+        summary({"sum": ROW, "mean": ROW}, {"sum": RESULT})
+        == """\
+| row | promise | bound | measured | |
+|---|---|---|---|---|
+| [One-shot sum](#sum) | throughput of arraymill beside Flight | at least 1.5 | 1.5 | kept |
+| [One-shot sum](#sum) | throughput of arraymill beside Ray | at least 2 |  | not measured |
+| [One-shot sum](#mean) | throughput of arraymill beside Flight | at least 1.5 |  | not measured |
+| [One-shot sum](#mean) | throughput of arraymill beside Ray | at least 2 |  | not measured |
+"""
+    )
+
+
+def test_rounds_of_several_sizes_are_told_from_the_fewest_to_the_most() -> None:
+    further = Round(1 << 20, {"arraymill": [{"seconds": 0.5}]})
+    assert "; 1–2 rounds in turn" in markdown(ROW, Results("sum", MACHINE, {}, 2, [*RESULT.sizes, further]))
 
 
 def test_figures_of_a_busy_machine_are_rough() -> None:
@@ -66,4 +86,4 @@ def test_the_reports_are_those_of_the_samples(name: str) -> None:
 
 
 def test_there_are_no_results_of_rows_that_are_none() -> None:
-    assert {path.stem for path in RESULTS.iterdir() if path.is_file()} <= {*ROWS, "memory"}
+    assert {path.stem for path in RESULTS.iterdir() if path.is_file()} <= {*ROWS, "memory", "report"}

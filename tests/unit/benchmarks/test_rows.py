@@ -8,8 +8,10 @@ import pytest
 
 import suite
 from suite.contestants import HOMES
+from suite.lanes import LANE, SWITCHES
 from suite.results import Results, Round
-from suite.rows import MIB, ROWS, SMALL, Row
+from suite.row import MIB, SMALL, Row, quick
+from suite.rows import ROWS
 from suite.task import Figures
 
 NAMES = """
@@ -54,3 +56,29 @@ def test_a_row_or_an_entry_says_how_many_jobs_a_run_has() -> None:
     assert ROWS["small"].task(ROWS["small"].entries[0], SMALL).jobs == 200
     assert ROWS["import"].task(ROWS["import"].entries[0], SMALL).jobs == 1
     assert {entry.clients * ROWS["clients"].task(entry, 16 * MIB).jobs for entry in ROWS["clients"].entries} == {192}
+
+
+def test_the_first_size_has_more_rounds_than_further_ones() -> None:
+    assert [ROWS["sum"].rounds_at(size * MIB) for size in (256, 1024, 1)] == [9, 3, 3]
+    assert {ROWS["growth"].rounds_at(size) for size in ROWS["growth"].sizes} == {5}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_quick_row_has_all_entries_and_little_to_do(name: str) -> None:
+    row = quick(ROWS[name])
+    assert [entry.label for entry in row.entries] == [entry.label for entry in ROWS[name].entries]
+    for entry in row.entries:
+        task = row.task(entry, row.sizes[0])
+        assert task.nbytes <= 16 * MIB
+        assert 1 <= task.jobs * task.clients <= 64
+        assert task.options.get("beside", 0) <= 16 * MIB
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_lanes_are_known_and_no_wire_is_that_of_another_lane(name: str) -> None:
+    for entry in ROWS[name].entries:
+        lane = entry.options.get("lane", LANE)
+        assert entry.label.endswith(" lane") == (lane == "bulk")
+        assert ("frames" in entry.label) == (lane == "frames")
+        assert SWITCHES[lane].get("shared", True) == (lane == "memory")
+        assert SWITCHES[lane].get("bulk", True) == (lane != "frames")

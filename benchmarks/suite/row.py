@@ -1,0 +1,85 @@
+"""What a row is: who takes part, what is asked of them, and what is promised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from suite.promises import Promise
+from suite.quantities import Quantity
+from suite.task import Task
+
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+
+SMALL: Final = 8_000
+"""Bytes of 1,000 float64."""
+
+QUICK_BYTES: Final = 16 * MIB
+QUICK_JOBS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a row."""
+
+    label: str
+    contestant: str
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    clients: int = 1
+    jobs: int = 0
+    """Jobs of one run; 0: as many as the row says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is measured, of whom."""
+
+    title: str
+    work: str
+    entries: tuple[Entry, ...]
+    quantity: Quantity
+    promises: tuple[Promise, ...] = ()
+    sizes: tuple[int, ...] = (256 * MIB,)
+    """The first is that of README's table."""
+    has_sizes: bool = True
+    """Whether --sizes may choose others."""
+    jobs: int = 1
+    in_flight: int = 1
+    rounds: int = 9
+    """With arrays of the first size."""
+    further_rounds: int = 0
+    """With arrays of each further size; 0: as many."""
+    warm_ups: int = 2
+    """Rounds of each size that are not counted."""
+    measures_memory: bool = False
+    also: tuple[Quantity, ...] = ()
+    """Further columns of the table."""
+
+    @property
+    def sizes_are_told(self) -> bool:
+        """Whether the size of the array is a figure of the row's."""
+        return self.has_sizes or self.sizes[0] > SMALL
+
+    def rounds_at(self, nbytes: int) -> int:
+        """Return how many rounds are counted with arrays of a size."""
+        return self.rounds if nbytes == self.sizes[0] else self.further_rounds or self.rounds
+
+    def task(self, entry: Entry, nbytes: int) -> Task:
+        """Return what is asked of an entry's contestant. Small arrays are computed on several times in a run."""
+        jobs = entry.jobs or max(self.jobs, min(32, 32 * MIB // nbytes) if self.has_sizes else 1)
+        return Task(self.work, nbytes, jobs, self.in_flight, entry.clients, entry.options, self.measures_memory)
+
+
+def quick(row: Row) -> Row:
+    """Return a row of a few seconds, which finds out whether everybody can do it: its figures say little."""
+    sizes = tuple(dict.fromkeys(min(size, QUICK_BYTES) for size in row.sizes))
+    entries = tuple(_quick(entry) for entry in row.entries)
+    jobs = min(row.jobs, QUICK_JOBS)
+    return replace(row, entries=entries, sizes=sizes, jobs=jobs, rounds=2, further_rounds=0, warm_ups=1)
+
+
+def _quick(entry: Entry) -> Entry:
+    options = {key: min(value, QUICK_BYTES) if key == "beside" else value for key, value in entry.options.items()}
+    return replace(entry, options=options, jobs=min(entry.jobs, max(1, QUICK_JOBS // entry.clients)))
