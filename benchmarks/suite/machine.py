@@ -53,6 +53,12 @@ def warning(facts: dict[str, Any]) -> str:
     return f"rough: other work took {facts['others_cores']:.1f} of {facts['cores']} cores" if is_busy else ""
 
 
+def available_bytes() -> int:
+    """Return the memory that new processes can have without swapping; 0: the kernel does not say."""
+    words = _field("/proc/meminfo", "MemAvailable").split()
+    return int(words[0]) << 10 if words else 0
+
+
 def _field(path: str, name: str) -> str:
     with suppress(OSError):
         for line in Path(path).read_text().splitlines():

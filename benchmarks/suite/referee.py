@@ -13,9 +13,9 @@ from typing import Any, Final, TypeAlias
 from suite.contestants import HOMES
 from suite.data import SEED
 from suite.lineup import HELLO_SECONDS, Contestant, ContestantError, Lineup
-from suite.machine import Onlooker, facts
+from suite.machine import Onlooker, available_bytes, facts
 from suite.results import Results, Round
-from suite.row import Entry, Row
+from suite.row import GIB, Entry, Row
 from suite.sizes import size_text
 from suite.task import Figures
 from suite.turns import take_turns
@@ -107,6 +107,10 @@ class Referee:
 
     def _measured(self, row: Row, nbytes: int, present: Present, missing: dict[str, str]) -> Round:
         """Measure with arrays of one size."""
+        if (needed := row.needs_bytes(nbytes)) > (there := available_bytes()):
+            why = f"all together need {needed / GIB:.1f} GiB of memory, {there / GIB:.1f} are there"
+            self.say(f"  {size_text(nbytes)} is left out: {why}")
+            return Round(nbytes, {}, {entry.label: missing.get(entry.label, why) for entry in row.entries})
         self.say(f"  {size_text(nbytes)}: {', '.join(present)}")
         gone = self._prepare(row, nbytes, present)
         idle: set[str] = set()

@@ -52,9 +52,9 @@ class Results:
         return statistics.median(values) if values else None
 
     def ratio(self, label: str, other: str, quantity: Quantity, nbytes: int | None = None) -> float | None:
-        """Return the median of the ratios of each round, one label's to the other's."""
+        """Return the median of the ratios of each round, one label's to the other's; None where there is none."""
         above, below = self.values(label, quantity, nbytes), self.values(other, quantity, nbytes)
-        return ratio_in_turn(above, below) if above and below else None
+        return ratio_in_turn(above, below) if above and all(below) and below else None
 
     def save(self, path: Path) -> None:
         """Write them as JSON."""

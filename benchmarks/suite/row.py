@@ -16,8 +16,13 @@ GIB: Final = 1 << 30
 SMALL: Final = 8_000
 """Bytes of 1,000 float64."""
 
+COPIES: Final = 4
+"""Arrays that the contestant whose turn it is has beside its own: the naive service takes most."""
+
 QUICK_BYTES: Final = 16 * MIB
 QUICK_JOBS: Final = 64
+QUICK: Final = {"beside": QUICK_BYTES, "idle_seconds": 1}
+"""Most of an entry's options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class Entry:
     clients: int = 1
     jobs: int = 0
     """Jobs of one run; 0: as many as the row says."""
+    arrays: int = 1
+    """Of the row's size, that its contestant has all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,11 @@ class Row:
         """Return how many rounds are counted with arrays of a size."""
         return self.rounds if nbytes == self.sizes[0] else self.further_rounds or self.rounds
 
+    def needs_bytes(self, nbytes: int) -> int:
+        """Return about how much memory all take together with arrays of a size."""
+        large = sum(int(entry.options.get("beside", 0)) for entry in self.entries)
+        return nbytes * (sum(entry.arrays for entry in self.entries) + COPIES) + large
+
     def task(self, entry: Entry, nbytes: int) -> Task:
         """Return what is asked of an entry's contestant. Small arrays are computed on several times in a run."""
         jobs = entry.jobs or max(self.jobs, min(32, 32 * MIB // nbytes) if self.has_sizes else 1)
@@ -74,12 +86,13 @@ class Row:
 
 def quick(row: Row) -> Row:
     """Return a row of a few seconds, which finds out whether everybody can do it: its figures say little."""
-    sizes = tuple(dict.fromkeys(min(size, QUICK_BYTES) for size in row.sizes))
+    factor = max(1, max(row.sizes[:2]) // QUICK_BYTES)
+    sizes = tuple(size // factor for size in row.sizes[:2])
     entries = tuple(_quick(entry) for entry in row.entries)
     jobs = min(row.jobs, QUICK_JOBS)
     return replace(row, entries=entries, sizes=sizes, jobs=jobs, rounds=2, further_rounds=0, warm_ups=1)
 
 
 def _quick(entry: Entry) -> Entry:
-    options = {key: min(value, QUICK_BYTES) if key == "beside" else value for key, value in entry.options.items()}
-    return replace(entry, options=options, jobs=min(entry.jobs, max(1, QUICK_JOBS // entry.clients)))
+    options = {key: min(value, QUICK[key]) if key in QUICK else value for key, value in entry.options.items()}
+    return replace(entry, options=options, jobs=min(entry.jobs, QUICK_JOBS // max(1, entry.clients)))

@@ -6,6 +6,7 @@ Contestants called "arraymill" are clients that are told nothing, on the server'
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from suite.promises import Promise, beside, growth, spread, within
@@ -58,6 +59,10 @@ def _clients(number: int, jobs: int, lane: str = "memory") -> Entry:
 
 def _beside(label: str, nbytes: int, jobs: int, lane: str = "memory") -> Entry:
     return Entry(label, "arraymill", {"beside": nbytes, "lane": lane}, jobs=jobs)
+
+
+def _idle(label: str, clients: int) -> Entry:
+    return Entry(label, "commands", {"idle_seconds": 10}, clients)
 
 
 def _imports(statement: str) -> Entry:
@@ -114,7 +119,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "fused": Row(
         "np.sqrt(a*a + b*b).sum() on two resident arrays",
         "fused",
-        (MILL, NUMPY, NUMEXPR, NUMEXPR_SUM),
+        (replace(MILL, arrays=4), replace(NUMPY, arrays=2), replace(NUMEXPR, arrays=2), replace(NUMEXPR_SUM, arrays=3)),
         gigabytes_per_second(2),
         (
             beside(MILL.label, NUMPY.label, SPEED, nbytes=GIB, least=3),
@@ -145,8 +150,9 @@ ROWS: Final[Mapping[str, Row]] = {
         ),
         sizes=(SMALL,),
         has_sizes=False,
-        jobs=512,
+        jobs=1024,
         in_flight=64,
+        rounds=7,
     ),
     "clients": Row(
         "Sums of clients at once",
@@ -238,9 +244,12 @@ ROWS: Final[Mapping[str, Row]] = {
     "idle": Row(
         "A server that has nothing to do",
         "idle",
-        (Entry("arraymill", "commands"),),
+        (_idle("nobody connected", 0), _idle("8 clients connected", 8)),
         PERCENT_OF_CORE,
-        (within("arraymill", PERCENT_OF_CORE, most=0.5),),
+        (
+            within("nobody connected", PERCENT_OF_CORE, most=0.5),
+            within("8 clients connected", PERCENT_OF_CORE, most=0.5),
+        ),
         sizes=(SMALL,),
         has_sizes=False,
         rounds=3,

@@ -6,19 +6,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import grpc
+import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+import arraymill as am
 from suite.descent import descendants
 from suite.processes import arraymill_command, server_process
 from suite.task import Figures, Run, Task, Works, one_by_one
 from suite.usage import running_seconds
 
 WORKERS: Final = 2
-IDLE_SECONDS: Final = 10.0
+BYTES: Final = 16 << 20
+"""Of the array that each client of an idle server has summed before."""
 
 
 @contextmanager
@@ -41,14 +44,17 @@ def _start(task: Task) -> Iterator[Run]:
 
 @contextmanager
 def _idle(task: Task) -> Iterator[Run]:
-    with server_process(arraymill_command(WORKERS)) as (_, pid):
+    """See what the server does when its clients, which have all had a job, want nothing more."""
+    with server_process(arraymill_command(WORKERS)) as (address, pid), ExitStack() as stack:
+        for _ in range(task.clients):
+            stack.enter_context(am.Client(address)).sum(np.ones(BYTES // 8))
 
         def used() -> float:
             return sum(map(running_seconds, [pid, *descendants(pid)]))
 
         def idle() -> tuple[Figures, None]:
             begin, before = time.monotonic(), used()
-            time.sleep(IDLE_SECONDS)
+            time.sleep(task.options["idle_seconds"])
             seconds = time.monotonic() - begin
             return {"seconds": seconds, "cores": (used() - before) / seconds}, None
 

@@ -97,6 +97,16 @@ def test_who_cannot_do_one_size_may_do_the_next() -> None:
     assert results.sizes[1].missing == {}
 
 
+def test_a_size_that_does_not_fit_into_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(referee, "available_bytes", lambda: 100)
+    results, said = measured("quick", "absent", sizes=(8, 16, 32))
+    assert [list(size.samples) for size in results.sizes] == [["quick"], ["quick"], []]
+    assert set(results.sizes[2].missing) == {"quick", "absent"}
+    assert "need 0.0 GiB of memory" in results.sizes[2].missing["quick"]
+    assert "no such thing" in results.sizes[2].missing["absent"]
+    assert any("32 bytes is left out" in line for line in said)
+
+
 def test_contestants_with_other_data_are_an_error() -> None:
     with pytest.raises(RuntimeError, match="different data"):
         measured("quick", "other data")

@@ -48,3 +48,10 @@ def test_a_ratio_needs_both() -> None:
     assert BOTH.ratio("B", "A", TIME) == 1.0
     assert BOTH.ratio("A", "B", TIME, 4 * 10**9) is None
     assert results().ratio("A", "B", TIME) is None
+
+
+def test_there_is_no_ratio_to_nothing() -> None:
+    nothing = Quantity("memory", "MiB", lambda figures, _: figures["mib"])
+    seen = results(Round(8, {"A": [{"mib": 2.0}] * 2, "B": [{"mib": 1.0}, {"mib": 0.0}]}))
+    assert seen.ratio("A", "B", nothing) is None
+    assert seen.ratio("B", "A", nothing) == 0.25

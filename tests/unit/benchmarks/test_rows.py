@@ -70,8 +70,14 @@ def test_a_quick_row_has_all_entries_and_little_to_do(name: str) -> None:
     for entry in row.entries:
         task = row.task(entry, row.sizes[0])
         assert task.nbytes <= 16 * MIB
-        assert 1 <= task.jobs * task.clients <= 64
+        assert 1 <= task.jobs * max(1, task.clients) <= 64
         assert task.options.get("beside", 0) <= 16 * MIB
+
+
+def test_a_row_knows_about_how_much_memory_it_needs() -> None:
+    assert ROWS["shared"].needs_bytes(MIB) == (4 + 4) * MIB
+    assert ROWS["fused"].needs_bytes(MIB) == (4 + 2 + 2 + 3 + 4) * MIB
+    assert ROWS["beside"].needs_bytes(SMALL) > 8 << 30
 
 
 @pytest.mark.parametrize("name", ROWS)
