@@ -39,7 +39,8 @@ def main() -> int:
         rewrite(options.results)
         README.write_text(updated(README.read_text(), table(options.results)))
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
 
     def start(lineup: Lineup, name: str) -> Contestant:
         return lineup.start(*command(name, options.environments))

@@ -16,9 +16,6 @@ GIB: Final = 1 << 30
 SMALL: Final = 8_000
 """Bytes of 1,000 float64."""
 
-COPIES: Final = 4
-"""Arrays that the contestant whose turn it is has beside its own: the naive service takes most."""
-
 QUICK_BYTES: Final = 16 * MIB
 QUICK_JOBS: Final = 64
 QUICK: Final = {"beside": QUICK_BYTES, "idle_seconds": 1}
@@ -36,7 +33,9 @@ class Entry:
     jobs: int = 0
     """Jobs of one run; 0: as many as the row says."""
     arrays: int = 1
-    """Of the row's size, that its contestant has all the time."""
+    """Of the row's size, that it has all the time."""
+    copies: int = 1
+    """Arrays that it has beside those while it computes, about: messages, results, what its servers keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +73,10 @@ class Row:
         return self.rounds if nbytes == self.sizes[0] else self.further_rounds or self.rounds
 
     def needs_bytes(self, nbytes: int) -> int:
-        """Return about how much memory all take together with arrays of a size."""
+        """Return about how much memory all take together with arrays of a size, whoever's turn it is."""
         large = sum(int(entry.options.get("beside", 0)) for entry in self.entries)
-        return nbytes * (sum(entry.arrays for entry in self.entries) + COPIES) + large
+        copies = max(entry.copies for entry in self.entries)
+        return nbytes * (sum(entry.arrays for entry in self.entries) + copies) + large
 
     def task(self, entry: Entry, nbytes: int) -> Task:
         """Return what is asked of an entry's contestant. Small arrays are computed on several times in a run."""
