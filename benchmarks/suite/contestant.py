@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 from suite.contestants import HOMES
 from suite.data import check, digest, numbers
-from suite.descent import adopt_orphans, die_with_parent
+from suite.descent import adopt_orphans, be_first_to_go, die_with_parent
 from suite.machine import versions
 from suite.processes import private_stdout
 from suite.task import Run, Task, Works
@@ -85,6 +85,7 @@ def main() -> None:
     """Be one contestant."""
     adopt_orphans()
     die_with_parent()
+    be_first_to_go()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     answers, home = private_stdout(), HOMES[sys.argv[1]]
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -17,7 +17,7 @@ from suite.machine import Onlooker, available_bytes, facts
 from suite.results import Results, Round
 from suite.row import GIB, Entry, Row
 from suite.sizes import size_text
-from suite.task import Figures
+from suite.task import Figures, Task
 from suite.turns import take_turns
 
 PREPARE_SECONDS: Final = 240.0
@@ -107,34 +107,40 @@ class Referee:
 
     def _measured(self, row: Row, nbytes: int, present: Present, missing: dict[str, str]) -> Round:
         """Measure with arrays of one size."""
+        gone = {
+            entry.label: f"it is asked of arrays of at most {size_text(entry.largest)}"
+            for entry in row.entries
+            if not entry.takes(nbytes)
+        }
         if (needed := row.needs_bytes(nbytes)) > (there := available_bytes()):
             why = f"all together need {needed / GIB:.1f} GiB of memory, {there / GIB:.1f} are there"
             self.say(f"  {size_text(nbytes)} is left out: {why}")
-            return Round(nbytes, {}, {entry.label: missing.get(entry.label, why) for entry in row.entries})
-        self.say(f"  {size_text(nbytes)}: {', '.join(present)}")
-        gone = self._prepare(row, nbytes, present)
+            return Round(nbytes, {}, {entry.label: why for entry in row.entries} | gone | missing)
+        asked = {label: contestant for label, (_, contestant) in present.items() if label not in gone}
+        self.say(f"  {size_text(nbytes)}: {', '.join(asked)}")
+        gone |= self._prepare({label: row.task(present[label][0], nbytes) for label in asked}, asked)
         idle: set[str] = set()
         players = {
-            label: self._player(label, contestant, idle)
-            for label, (_, contestant) in present.items()
-            if label not in gone
+            label: self._player(label, contestant, idle) for label, contestant in asked.items() if label not in gone
         }
         scores = take_turns(players, rounds=row.rounds_at(nbytes), warm_ups=row.warm_ups, random=self.random)
         gone |= scores.missing
-        self._finish(present, missing, gone)
-        told = missing | gone
+        for label in self._finish(asked, gone):
+            missing[label] = gone[label]
+            self._dismiss(present, label)
         order = [entry.label for entry in row.entries]
         samples = {label: scores.samples[label] for label in order if label in scores.samples}
-        absent = {label: why for label, why in told.items() if label not in samples}
+        absent = {label: why for label, why in (missing | gone).items() if label not in samples}
         return Round(nbytes, samples, absent, [label for label in order if label in idle and label in samples])
 
-    def _prepare(self, row: Row, nbytes: int, present: Present) -> dict[str, str]:
+    @staticmethod
+    def _prepare(tasks: Mapping[str, Task], asked: Mapping[str, Contestant]) -> dict[str, str]:
         """Let everybody connect, all at the same time; return who could not. All must have the same data."""
         gone: dict[str, str] = {}
         digests: dict[str, Any] = {}
-        for entry, contestant in present.values():
-            contestant.tell({"do": "prepare", "task": row.task(entry, nbytes).to_json()})
-        for label, (_, contestant) in present.items():
+        for label, contestant in asked.items():
+            contestant.tell({"do": "prepare", "task": tasks[label].to_json()})
+        for label, contestant in asked.items():
             try:
                 digests[label] = contestant.hear(timeout=PREPARE_SECONDS).get("digest")
             except ContestantError as error:
@@ -143,23 +149,20 @@ class Referee:
             raise RuntimeError(f"the contestants have different data: {digests}")
         return gone
 
-    def _finish(self, present: Present, missing: dict[str, str], gone: dict[str, str]) -> None:
-        """Let all end what they prepared, at the same time; who cannot takes no further part in the row."""
-        asked = [contestant for _, contestant in present.values() if contestant.is_sound]
-        for contestant in asked:
+    def _finish(self, asked: Mapping[str, Contestant], gone: dict[str, str]) -> list[str]:
+        """Let all end what they prepared, at the same time; return who takes no further part in the row."""
+        sound = {label: contestant for label, contestant in asked.items() if contestant.is_sound}
+        for contestant in sound.values():
             contestant.tell({"do": "end"})
-        for label, (_, contestant) in list(present.items()):
-            why = gone.get(label)
+        for label, contestant in sound.items():
             try:
-                if contestant in asked:
-                    contestant.hear(timeout=END_SECONDS)
+                contestant.hear(timeout=END_SECONDS)
             except ContestantError as error:
-                why = why or f"it could not end its work: {error}"
-            if why:
-                self.say(f"  {label}: {why}")
-            if not contestant.is_sound:
-                missing[label] = why or "it failed"
-                self._dismiss(present, label)
+                gone.setdefault(label, f"it could not end its work: {error}")
+        for label in asked:
+            if label in gone:
+                self.say(f"  {label}: {gone[label]}")
+        return [label for label, contestant in asked.items() if not contestant.is_sound]
 
     @staticmethod
     def _player(label: str, contestant: Contestant, idle: set[str]) -> Callable[[], Figures]:

@@ -35,7 +35,13 @@ class Entry:
     arrays: int = 1
     """Of the row's size, that it has all the time."""
     copies: int = 1
-    """Arrays that it has beside those while it computes, about: messages, results, what its servers keep."""
+    """Arrays that it has beside those while it computes, about."""
+    largest: int = 0
+    """Bytes of the largest array that it is asked of, where its copies of larger ones would be too much; 0: of any."""
+
+    def takes(self, nbytes: int) -> bool:
+        """Tell whether it is asked of arrays of a size."""
+        return not self.largest or nbytes <= self.largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +80,10 @@ class Row:
 
     def needs_bytes(self, nbytes: int) -> int:
         """Return about how much memory all take together with arrays of a size, whoever's turn it is."""
-        large = sum(int(entry.options.get("beside", 0)) for entry in self.entries)
-        copies = max(entry.copies for entry in self.entries)
-        return nbytes * (sum(entry.arrays for entry in self.entries) + copies) + large
+        entries = [entry for entry in self.entries if entry.takes(nbytes)]
+        large = sum(int(entry.options.get("beside", 0)) for entry in entries)
+        copies = max((entry.copies for entry in entries), default=0)
+        return nbytes * (sum(entry.arrays for entry in entries) + copies) + large
 
     def task(self, entry: Entry, nbytes: int) -> Task:
         """Return what is asked of an entry's contestant. Small arrays are computed on several times in a run."""

@@ -28,13 +28,13 @@ SHARED: Final = Entry("arraymill, mill.empty", "arraymill", {"is_shared": True})
 NUMPY: Final = Entry("NumPy in process", "numpy")
 NUMPY_OUT: Final = Entry("NumPy in process, out=", "numpy", {"out": True})
 SOCKET: Final = Entry("raw TCP socket", "socket")
-NAIVE: Final = Entry("naive gRPC + Pool", "naive", copies=6)
-FLIGHT: Final = Entry("Arrow Flight", "flight")
-RAY: Final = Entry("Ray", "ray", copies=3)
-RAY_PUT: Final = Entry("Ray, put before", "ray", {"is_put": True}, copies=3)
-DASK: Final = Entry("Dask distributed", "dask", copies=4)
-DASK_DIRECT: Final = Entry("Dask distributed, direct", "dask", {"direct": True}, copies=4)
-PYTRITON: Final = Entry("PyTriton", "pytriton", copies=6)
+NAIVE: Final = Entry("naive gRPC + Pool", "naive", copies=6, largest=256 * MIB)
+FLIGHT: Final = Entry("Arrow Flight", "flight", arrays=2)
+RAY: Final = Entry("Ray", "ray", arrays=3)
+RAY_PUT: Final = Entry("Ray, put before", "ray", {"is_put": True}, arrays=3)
+DASK: Final = Entry("Dask distributed", "dask", copies=4, largest=256 * MIB)
+DASK_DIRECT: Final = Entry("Dask distributed, direct", "dask", {"direct": True}, arrays=2, copies=3)
+PYTRITON: Final = Entry("PyTriton", "pytriton", arrays=4, copies=3, largest=256 * MIB)
 NUMEXPR: Final = Entry("numexpr, 2 threads", "numexpr")
 NUMEXPR_SUM: Final = Entry("numexpr, 2 threads, np.sum", "numexpr", {"sum": "numpy"})
 
@@ -101,7 +101,7 @@ ROWS: Final[Mapping[str, Row]] = {
         _of_256_mib(MILL, DASK, 2),
         rounds=7,
     ),
-    "shared": _same_host("Sum of an ordinary array", "sum", (MILL, RAY, DASK, NUMPY), _of_256_mib(MILL, RAY, 2)),
+    "shared": _same_host("Sum of an ordinary array", "sum", (MILL, RAY, DASK_DIRECT, NUMPY), _of_256_mib(MILL, RAY, 2)),
     "shared-empty": _same_host(
         "Sum of an array of mill.empty",
         "sum",

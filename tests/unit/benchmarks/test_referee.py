@@ -57,8 +57,8 @@ def start(crew: Lineup, name: str) -> Contestant:
     return crew.start([sys.executable, "-c", code])
 
 
-def measured(*names: str, sizes: tuple[int, ...] = (8,)) -> tuple[Results, list[str]]:
-    entries = tuple(Entry(name, name) for name in names)
+def measured(*names: str, sizes: tuple[int, ...] = (8,), largest: int = 0) -> tuple[Results, list[str]]:
+    entries = tuple(Entry(name, name, largest=largest if name == "slow" else 0) for name in names)
     said: list[str] = []
     with Lineup() as crew:
         row = Row("A row", "sum", entries, TIME, sizes=sizes, rounds=3, further_rounds=2, warm_ups=1)
@@ -105,6 +105,12 @@ def test_a_size_that_does_not_fit_into_memory_is_left_out(monkeypatch: pytest.Mo
     assert "need 0.0 GiB of memory" in results.sizes[2].missing["quick"]
     assert "no such thing" in results.sizes[2].missing["absent"]
     assert any("32 bytes is left out" in line for line in said)
+
+
+def test_who_takes_no_such_arrays_is_not_asked() -> None:
+    results, _ = measured("quick", "slow", sizes=(16, 8), largest=8)
+    assert [list(size.samples) for size in results.sizes] == [["quick"], ["quick", "slow"]]
+    assert results.sizes[0].missing == {"slow": "it is asked of arrays of at most 8 bytes"}
 
 
 def test_contestants_with_other_data_are_an_error() -> None:

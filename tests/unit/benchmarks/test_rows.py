@@ -11,7 +11,7 @@ from suite.contestants import HOMES
 from suite.lanes import LANE, SWITCHES
 from suite.results import Results, Round
 from suite.row import MIB, SMALL, Row, quick
-from suite.rows import DASK, NUMPY, ROWS
+from suite.rows import NAIVE, NUMPY, ROWS
 from suite.task import Figures
 
 NAMES = """
@@ -75,8 +75,11 @@ def test_a_quick_row_has_all_entries_and_little_to_do(name: str) -> None:
 
 
 def test_a_row_knows_about_how_much_memory_it_needs() -> None:
-    assert ROWS["shared"].needs_bytes(MIB) == (4 + DASK.copies) * MIB
-    assert ROWS["fused"].needs_bytes(MIB) == (4 + 2 + 2 + 3 + NUMPY.copies) * MIB
+    small, large = MIB, 1024 * MIB
+    assert ROWS["fused"].needs_bytes(small) == (4 + 2 + 2 + 3 + NUMPY.copies) * small
+    row = Row("A row", "sum", (NUMPY, NAIVE), ROWS["sum"].quantity)
+    assert row.needs_bytes(small) == (1 + 1 + NAIVE.copies) * small
+    assert row.needs_bytes(large) == (1 + NUMPY.copies) * large
     assert ROWS["beside"].needs_bytes(SMALL) > 8 << 30
 
 
