@@ -16,6 +16,9 @@ GIB: Final = 1 << 30
 SMALL: Final = 8_000
 """Bytes of 1,000 float64."""
 
+MARGIN: Final = 1.25
+"""Of the memory that a row needs: what allocators keep, and more than one has at a time."""
+
 QUICK_BYTES: Final = 16 * MIB
 QUICK_JOBS: Final = 64
 QUICK: Final = {"beside": QUICK_BYTES, "idle_seconds": 1}
@@ -83,7 +86,7 @@ class Row:
         entries = [entry for entry in self.entries if entry.takes(nbytes)]
         large = sum(int(entry.options.get("beside", 0)) for entry in entries)
         copies = max((entry.copies for entry in entries), default=0)
-        return nbytes * (sum(entry.arrays for entry in entries) + copies) + large
+        return int(nbytes * (sum(entry.arrays for entry in entries) + copies) * MARGIN) + large
 
     def task(self, entry: Entry, nbytes: int) -> Task:
         """Return what is asked of an entry's contestant. Small arrays are computed on several times in a run."""

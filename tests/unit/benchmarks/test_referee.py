@@ -98,7 +98,7 @@ def test_who_cannot_do_one_size_may_do_the_next() -> None:
 
 
 def test_a_size_that_does_not_fit_into_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(referee, "available_bytes", lambda: 16 * 2 + 16)
+    monkeypatch.setattr(referee, "available_bytes", lambda: 16 * 4)
     results, said = measured("quick", "absent", sizes=(8, 16, 32))
     assert [list(size.samples) for size in results.sizes] == [["quick"], ["quick"], []]
     assert set(results.sizes[2].missing) == {"quick", "absent"}

@@ -10,7 +10,7 @@ import suite
 from suite.contestants import HOMES
 from suite.lanes import LANE, SWITCHES
 from suite.results import Results, Round
-from suite.row import MIB, SMALL, Row, quick
+from suite.row import MARGIN, MIB, SMALL, Row, quick
 from suite.rows import NAIVE, NUMPY, ROWS
 from suite.task import Figures
 
@@ -76,10 +76,10 @@ def test_a_quick_row_has_all_entries_and_little_to_do(name: str) -> None:
 
 def test_a_row_knows_about_how_much_memory_it_needs() -> None:
     small, large = MIB, 1024 * MIB
-    assert ROWS["fused"].needs_bytes(small) == (4 + 2 + 2 + 3 + NUMPY.copies) * small
+    assert ROWS["fused"].needs_bytes(small) == (4 + 2 + 2 + 3 + NUMPY.copies) * small * MARGIN
     row = Row("A row", "sum", (NUMPY, NAIVE), ROWS["sum"].quantity)
-    assert row.needs_bytes(small) == (1 + 1 + NAIVE.copies) * small
-    assert row.needs_bytes(large) == (1 + NUMPY.copies) * large
+    assert row.needs_bytes(small) == (1 + 1 + NAIVE.copies) * small * MARGIN
+    assert row.needs_bytes(large) == (1 + NUMPY.copies) * large * MARGIN
     assert ROWS["beside"].needs_bytes(SMALL) > 8 << 30
 
 
