@@ -26,7 +26,7 @@ def write(row: Row, results: Results, folder: Path, environments: Path) -> str:
     results.save(folder / f"{results.row}.json")
     (folder / f"{results.row}.md").write_text(text)
     trouble = plot(picture(row, results), folder / f"{results.row}.svg", environments / "peers/bin/python")
-    _report(folder)
+    (folder / REPORT).write_text(report(folder))
     return f"{text}{trouble}"
 
 
@@ -34,7 +34,7 @@ def rewrite(folder: Path) -> None:
     """Write all Markdown in a folder anew from the samples."""
     for name, results in _measured(folder).items():
         (folder / f"{name}.md").write_text(markdown(ROWS[name], results))
-    _report(folder)
+    (folder / REPORT).write_text(report(folder))
 
 
 def _measured(folder: Path) -> dict[str, Results]:
@@ -42,15 +42,15 @@ def _measured(folder: Path) -> dict[str, Results]:
     return {name: Results.load(path) for name, path in paths.items() if path.exists()}
 
 
-def _report(folder: Path) -> None:
-    """Write one report of all rows, whenever and in how many runs they were measured."""
+def report(folder: Path) -> str:
+    """Return one report of all rows in a folder, whenever and in how many runs they were measured."""
     measured = _measured(folder)
     parts = ["# Figures\n", summary(ROWS, measured)]
     for name, results in measured.items():
         parts.append(f'<a id="{name}"></a>\n\n{markdown(ROWS[name], results)}')
         if (folder / f"{name}.svg").exists():
             parts.append(f"![{ROWS[name].title}]({name}.svg)\n")
-    (folder / REPORT).write_text("\n".join(parts))
+    return "\n".join(parts)
 
 
 def picture(row: Row, results: Results) -> dict[str, Any]:

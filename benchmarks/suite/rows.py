@@ -62,7 +62,7 @@ def _beside(label: str, nbytes: int, jobs: int, lane: str = "memory") -> Entry:
 
 
 def _idle(label: str, clients: int) -> Entry:
-    return Entry(label, "commands", {"idle_seconds": 10}, clients)
+    return Entry(label, "commands", {"idle_seconds": 5}, clients)
 
 
 def _imports(statement: str) -> Entry:
@@ -74,7 +74,7 @@ def _one_shot(title: str, work: str, entries: tuple[Entry, ...], *promises: Prom
 
 
 def _same_host(title: str, work: str, entries: tuple[Entry, ...], *promises: Promise) -> Row:
-    return Row(f"{title}, client and server on one machine", work, entries, SPEED, promises, SIZES, further_rounds=5)
+    return Row(f"{title}, client and server on one machine", work, entries, SPEED, promises, SIZES, further_rounds=3)
 
 
 def _of_256_mib(ours: Entry, other: Entry, least: float) -> Promise:
@@ -218,7 +218,7 @@ ROWS: Final[Mapping[str, Row]] = {
         EVERYBODY,
         CPU_PER_GIGABYTE,
         jobs=LONG_JOBS,
-        rounds=5,
+        rounds=3,
         warm_ups=1,
     ),
     "import": Row(

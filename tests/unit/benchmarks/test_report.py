@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from suite.files import RESULTS
+from suite.files import REPORT, RESULTS, report
 from suite.promises import beside
 from suite.quantities import gigabytes_per_second
 from suite.report import broken, markdown, summary
@@ -83,6 +83,11 @@ def test_only_what_was_measured_can_be_broken() -> None:
 def test_the_reports_are_those_of_the_samples(name: str) -> None:
     written = (RESULTS / f"{name}.md").read_text()
     assert written == markdown(ROWS[name], Results.load(RESULTS / f"{name}.json")), "make bench ARGS=--readme"
+
+
+def test_the_report_of_all_rows_is_that_of_the_samples() -> None:
+    path = RESULTS / REPORT
+    assert not path.exists() or path.read_text() == report(RESULTS), "make bench ARGS=--readme"
 
 
 def test_there_are_no_results_of_rows_that_are_none() -> None:
