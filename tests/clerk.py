@@ -6,7 +6,7 @@ from random import Random
 
 from arraymill_server.plan.host import Then
 from arraymill_server.plan.model import Part, ResultSpec, Wanted
-from arraymill_server.plan.program import BlockTask, CarryTask, FinishTask, MergeTask, ProgramRef, Task
+from arraymill_server.plan.program import BatchTask, BlockTask, CarryTask, FinishTask, MergeTask, ProgramRef, Task
 
 
 class Clerk:
@@ -42,7 +42,7 @@ class Clerk:
             case CarryTask():
                 carry, total = self.memory[task.carry[0].offset], self.memory[task.total[0].offset]
                 self.memory[task.out[0].offset] = f"{carry}+{total}"
-            case BlockTask():
+            case BlockTask() | BatchTask():
                 raise NotImplementedError
 
     def dispatch(self, task: Task, then: Then) -> None:

@@ -132,7 +132,7 @@ class MemoryListener:
                     await fill(sock, memoryview(hello))
             except (OSError, EOFError, TimeoutError):
                 return
-            if hello == HELLO:
+            if bytes(hello) == HELLO:
                 await self._serve(sock)
 
     async def _serve(self, sock: socket.socket) -> None:

@@ -19,7 +19,7 @@ from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.serial import SerialEngine
 from arraymill_server.plan import planner
 from arraymill_server.plan.batches import BATCH, LEAST_BATCHES
-from arraymill_server.plan.model import ResidentView
+from arraymill_server.plan.model import PassPlan, ResidentView
 from arraymill_server.plan.planner import PlanLimits, plan_job
 
 FLOAT = np.dtype(np.float64)
@@ -55,13 +55,17 @@ def test_which_passes_have_none() -> None:
     assert batch_of(operation("sum", 0, axis=1), shape=(LEAST, BLOCK)) == 1, "each block is a result"
 
 
+def apart(_: PassPlan) -> int:
+    return 1
+
+
 async def values_of(x: Array, ops: tuple[str, ...], *, has_batches: bool) -> list[bytes]:
     """Compute an array that is kept, and reductions of it, on blocks of some elements."""
     arena = Arena((c_ubyte * (1 << 20))())
     mill = Mill(arena, SerialEngine(arena.space), block_elements=BLOCK)
     with pytest.MonkeyPatch.context() as patch:
         if not has_batches:
-            patch.setattr(planner, "batch_of", lambda _: 1)
+            patch.setattr(planner, "batch_of", apart)
         (kept,) = (await mill.keep(graph_of(floats(*x.shape)), [x])).arrays
         there, product = Resident(kept.id), operation("multiply", 0, 0)
         values = [await mill.compute(graph_of(there, product, operation(op, 1))) for op in ops]
