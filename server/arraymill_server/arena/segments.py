@@ -22,6 +22,9 @@ from typing import Final
 from arraymill_proto.memory import SEALS
 from arraymill_server.arena.memory import SPAN_BYTES, Memory, base
 
+MAX_NUMBER: Final = 1 << 20
+"""Numbers of segments: each is used again when all others have been, so that an address stays below 2**61."""
+
 
 class Segment:
     """Shared memory of one client.
@@ -79,13 +82,27 @@ class Segments:
         return sum(segment.size for segment in self)
 
     def add(self, fd: int, size: int) -> Segment:
-        """Take in a file that `create` has made."""
-        self._last += 1
-        segment = Segment(self._last, fd, size)
+        """Take in a file that `create` has made.
+
+        Raises:
+            OSError: It cannot be mapped; it is closed.
+        """
+        number = self._next_number()
+        try:
+            segment = Segment(number, fd, size)
+        except OSError:
+            os.close(fd)
+            raise
         self._all[segment.number] = segment
         self.space.add(segment.number, segment.memory)
         self.on_add(segment)
         return segment
+
+    def _next_number(self) -> int:
+        while True:
+            self._last = self._last % MAX_NUMBER + 1
+            if self._last not in self._all:
+                return self._last
 
     def remove(self, segment: Segment) -> None:
         """Let go of a segment that no task names any more, and of its file."""
