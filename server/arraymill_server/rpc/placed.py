@@ -92,7 +92,8 @@ def _targets(graph: Graph, told: Sequence[pb.Placed], memory: SharedMemory, plac
 
 def _view(segment: Segment, offset: int, node: Input, strides: Sequence[int]) -> ResidentView:
     check_within(segment, offset, node.shape, strides, node.dtype.itemsize)
-    return ResidentView(segment.address + offset, node.shape, tuple(strides), node.dtype)
+    steps = tuple(stride if length > 1 else 0 for length, stride in zip(node.shape, strides, strict=True))
+    return ResidentView(segment.address + offset, node.shape, steps, node.dtype)
 
 
 def check_within(segment: Segment, offset: int, shape: Shape, strides: Sequence[int], itemsize: int) -> None:
@@ -103,9 +104,9 @@ def check_within(segment: Segment, offset: int, shape: Shape, strides: Sequence[
     """
     if len(strides) != len(shape):
         raise ShapeError(f"{len(strides)} strides for an array of {len(shape)} dimensions in shared memory")
-    if 0 in shape:
-        return
     end = offset + itemsize + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
+    if 0 in shape:
+        end = offset
     if end > segment.size:
         raise ShapeError(
             f"an array in shared memory would end at byte {end:,} of {segment.size:,}", segment_bytes=segment.size
