@@ -87,10 +87,15 @@ class SharedLane:
         for take in offered:
             self.take(take)
 
-    def close(self) -> None:
-        """Take no more ranges, and hold no arrays. Safe to call twice."""
+    def ended(self) -> None:
+        """Take no more ranges: what was not taken comes on the stream, and its memory may be used for others now."""
         if self._session is not None:
             self._session.leave(self._number)
+        self._offered = []
+
+    def close(self) -> None:
+        """Take no more ranges, and hold no arrays. Safe to call twice."""
+        self.ended()
         self._source_of, self._sinks = None, None
 
     # ------------------------------------------------------------------ SharedRanges

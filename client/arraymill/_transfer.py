@@ -128,6 +128,9 @@ class Transfer:
                 if not reader.done():
                     _check_writer(writer)
                 await reader
+                if self._shared.leaves_results:
+                    for sink in self._state.sinks:
+                        sink.filled(0, sink.nbytes)
                 if not await self._lane.rest():
                     raise self._lost()
             finally:
@@ -250,6 +253,7 @@ class Transfer:
     def _forget_bulk(self) -> None:
         """Send by frames from now on; what is still to be sent will be wanted again."""
         self._lane.ended()
+        self._shared.ended()
         while not self._wants.empty():
             self._wants.get_nowait()
 
@@ -288,9 +292,6 @@ class Transfer:
         if self._options.keep is None:
             if len(self._state.sinks) != len(self._job.results):
                 raise InternalError(f"the server at {self._connection.address} ended the job without a result")
-            if self._shared.leaves_results:
-                for sink in self._state.sinks:
-                    sink.filled(0, sink.nbytes)
             return [sink.finish() for sink in self._state.sinks], None
         if done is None or not done.HasField("array"):
             raise InternalError(f"the server at {self._connection.address} did not say what it keeps")

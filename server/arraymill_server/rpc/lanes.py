@@ -213,8 +213,8 @@ class StreamExchange:
         if connection is not self._bulk:
             return  # it was ended from here
         self._bulk = None
-        if self._is_closed or self._peer is None:
-            return
+        if self._is_closed or self._peer is None or (self._shared is not None and self._shared.is_open):
+            return  # or nothing travelled there
         if connection.has_sent:
             self._peer.fail(ConnectionFailedError("the bulk connection broke while results travelled on it; try again"))
             return
