@@ -12,13 +12,11 @@ A session that cannot be had, or ends, costs nothing: jobs go by the other lanes
 from __future__ import annotations
 
 import asyncio
-import mmap
 import os
 import socket
 import weakref
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, Protocol, Self
 
@@ -27,8 +25,9 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from arraymill._errors import error_of
+from arraymill._segment import Place, Segment
 from arraymill_proto.errors import ArraymillError, ConnectionFailedError, InternalError, Reason
-from arraymill_proto.memory import HELLO, MessageFeed, encode_message, is_sealed
+from arraymill_proto.memory import HELLO, MAX_ALLOCATIONS, MessageFeed, encode_message
 from arraymill_proto.v1 import memory_pb2 as pb
 
 READ_BYTES: Final = 64 << 10
@@ -36,9 +35,8 @@ READ_BYTES: Final = 64 << 10
 OPEN_SECONDS: Final = 2.0
 """From the call to the welcome. It takes some 20 ms, in which the server makes the staging memory."""
 
-MAX_EARLY: Final = 4096
-"""Messages that are kept for jobs of which the server has not said on the stream that they run: some of each of
-hundreds. Those of jobs that nobody waits for any more are among them, and go first."""
+MAX_EARLY: Final = 1 << 16
+"""Messages that may come for a job before its server has said on the stream that it runs: as many as wants."""
 
 
 class SharedRanges(Protocol):
@@ -57,29 +55,6 @@ class SharedRanges(Protocol):
         ...
 
 
-class Segment:
-    """Memory that both sides have mapped."""
-
-    def __init__(self, number: int, fd: int, nbytes: int) -> None:
-        self.number: Final = number
-        if not is_sealed(fd, nbytes):
-            raise InternalError("the server shares memory whose size it could change: it is not used")
-        self.mapping: Final = mmap.mmap(fd, nbytes)
-        """Mapped as long as an array refers to it."""
-        self.bytes: Final[NDArray[np.uint8]] = np.frombuffer(self.mapping, np.uint8)
-        """All of it, writable."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an array lies."""
-
-    segment: int
-    offset: int
-    """Bytes from the start of the segment to element (0, …, 0)."""
-    strides: tuple[int, ...]
-
-
 class MemorySession:
     """A connection to a server's memory socket. Make it by `open` in a running event loop, and `close` it."""
 
@@ -89,12 +64,15 @@ class MemorySession:
         self._messages: deque[bytes] = deque()
         self._fds: deque[int] = deque()
         self._jobs: dict[int, SharedRanges] = {}
-        self._early: deque[tuple[int, pb.MemoryResponse]] = deque(maxlen=MAX_EARLY)
-        """What came for jobs that are not known, with their numbers."""
+        self._early: dict[int, list[pb.MemoryResponse]] = {}
+        """What came for jobs that are not known, by their numbers; the server says when they have ended."""
         self._asked: dict[int, asyncio.Future[Segment]] = {}
+        """Answers that have not come, also those that nobody waits for any more."""
+        self._places = asyncio.Semaphore(MAX_ALLOCATIONS)
         self._requests = count(1)
-        self._kept: dict[int, tuple[int, int]] = {}
-        """First address and the one behind the last, in this process, of segments that arrays lie in."""
+        self._kept: dict[int, tuple[int, int, weakref.ref[NDArray[np.uint8]]]] = {}
+        """First address and the one behind the last, in this process, of segments that arrays lie in, as long as the
+        array of all bytes lives: afterwards others may have the addresses."""
         self._loop = asyncio.get_running_loop()
         self.secret = b""
         self.staging: Segment
@@ -144,21 +122,26 @@ class MemorySession:
             BusyError, TooLargeError: There is none.
             ConnectionFailedError: The session has ended.
         """
-        self._check_open()
+        await self._places.acquire()
+        if not self.is_open:
+            self._places.release()
+            raise _ended()
         request = next(self._requests)
-        asked = self._asked[request] = self._loop.create_future()
+        asked: asyncio.Future[Segment] = self._loop.create_future()
+        self._asked[request] = asked
+        self._send(pb.MemoryRequest(allocate=pb.Allocate(request=request, nbytes=nbytes)))
         try:
-            self._send(pb.MemoryRequest(allocate=pb.Allocate(request=request, nbytes=nbytes)))
-            segment: Segment = await asked
-        finally:
-            del self._asked[request]
-        return segment
+            return await asked
+        except asyncio.CancelledError:
+            if not asked.cancelled() and asked.exception() is None:  # it came at the same moment
+                self.release(asked.result().number)
+            raise
 
     def keep(self, segment: Segment) -> None:
         """Find arrays that lie in a segment, until the last one is gone."""
         first = segment.bytes.ctypes.data
-        self._kept[segment.number] = first, first + segment.bytes.size
-        ending = weakref.finalize(segment.mapping, _let_go, weakref.ref(self), self._loop, segment.number)
+        self._kept[segment.number] = first, first + segment.bytes.size, weakref.ref(segment.bytes)
+        ending = weakref.finalize(segment.bytes, _let_go, weakref.ref(self), self._loop, segment.number)
         ending.atexit = False
 
     def place(self, array: NDArray[Any]) -> Place | None:
@@ -167,8 +150,8 @@ class MemorySession:
             return None
         first = array.ctypes.data
         last = first + array.itemsize + sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True))
-        for number, (low, high) in self._kept.items():
-            if low <= first and last <= high:
+        for number, (low, high, whole) in self._kept.items():
+            if low <= first and last <= high and whole() is not None:
                 return Place(number, first - low, array.strides)
         return None
 
@@ -182,15 +165,13 @@ class MemorySession:
     def enter(self, number: int, job: SharedRanges) -> None:
         """Take the ranges of a job, also those that came before."""
         self._jobs[number] = job
-        early = [message for each, message in self._early if each == number]
-        self._forget_early(number)
-        for message in early:
+        for message in self._early.pop(number, ()):
             self._on_range(message)
 
     def leave(self, number: int) -> None:
         """Take no more ranges of a job. Safe to call twice."""
         self._jobs.pop(number, None)
-        self._forget_early(number)
+        self._early.pop(number, None)
 
     def range(self, address: int, length: int) -> NDArray[np.uint8]:
         """Return a range of the staging memory.
@@ -265,34 +246,41 @@ class MemorySession:
         match message.WhichOneof("message"):
             case "fill" | "take":
                 self._on_range(message)
+            case "ended":
+                self._early.pop(message.ended.job, None)
+                self._send(pb.MemoryRequest(left=pb.Left(job=message.ended.job)))
             case "segment":
                 segment = self._segment(message.segment.segment, message.segment.nbytes)
-                asked = self._asked.get(message.segment.request)
-                if asked is None or asked.done():
+                if (asked := self._answered(message.segment.request)) is None:
                     self.release(segment.number)  # nobody waits for it any more
                 else:
                     asked.set_result(segment)
             case "refused":
-                asked = self._asked.get(message.refused.request)
-                if asked is not None and not asked.done():
+                if (asked := self._answered(message.refused.request)) is not None:
                     reason = Reason.__members__.get(message.refused.reason, Reason.INTERNAL)
                     asked.set_exception(error_of(reason, message.refused.message, {}))
             case _:
                 pass  # a message of a later version
 
+    def _answered(self, request: int) -> asyncio.Future[Segment] | None:
+        """Return what waits for an answer; None when nobody does, or does any more."""
+        asked = self._asked.pop(request, None)
+        if asked is not None:
+            self._places.release()
+        return None if asked is None or asked.done() else asked
+
     def _on_range(self, message: pb.MemoryResponse) -> None:
         number = message.fill.job if message.HasField("fill") else message.take.job
         job = self._jobs.get(number)
         if job is None:
-            self._early.append((number, message))
+            early = self._early.setdefault(number, [])
+            if len(early) == MAX_EARLY:
+                raise InternalError(f"the server says more than {MAX_EARLY:,} things of a job that does not run")
+            early.append(message)
         elif message.HasField("fill"):
             job.fill(message.fill)
         else:
             job.take(message.take)
-
-    def _forget_early(self, number: int) -> None:
-        if self._early:
-            self._early = deque((each for each in self._early if each[0] != number), MAX_EARLY)
 
     def _segment(self, number: int, nbytes: int) -> Segment:
         if not self._fds:
@@ -315,10 +303,6 @@ class MemorySession:
         if not is_sent:
             self._end(None)
 
-    def _check_open(self) -> None:
-        if not self.is_open:
-            raise ConnectionFailedError("the connection to the server's shared memory has ended")
-
     def _end(self, error: ArraymillError | None) -> None:
         """End the connection, and tell whoever counts on it; with what the server said that it must not."""
         if not self.is_open:
@@ -330,12 +314,16 @@ class MemorySession:
         self._messages.clear()
         while self._fds:
             os.close(self._fds.popleft())
-        for asked in self._asked.values():
-            if not asked.done():
-                asked.set_exception(ConnectionFailedError("the connection to the server's shared memory has ended"))
+        for request in list(self._asked):
+            if (asked := self._answered(request)) is not None:
+                asked.set_exception(_ended())
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
             job.lost(error)
+
+
+def _ended() -> ConnectionFailedError:
+    return ConnectionFailedError("the connection to the server's shared memory has ended")
 
 
 def _parsed(message: bytes) -> pb.MemoryResponse:

@@ -25,6 +25,9 @@ SESSION_BYTES: Final = 32
 MESSAGE_BYTES: Final = 16 << 10
 """Longest message: a range of 64 dimensions has some 300 bytes, a refusal some 4 KiB."""
 
+MAX_ALLOCATIONS: Final = 8
+"""Segments that one client may wait for at a time."""
+
 SEALS: Final = 0x0001 | 0x0002 | 0x0004
 """F_SEAL_SEAL, F_SEAL_SHRINK and F_SEAL_GROW of Linux: a file that shrinks would kill whoever reads it."""
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61rraymill_proto/v1/memory.proto\x12\x0c\x61rraymill.v1\"\xbe\x01\n\rMemoryRequest\x12*\n\x08\x61llocate\x18\x01 \x01(\x0b\x32\x16.arraymill.v1.AllocateH\x00\x12(\n\x07release\x18\x02 \x01(\x0b\x32\x15.arraymill.v1.ReleaseH\x00\x12&\n\x06\x66illed\x18\x03 \x01(\x0b\x32\x14.arraymill.v1.FilledH\x00\x12$\n\x05taken\x18\x04 \x01(\x0b\x32\x13.arraymill.v1.TakenH\x00\x42\t\n\x07message\"\xe1\x01\n\x0eMemoryResponse\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.arraymill.v1.WelcomeH\x00\x12(\n\x07segment\x18\x02 \x01(\x0b\x32\x15.arraymill.v1.SegmentH\x00\x12(\n\x07refused\x18\x03 \x01(\x0b\x32\x15.arraymill.v1.RefusedH\x00\x12\"\n\x04\x66ill\x18\x04 \x01(\x0b\x32\x12.arraymill.v1.FillH\x00\x12\"\n\x04take\x18\x05 \x01(\x0b\x32\x12.arraymill.v1.TakeH\x00\x42\t\n\x07message\";\n\x07Welcome\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\x0f\n\x07segment\x18\x02 \x01(\r\x12\x0e\n\x06nbytes\x18\x03 \x01(\x04\"+\n\x08\x41llocate\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\x0e\n\x06nbytes\x18\x02 \x01(\x04\";\n\x07Segment\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\x0f\n\x07segment\x18\x02 \x01(\r\x12\x0e\n\x06nbytes\x18\x03 \x01(\x04\";\n\x07Refused\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x1a\n\x07Release\x12\x0f\n\x07segment\x18\x01 \x01(\r\"p\n\x04\x46ill\x12\x0b\n\x03job\x18\x01 \x01(\x04\x12\x0c\n\x04want\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\r\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x0e\n\x06length\x18\x05 \x01(\x04\x12\r\n\x05order\x18\x06 \x03(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x07 \x01(\x04\"#\n\x06\x46illed\x12\x0b\n\x03job\x18\x01 \x01(\x04\x12\x0c\n\x04want\x18\x02 \x01(\x04\"d\n\x04Take\x12\x0b\n\x03job\x18\x01 \x01(\x04\x12\r\n\x05range\x18\x02 \x01(\x04\x12\x0f\n\x07outputs\x18\x03 \x03(\r\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x0e\n\x06length\x18\x05 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x06 \x01(\x04\"#\n\x05Taken\x12\x0b\n\x03job\x18\x01 \x01(\x04\x12\r\n\x05range\x18\x02 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61rraymill_proto/v1/memory.proto\x12\x0c\x61rraymill.v1\"\xe2\x01\n\rMemoryRequest\x12*\n\x08\x61llocate\x18\x01 \x01(\x0b\x32\x16.arraymill.v1.AllocateH\x00\x12(\n\x07release\x18\x02 \x01(\x0b\x32\x15.arraymill.v1.ReleaseH\x00\x12&\n\x06\x66illed\x18\x03 \x01(\x0b\x32\x14.arraymill.v1.FilledH\x00\x12$\n\x05taken\x18\x04 \x01(\x0b\x32\x13.arraymill.v1.TakenH\x00\x12\"\n\x04left\x18\x05 \x01(\x0b\x32\x12.arraymill.v1.LeftH\x00\x42\t\n\x07message\"\x87\x02\n\x0eMemoryResponse\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.arraymill.v1.WelcomeH\x00\x12(\n\x07segment\x18\x02 \x01(\x0b\x32\x15.arraymill.v1.SegmentH\x00\x12(\n\x07refused\x18\x03 \x01(\x0b\x32\x15.arraymill.v1.RefusedH\x00\x12\"\n\x04\x66ill\x18\x04 \x01(\x0b\x32\x12.arraymill.v1.FillH\x00\x12\"\n\x04take\x18\x05 \x01(\x0b\x32\x12.arraymill.v1.TakeH\x00\x12$\n\x05\x65nded\x18\x06 \x01(\x0b\x32\x13.arraymill.v1.EndedH\x00\x42\t\n\x07message\";\n\x07Welcome\x12\x0f\n\x07session\x18\x01 \x01(\x0c\x12\x0f\n\x07segment\x18\x02 \x01(\r\x12\x0e\n\x06nbytes\x18\x03 \x01(\x04\"+\n\x08\x41llocate\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\x0e\n\x06nbytes\x18\x02 \x01(\x04\";\n\x07Segment\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\x0f\n\x07segment\x18\x02 \x01(\r\x12\x0e\n\x06nbytes\x18\x03 \x01(\x04\";\n\x07Refused\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x1a\n\x07Release\x12\x0f\n\x07segment\x18\x01 \x01(\r\"p\n\x04\x46ill\x12\x0b\n\x03job\x18\x01 \x01(\x04\x12\x0c\n\x04want\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\r\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x0e\n\x06length\x18\x05 \x01(\x04\x12\r\n\x05order\x18\x06 \x03(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x07 \x01(\x04\"#\n\x06\x46illed\x12\x0b\n\x03job\x18\x01 \x01(\x04\x12\x0c\n\x04want\x18\x02 \x01(\x04\"d\n\x04Take\x12\x0b\n\x03job\x18\x01 \x01(\x04\x12\r\n\x05range\x18\x02 \x01(\x04\x12\x0f\n\x07outputs\x18\x03 \x03(\r\x12\x0e\n\x06offset\x18\x04 \x01(\x04\x12\x0e\n\x06length\x18\x05 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x06 \x01(\x04\"#\n\x05Taken\x12\x0b\n\x03job\x18\x01 \x01(\x04\x12\r\n\x05range\x18\x02 \x01(\x04\"\x14\n\x05\x45nded\x12\x0b\n\x03job\x18\x01 \x01(\x04\"\x13\n\x04Left\x12\x0b\n\x03job\x18\x01 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,25 +32,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'arraymill_proto.v1.memory_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MEMORYREQUEST']._serialized_start=50
-  _globals['_MEMORYREQUEST']._serialized_end=240
-  _globals['_MEMORYRESPONSE']._serialized_start=243
-  _globals['_MEMORYRESPONSE']._serialized_end=468
-  _globals['_WELCOME']._serialized_start=470
-  _globals['_WELCOME']._serialized_end=529
-  _globals['_ALLOCATE']._serialized_start=531
-  _globals['_ALLOCATE']._serialized_end=574
-  _globals['_SEGMENT']._serialized_start=576
-  _globals['_SEGMENT']._serialized_end=635
-  _globals['_REFUSED']._serialized_start=637
-  _globals['_REFUSED']._serialized_end=696
-  _globals['_RELEASE']._serialized_start=698
-  _globals['_RELEASE']._serialized_end=724
-  _globals['_FILL']._serialized_start=726
-  _globals['_FILL']._serialized_end=838
-  _globals['_FILLED']._serialized_start=840
-  _globals['_FILLED']._serialized_end=875
-  _globals['_TAKE']._serialized_start=877
-  _globals['_TAKE']._serialized_end=977
-  _globals['_TAKEN']._serialized_start=979
-  _globals['_TAKEN']._serialized_end=1014
+  _globals['_MEMORYREQUEST']._serialized_end=276
+  _globals['_MEMORYRESPONSE']._serialized_start=279
+  _globals['_MEMORYRESPONSE']._serialized_end=542
+  _globals['_WELCOME']._serialized_start=544
+  _globals['_WELCOME']._serialized_end=603
+  _globals['_ALLOCATE']._serialized_start=605
+  _globals['_ALLOCATE']._serialized_end=648
+  _globals['_SEGMENT']._serialized_start=650
+  _globals['_SEGMENT']._serialized_end=709
+  _globals['_REFUSED']._serialized_start=711
+  _globals['_REFUSED']._serialized_end=770
+  _globals['_RELEASE']._serialized_start=772
+  _globals['_RELEASE']._serialized_end=798
+  _globals['_FILL']._serialized_start=800
+  _globals['_FILL']._serialized_end=912
+  _globals['_FILLED']._serialized_start=914
+  _globals['_FILLED']._serialized_end=949
+  _globals['_TAKE']._serialized_start=951
+  _globals['_TAKE']._serialized_end=1051
+  _globals['_TAKEN']._serialized_start=1053
+  _globals['_TAKEN']._serialized_end=1088
+  _globals['_ENDED']._serialized_start=1090
+  _globals['_ENDED']._serialized_end=1110
+  _globals['_LEFT']._serialized_start=1112
+  _globals['_LEFT']._serialized_end=1131
 # @@protoc_insertion_point(module_scope)

@@ -7,30 +7,34 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class MemoryRequest(_message.Message):
-    __slots__ = ("allocate", "release", "filled", "taken")
+    __slots__ = ("allocate", "release", "filled", "taken", "left")
     ALLOCATE_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     FILLED_FIELD_NUMBER: _ClassVar[int]
     TAKEN_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
     allocate: Allocate
     release: Release
     filled: Filled
     taken: Taken
-    def __init__(self, allocate: _Optional[_Union[Allocate, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., filled: _Optional[_Union[Filled, _Mapping]] = ..., taken: _Optional[_Union[Taken, _Mapping]] = ...) -> None: ...
+    left: Left
+    def __init__(self, allocate: _Optional[_Union[Allocate, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., filled: _Optional[_Union[Filled, _Mapping]] = ..., taken: _Optional[_Union[Taken, _Mapping]] = ..., left: _Optional[_Union[Left, _Mapping]] = ...) -> None: ...
 
 class MemoryResponse(_message.Message):
-    __slots__ = ("welcome", "segment", "refused", "fill", "take")
+    __slots__ = ("welcome", "segment", "refused", "fill", "take", "ended")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     FILL_FIELD_NUMBER: _ClassVar[int]
     TAKE_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     segment: Segment
     refused: Refused
     fill: Fill
     take: Take
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., segment: _Optional[_Union[Segment, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., fill: _Optional[_Union[Fill, _Mapping]] = ..., take: _Optional[_Union[Take, _Mapping]] = ...) -> None: ...
+    ended: Ended
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., segment: _Optional[_Union[Segment, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., fill: _Optional[_Union[Fill, _Mapping]] = ..., take: _Optional[_Union[Take, _Mapping]] = ..., ended: _Optional[_Union[Ended, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("session", "segment", "nbytes")
@@ -125,3 +129,15 @@ class Taken(_message.Message):
     job: int
     range: int
     def __init__(self, job: _Optional[int] = ..., range: _Optional[int] = ...) -> None: ...
+
+class Ended(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: int
+    def __init__(self, job: _Optional[int] = ...) -> None: ...
+
+class Left(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: int
+    def __init__(self, job: _Optional[int] = ...) -> None: ...

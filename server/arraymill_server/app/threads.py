@@ -9,9 +9,9 @@ from contextlib import suppress
 from threading import Barrier, Thread
 from typing import Final
 
-THREADS: Final = 3
+THREADS: Final = 4
 """For what the event loop does not do itself: one plans large graphs (`jobs.aside`), one compares them with that of a
-key (`rpc.submitted`), one counts connections. None of them waits for another, but for freed memory being given back."""
+key (`rpc.submitted`), one counts connections, one makes shared memory. They wait for nothing but freed memory."""
 
 
 def start_threads() -> None:

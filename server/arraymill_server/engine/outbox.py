@@ -21,6 +21,10 @@ class Outbox:
         self._unsent: deque[tuple[bytes, int | None]] = deque()
         """Each with the descriptor that goes with it, which is the outbox's."""
 
+    def __len__(self) -> int:
+        """Messages that the socket has not taken."""
+        return len(self._unsent)
+
     def send(self, data: bytes, fd: int | None = None) -> None:
         """Send a message, with a descriptor of the caller's if there is one."""
         self._unsent.append((data, None if fd is None else os.dup(fd)))

@@ -100,6 +100,8 @@ class MemoryListener:
         await asyncio.gather(*tasks, return_exceptions=True)
         for listening in self._sockets:
             listening.close()
+        async with self.budget.turn:  # what is being made for nobody is closed
+            pass
 
     # ------------------------------------------------------------------ inside
 

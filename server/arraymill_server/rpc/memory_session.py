@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
 
 from arraymill_proto.errors import ArraymillError, FrameError, InternalError
-from arraymill_proto.memory import SESSION_BYTES, MessageFeed, encode_message
+from arraymill_proto.memory import MAX_ALLOCATIONS, SESSION_BYTES, MessageFeed, encode_message
 from arraymill_proto.v1 import memory_pb2 as pb
 from arraymill_server.engine.outbox import Outbox
 from arraymill_server.jobs.exchange import Outgoing
@@ -25,8 +26,8 @@ from arraymill_server.rpc.shared import SharedMemory, Staging
 
 READ_BYTES: Final = 64 << 10
 
-MAX_ALLOCATIONS: Final = 8
-"""Segments of one client that are being made at a time."""
+MAX_UNREAD: Final = 4096
+"""Messages that a client may let lie: several times what it can be told without asking for more."""
 
 _log = get_logger(__name__)
 
@@ -69,6 +70,8 @@ class Session:
         self._outbox = Outbox(sock)
         self._jobs: dict[int, SharedJob] = {}
         self._last_job = 0
+        self._ending: dict[int, Callable[[], None]] = {}
+        """What is due when the client has left jobs that have ended, by their numbers."""
         self._making: set[asyncio.Task[None]] = set()
         self.is_open = True
 
@@ -108,6 +111,12 @@ class Session:
         """Forget a job. Safe to call twice."""
         self._jobs.pop(number, None)
 
+    def end_job(self, number: int, then: Callable[[], None]) -> None:
+        """Forget a job of which the client still has ranges to copy; `then` is called once, when it copies none."""
+        self.leave(number)
+        self._ending[number] = then
+        self._send(pb.MemoryResponse(ended=pb.Ended(job=number)))
+
     def fill(self, job: int, want: int, wanted: Wanted, address: int) -> None:
         """Ask for a range of an input, which belongs at an address of the staging memory."""
         fill = pb.Fill(
@@ -132,6 +141,8 @@ class Session:
         while data := await loop.sock_recv(self._sock, READ_BYTES):
             for message in feed.feed(data):
                 self._on_message(_parsed(message))
+            if len(self._outbox) > MAX_UNREAD:
+                raise FrameError(f"more than {MAX_UNREAD:,} messages wait for a client that does not read them")
             await asyncio.sleep(0)  # where bytes are always waiting nothing else would ever run
 
     def _on_message(self, request: pb.MemoryRequest) -> None:
@@ -142,6 +153,8 @@ class Session:
             case "taken":
                 if (job := self._jobs.get(request.taken.job)) is not None:
                     job.taken(request.taken.range)
+            case "left":
+                self._ending.pop(request.left.job, _nothing)()
             case "allocate":
                 self._allocate(request.allocate)
             case "release":
@@ -180,7 +193,13 @@ class Session:
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
             job.session_lost()
+        while self._ending:
+            self._ending.popitem()[1]()
         self.memory.close()
+
+
+def _nothing() -> None:
+    """Nobody waits for the client to leave that job."""
 
 
 def _parsed(message: bytes) -> pb.MemoryRequest:

@@ -10,6 +10,8 @@ import asyncio
 import ctypes
 import mmap
 import os
+import resource
+from functools import partial
 from typing import Final
 
 from arraymill_proto.errors import ArrayNotFoundError, BusyError, ParameterError, TooLargeError
@@ -23,7 +25,10 @@ STAGING_BYTES: Final = 64 << 20
 partials. Two jobs at a time that transform large arrays fit."""
 
 MAX_SEGMENTS: Final = 1024
-"""Segments of one client: each takes a descriptor here and a mapping in every worker."""
+"""Segments of one client: each takes two descriptors here, and one and a mapping in every worker."""
+
+MAX_ALL_SEGMENTS: Final = 8192
+"""Segments of all clients: a quarter of `app.descriptors.DESCRIPTORS`, an eighth of the mappings that Linux allows."""
 
 
 class Budget:
@@ -32,12 +37,41 @@ class Budget:
     Args:
         segments: Where they are made.
         budget_bytes: Most bytes.
+        most_segments: However small they are.
     """
 
-    def __init__(self, segments: Segments, budget_bytes: int) -> None:
+    def __init__(self, segments: Segments, budget_bytes: int, most_segments: int | None = None) -> None:
         self.segments: Final = segments
         self.nbytes: Final = budget_bytes
         self.shares: Final = Shares(budget_bytes)
+        self.places: Final = Shares(_most_segments() if most_segments is None else most_segments)
+        """As `shares`, counting segments."""
+        self.turn: Final = asyncio.Semaphore()
+        """To make one: the kernel's work takes a thread, of which there are few."""
+
+    def may_claim(self, client: str, size: int) -> bool:
+        """Tell whether a client may have a segment more."""
+        return self.places.may_claim(client, 1) and self.shares.may_claim(client, size)
+
+    def claim(self, client: str, size: int) -> None:
+        """Count a segment that is being made."""
+        self.places.claim(client, 1)
+        self.shares.claim(client, size)
+
+    def unclaim(self, client: str, size: int) -> None:
+        """Count it no more: it is made, or will never be."""
+        self.places.claim(client, -1)
+        self.shares.claim(client, -size)
+
+    def place(self, client: str, size: int) -> None:
+        """Count a segment that a client has."""
+        self.places.place(client, 1)
+        self.shares.place(client, size)
+
+    def displace(self, client: str, size: int) -> None:
+        """Count it no more: it is gone."""
+        self.places.place(client, -1)
+        self.shares.place(client, -size)
 
 
 class Held:
@@ -61,7 +95,7 @@ class Held:
         self._users -= 1
         if not self._users:
             self._budget.segments.remove(self.segment)
-            self._budget.shares.place(self._client, -self.segment.size)
+            self._budget.displace(self._client, self.segment.size)
 
 
 class SharedMemory:
@@ -84,7 +118,7 @@ class SharedMemory:
         return f"<SharedMemory of {self._client}: {len(self._held)} segments of {nbytes:,} bytes>"
 
     async def make(self, nbytes: int) -> Held:
-        """Make a segment; cancelling gives it up.
+        """Make a segment; cancelling gives it up. It counts from now on.
 
         Raises:
             ParameterError: No size of an array.
@@ -93,23 +127,17 @@ class SharedMemory:
         """
         size = -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
         self._check(nbytes, size)
-        self._budget.shares.claim(self._client, size)
         self._making += 1
-        making = asyncio.get_running_loop().run_in_executor(None, create, size)
         try:
-            fd = await asyncio.shield(making)
-        except asyncio.CancelledError:
-            making.add_done_callback(_close)
-            raise
+            segment = self._budget.segments.add(await self._file(size), size)
         except OSError as exc:
             raise BusyError(
                 f"the server has no memory for {format_bytes(size)} more: {exc.strerror}", retry_after=1.0
             ) from exc
         finally:
             self._making -= 1
-            self._budget.shares.claim(self._client, -size)
-        self._budget.shares.place(self._client, size)
-        held = Held(self._budget, self._budget.segments.add(fd, size), self._client)
+        self._budget.place(self._client, size)
+        held = Held(self._budget, segment, self._client)
         if self._is_closed:
             held.release()
             raise asyncio.CancelledError
@@ -138,6 +166,24 @@ class SharedMemory:
         while self._held:
             self._held.popitem()[1].release()
 
+    async def _file(self, size: int) -> int:
+        """Make a file, which is claimed until it is there, or closed where nobody waits for it any more."""
+        budget, unclaim = self._budget, partial(self._budget.unclaim, self._client, size)
+        budget.claim(self._client, size)
+        try:
+            await budget.turn.acquire()
+        except asyncio.CancelledError:
+            unclaim()
+            raise
+        making = asyncio.get_running_loop().run_in_executor(None, create, size)
+        making.add_done_callback(lambda _: budget.turn.release())
+        making.add_done_callback(lambda _: unclaim())
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(_close)
+            raise
+
     def _check(self, nbytes: int, size: int) -> None:
         if nbytes <= 0:
             raise ParameterError(f"{nbytes} bytes of memory to share: at least 1", nbytes=nbytes)
@@ -152,7 +198,7 @@ class SharedMemory:
             raise BusyError(
                 f"{MAX_SEGMENTS:,} arrays of this client lie in shared memory, the most that may", retry_after=1.0
             )
-        if not self._budget.shares.may_claim(self._client, size):
+        if not self._budget.may_claim(self._client, size):
             raise BusyError(
                 f"no room for {format_bytes(size)} more in the {format_bytes(self._budget.nbytes)} that the server "
                 "shares with clients of its machine; let go of arrays, or raise --shared-memory",
@@ -190,12 +236,25 @@ class StagingLease:
         self._lease = lease
         self.address: Final = held.segment.address + lease.offset
         self.size: Final = lease.size
+        self._users = 1
         held.hold()
 
+    def hold(self) -> None:
+        """Use it once more."""
+        self._users += 1
+
     def release(self) -> None:
-        """Give it back: no worker may touch it any more."""
-        self._lease.release()
-        self._held.release()
+        """Use it once less. Whoever is last gives it back: neither a worker nor the client may touch it any more."""
+        self._users -= 1
+        if not self._users:
+            self._lease.release()
+            self._held.release()
+
+
+def _most_segments() -> int:
+    """Return how many there may be: an eighth of the files that this process may have open, at two each."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_ALL_SEGMENTS if limit == resource.RLIM_INFINITY else min(MAX_ALL_SEGMENTS, limit // 8)
 
 
 def _close(making: asyncio.Future[int]) -> None:

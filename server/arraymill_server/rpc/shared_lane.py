@@ -46,8 +46,10 @@ class SharedLane:
         self._session = session
         self._owner: LaneOwner | None = None
         self._offered: dict[int, tuple[Outgoing, int]] = {}
+        self._unfilled: set[int] = set()
+        """Wants that the client has not answered."""
         self._last_range = 0
-        self._has_room = False
+        self._lease: StagingLease | None = None
         self.number = 0
         """Of the job within the session; 0 before it runs here, and when the session has ended."""
 
@@ -68,20 +70,20 @@ class SharedLane:
 
     def lease(self, least: int, most: int, owner: str) -> StagingLease | None:
         """Lease a workspace in the client's memory, if there is one now."""
-        lease = self._session.staging.lease(least, most, owner) if self._session.is_open else None
-        self._has_room = lease is not None
-        return lease
+        self._lease = self._session.staging.lease(least, most, owner) if self._session.is_open else None
+        return self._lease
 
     # ------------------------------------------------------------------ exchange
 
     def begin(self, owner: LaneOwner) -> None:
         """Let the ranges of a job travel here, if its workspace lies here."""
-        if self._has_room and self._session.is_open:
+        if self._lease is not None and self._session.is_open:
             self._owner = owner
             self.number = self._session.enter(self)
 
     def fill(self, want: int, wanted: Wanted, address: int) -> None:
         """Ask for a range of an input."""
+        self._unfilled.add(want)
         self._session.fill(self.number, want, wanted, address)
 
     def take(self, outgoing: Outgoing, token: int) -> None:
@@ -91,14 +93,24 @@ class SharedLane:
         self._session.take(self.number, self._last_range, outgoing)
 
     def close(self) -> None:
-        """Let nothing travel here any more. Safe to call twice."""
-        self._session.leave(self.number)
+        """Let nothing travel here any more. Safe to call twice.
+
+        What the client has not answered it may still carry out, and write to the workspace: it stays until the client
+        says that it does not.
+        """
+        if self._lease is not None and self._session.is_open and (self._unfilled or self._offered):
+            self._lease.hold()
+            self._session.end_job(self.number, self._lease.release)
+        else:
+            self._session.leave(self.number)
         self._owner, self.number = None, 0
+        self._unfilled.clear()
         self._offered.clear()
 
     # ------------------------------------------------------------------ SharedJob
 
     def filled(self, want: int) -> None:
+        self._unfilled.discard(want)
         if self._owner is not None:
             self._owner.shared_filled(want)
 

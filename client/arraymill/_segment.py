@@ -1,0 +1,36 @@
+"""Memory that a server shares with this process, and where arrays lie in it."""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arraymill_proto.errors import InternalError
+from arraymill_proto.memory import is_sealed
+
+
+class Segment:
+    """Memory that both sides have mapped."""
+
+    def __init__(self, number: int, fd: int, nbytes: int) -> None:
+        self.number: Final = number
+        if not is_sealed(fd, nbytes):
+            raise InternalError("the server shares memory whose size it could change: it is not used")
+        self.mapping: Final = mmap.mmap(fd, nbytes)
+        """Mapped as long as an array refers to it."""
+        self.bytes: Final[NDArray[np.uint8]] = np.frombuffer(self.mapping, np.uint8)
+        """All of it, writable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an array lies."""
+
+    segment: int
+    offset: int
+    """Bytes from the start of the segment to element (0, …, 0)."""
+    strides: tuple[int, ...]
