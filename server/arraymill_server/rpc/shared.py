@@ -49,27 +49,17 @@ class Budget:
         self.turn: Final = asyncio.Semaphore()
         """To make one: the kernel's work takes a thread, of which there are few."""
 
-    def may_claim(self, client: str, size: int) -> bool:
+    def has_room(self, client: str, size: int) -> bool:
         """Tell whether a client may have a segment more."""
         return self.places.may_claim(client, 1) and self.shares.may_claim(client, size)
 
-    def claim(self, client: str, size: int) -> None:
-        """Count a segment that is being made."""
-        self.places.claim(client, 1)
-        self.shares.claim(client, size)
-
-    def unclaim(self, client: str, size: int) -> None:
-        """Count it no more: it is made, or will never be."""
-        self.places.claim(client, -1)
-        self.shares.claim(client, -size)
-
     def place(self, client: str, size: int) -> None:
-        """Count a segment that a client has."""
+        """Count a segment, which is about to be made: what two clients are promised at a time exists once."""
         self.places.place(client, 1)
         self.shares.place(client, size)
 
     def displace(self, client: str, size: int) -> None:
-        """Count it no more: it is gone."""
+        """Count it no more: it is gone, or was not made."""
         self.places.place(client, -1)
         self.shares.place(client, -size)
 
@@ -129,14 +119,13 @@ class SharedMemory:
         self._check(nbytes, size)
         self._making += 1
         try:
-            segment = self._budget.segments.add(await self._file(size), size)
+            segment = await self._segment(size)
         except OSError as exc:
             raise BusyError(
                 f"the server has no memory for {format_bytes(size)} more: {exc.strerror}", retry_after=1.0
             ) from exc
         finally:
             self._making -= 1
-        self._budget.place(self._client, size)
         held = Held(self._budget, segment, self._client)
         if self._is_closed:
             held.release()
@@ -166,22 +155,25 @@ class SharedMemory:
         while self._held:
             self._held.popitem()[1].release()
 
-    async def _file(self, size: int) -> int:
-        """Make a file, which is claimed until it is there, or closed where nobody waits for it any more."""
-        budget, unclaim = self._budget, partial(self._budget.unclaim, self._client, size)
-        budget.claim(self._client, size)
+    async def _segment(self, size: int) -> Segment:
+        """Make a segment, which counts until it is gone, also where nobody waits for it any more."""
+        budget, displace = self._budget, partial(self._budget.displace, self._client, size)
+        budget.place(self._client, size)
+        making: asyncio.Future[int] | None = None
         try:
             await budget.turn.acquire()
+            making = asyncio.get_running_loop().run_in_executor(None, create, size)
+            making.add_done_callback(lambda _: budget.turn.release())
+            return budget.segments.add(await asyncio.shield(making), size)
         except asyncio.CancelledError:
-            unclaim()
+            if making is None:
+                displace()
+            else:
+                making.add_done_callback(_close)
+                making.add_done_callback(lambda _: displace())
             raise
-        making = asyncio.get_running_loop().run_in_executor(None, create, size)
-        making.add_done_callback(lambda _: budget.turn.release())
-        making.add_done_callback(lambda _: unclaim())
-        try:
-            return await asyncio.shield(making)
-        except asyncio.CancelledError:
-            making.add_done_callback(_close)
+        except OSError:
+            displace()
             raise
 
     def _check(self, nbytes: int, size: int) -> None:
@@ -198,7 +190,7 @@ class SharedMemory:
             raise BusyError(
                 f"{MAX_SEGMENTS:,} arrays of this client lie in shared memory, the most that may", retry_after=1.0
             )
-        if not self._budget.may_claim(self._client, size):
+        if not self._budget.has_room(self._client, size):
             raise BusyError(
                 f"no room for {format_bytes(size)} more in the {format_bytes(self._budget.nbytes)} that the server "
                 "shares with clients of its machine; let go of arrays, or raise --shared-memory",
