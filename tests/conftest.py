@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 import time
@@ -15,6 +16,7 @@ import psutil
 import pytest
 import pytest_asyncio
 from hypothesis import settings
+from memory_lane import segments_of
 
 from arraymill_server.arena.arena import Arena
 from arraymill_server.arena.attach import RawBytes
@@ -78,6 +80,7 @@ def _belongings() -> dict[str, set[Any]]:
         "threads": {thread for thread in threading.enumerate() if not _lasts(thread.name)},
         "files in /dev/shm": {path.name for path in Path("/dev/shm").iterdir()},
         "leases": _leases(),
+        "segments": segments_of(),
     }
 
 
@@ -110,7 +113,8 @@ def known_arenas() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that leaves a process, a thread, a file in /dev/shm, an asyncio task or a lease of a job.
+    """Fail a test that leaves a process, a thread, a file in /dev/shm, shared memory, an asyncio task or a lease of
+    a job.
 
     Tests of the arena itself may leave leases: they are about them.
     """
@@ -124,6 +128,7 @@ def leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
             left.pop("leases", None)
         if not left or time.monotonic() > end:
             break
+        gc.collect()  # an error that a test has seen holds what it happened to, in circles
         time.sleep(0.01)
     assert not left, f"the test leaves {left}"
 

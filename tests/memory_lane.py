@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import mmap
 import os
 import socket
 from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from ctypes import c_ubyte
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,13 @@ from arraymill_proto.memory import HELLO, MessageFeed, encode_message
 from arraymill_proto.v1 import memory_pb2 as pb
 from arraymill_server.arena.arena import Arena
 from arraymill_server.arena.segments import Segments
-from arraymill_server.rpc.shared import Budget
+from arraymill_server.rpc.memory_session import Session
+from arraymill_server.rpc.shared import Budget, SharedMemory, Staging
 
 PAGE = mmap.PAGESIZE
+
+FILE = "/memfd:arraymill"
+"""How the kernel calls a segment."""
 
 
 def place_of(path: str) -> str:
@@ -41,6 +44,7 @@ class RawSession:
         self._feed = MessageFeed()
         self._messages: deque[bytes] = deque()
         self._fds: deque[int] = deque()
+        self._mapped: list[mmap.mmap] = []
 
     async def say_bytes(self, data: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(self.sock, data)
@@ -74,9 +78,13 @@ class RawSession:
     async def welcomed(self) -> pb.Welcome:
         """Say hello and be welcomed."""
         await self.say_bytes(HELLO)
-        welcome = (await self.heard()).welcome
-        self.secret, self.staging = welcome.session, self.mapped(welcome.nbytes)
-        return welcome
+        return self.welcome(await self.heard())
+
+    def welcome(self, message: pb.MemoryResponse) -> pb.Welcome:
+        """Note what the server says first."""
+        self.secret = message.welcome.session
+        self.staging = self.mapped(message.welcome.nbytes)
+        return message.welcome
 
     async def allocated(self, nbytes: int) -> tuple[int, mmap.mmap]:
         """Get a segment: its number and its bytes."""
@@ -88,7 +96,8 @@ class RawSession:
         """The memory that came with a message."""
         fd = self._fds.popleft()
         try:
-            return mmap.mmap(fd, nbytes)
+            self._mapped.append(mmap.mmap(fd, nbytes))
+            return self._mapped[-1]
         finally:
             os.close(fd)
 
@@ -104,6 +113,8 @@ class RawSession:
         self.sock.close()
         while self._fds:
             os.close(self._fds.popleft())
+        while self._mapped:
+            self._mapped.pop().close()
 
 
 @asynccontextmanager
@@ -132,32 +143,40 @@ def budget_of(nbytes: int, most_segments: int | None = None) -> Budget:
     return Budget(Segments(Arena((c_ubyte * PAGE)()).space), nbytes, most_segments)
 
 
+@asynccontextmanager
+async def served(budget: Budget, staging_bytes: int) -> AsyncGenerator[tuple[Session, RawSession]]:
+    """A session, and its client, which is welcomed. The session has ended afterwards."""
+    ours, theirs = socket.socketpair()
+    client = RawSession(theirs)
+    memory = SharedMemory(budget, "me")
+    with ours, closing(client):
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        session = Session(ours, memory, Staging(await memory.make(staging_bytes)))
+        serving = asyncio.ensure_future(session.serve())
+        serving.add_done_callback(lambda _: ours.close())
+        client.welcome(await client.heard())
+        try:
+            yield session, client
+        finally:
+            theirs.close()
+            await serving
+
+
 def is_free(budget: Budget) -> bool:
     """Whether nothing is shared or promised any more."""
     counts = (repr(budget.shares), repr(budget.places))
     return not len(budget.segments) and all("of 0 clients: 0 of" in text for text in counts)
 
 
-def segments_of(pid: int | str = "self") -> int:
-    """Count the segments that a process has open or mapped, each as often as it does."""
-    return _open_files(pid) + Path(f"/proc/{pid}/maps").read_text().count("/memfd:arraymill")
-
-
-def _open_files(pid: int | str) -> int:
-    count = 0
+def segments_of(pid: int | str = "self") -> set[int]:
+    """The segments that a process has open or mapped, by their inodes: `mmap` keeps a descriptor as well."""
+    found: set[int] = set()
     for path in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            count += str(path.readlink()).startswith("/memfd:arraymill")
-        except FileNotFoundError:  # closed meanwhile
-            continue
-    return count
-
-
-def segments_left(before: int) -> int:
-    """Count what this process has more of segments than it had; what only circles hold does not count."""
-    if segments_of() > before:
-        gc.collect()
-    return max(0, segments_of() - before)
+        with suppress(FileNotFoundError):  # closed meanwhile
+            if str(path.readlink()).startswith(FILE):
+                found.add(path.stat().st_ino)
+    return found
 
 
 def as_peer(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
