@@ -177,11 +177,11 @@ class _Planner:
 
     def _preference(self, leaf: int) -> tuple[Order, int]:
         node, kind = self._analysis.nodes[leaf], self._analysis.types[leaf]
-        if leaf in self._residents:
+        if isinstance(node, Input) and (node.order is not None or leaf in self._residents):
+            order = node.order or c_order(kind.ndim)  # the same on every lane, also where it lies in memory already
+        elif leaf in self._residents:
             strides = self._residents[leaf].strides
             order = tuple(sorted(range(kind.ndim), key=lambda axis: (-abs(strides[axis]), axis)))
-        elif isinstance(node, Input) and node.order is not None:
-            order = node.order
         else:
             order = self._stored_order.get(leaf, c_order(kind.ndim))
         return order, kind.nbytes
