@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pytest
 from bulk_lane import count_traffic, wait_for_bulk
+from memory_lane import MemoryTraffic, lying_there
 from numpy.typing import NDArray
 from patience import until
 from servers import RunningServer
@@ -234,18 +236,47 @@ async def test_the_same_bits_on_every_lane(case: Case, monkeypatch: pytest.Monke
             wait_for_bulk(patch)
             send_all_in_bulk(patch)
             patch.setattr(_bulk, "PAUSE_SECONDS", 0.0)
-            async with small_blocks() as address, am.AsyncClient(address, bulk=lane == "bulk", retry_for=0) as mill:
+            options: dict[str, Any] = {"bulk": lane == "bulk", "shared": False, "retry_for": 0}
+            async with small_blocks() as address, am.AsyncClient(address, **options) as mill:
                 found.append(await case(mill, tmp_path))
         used = (traffic.sent_in_bulk + of_server.in_bulk > 0, traffic.sent_in_frames + of_server.in_frames > 0)
         assert used[0] == (lane == "bulk")
         if case is not empty_and_0d:  # a job without input may be done before its connection stands
             assert used[1] == (lane == "frames")
-    by_bulk, by_frames = found
-    for one, other in zip(by_bulk, by_frames, strict=True):
-        assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
+    found += [await in_memory(case, tmp_path, monkeypatch, is_there=is_there) for is_there in (False, True)]
+    by_bulk = found[0]
+    for others in found[1:]:
+        for one, other in zip(by_bulk, others, strict=True):
+            assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
     for one, known in zip(by_bulk, CASES[case](), strict=False):
         assert (one.dtype, one.shape) == (known.dtype, known.shape)
         assert one.tobytes() == np.asarray(known).tobytes()
+
+
+async def in_memory(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool) -> Values:
+    """Compute on the same-host lane.
+
+    Args:
+        case: What to compute.
+        folder: For its files.
+        monkeypatch: As of the test.
+        is_there: Let inputs, and arrays for results, lie in shared memory; else they travel through it.
+    """
+    with monkeypatch.context() as patch:
+        traffic, of_server, of_memory = count_traffic(patch), ServerTraffic(patch), MemoryTraffic(patch)
+        patch.setattr(_caller, "SMALL_BYTES", -1)
+        patch.setattr(_caller, "LEAST_BYTES", 0)
+        async with small_blocks() as address, am.AsyncClient(address, bulk=False, retry_for=0) as mill:
+            if is_there:
+                await lying_there(mill, patch)
+            found = [np.array(value) for value in await case(mill, folder)]
+            gc.collect()  # errors of calls that have ended hold arrays in circles
+    if case is not kept:  # what is kept has its workspace in the arena
+        assert traffic.sent_in_frames == of_server.in_frames == traffic.in_bulk == 0
+        assert of_memory.taken + of_memory.placed_results > 0
+        assert (of_memory.placed > 0) == is_there
+        assert of_memory.filled > 0 or is_there
+    return found
 
 
 async def test_what_the_arena_cannot_hold_is_sent_for_every_pass(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from arraymill_server.app.sockets import ClaimedPath, claim_sockets
+from arraymill_server.app.sockets import MEMORY_SUFFIX, ClaimedPath, beside, claim_sockets
 from arraymill_server.config import ConfigError
-from arraymill_server.listen import Address
+from arraymill_server.listen import MAX_UNIX_PATH_BYTES, Address
 
 
 def bind(path: Path) -> None:
@@ -163,3 +163,13 @@ def test_all_paths_are_claimed_or_none(tmp_path: Path) -> None:
     for path in claimed:
         path.release()
     assert not list(tmp_path.iterdir())
+
+
+def test_the_same_host_lane_lies_beside_each_socket_that_has_room_for_it() -> None:
+    longest = "/" + (MAX_UNIX_PATH_BYTES - 1 - len(MEMORY_SUFFIX)) * "a"
+    short, fits, long = Address(path="/run/a"), Address(path=longest), Address(path=longest + "a")
+    found = beside((short, Address("127.0.0.1", 5), fits, long))
+    assert [address.path for address in found] == ["/run/a.memory", f"{longest}.memory"]
+    assert beside((Address("127.0.0.1", 5),)) == ()
+    umlauts = "/" + (MAX_UNIX_PATH_BYTES - len(MEMORY_SUFFIX)) // 2 * "ä"
+    assert beside((Address(path=umlauts),)) == (), "bytes count"
