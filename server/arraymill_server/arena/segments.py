@@ -39,11 +39,15 @@ class Segment:
         self.number: Final = number
         self.fd: Final = fd
         self.size: Final = size
-        self.memory: Final = map_segment(fd, size)
+        self.memory = map_segment(fd, size)
         """All bytes, writable; the mapping ends when nobody refers to it."""
 
     def __repr__(self) -> str:
         return f"<Segment {self.number}: {self.size:,} bytes>"
+
+    def forget(self) -> None:
+        """Refer to the bytes no more: errors hold what they happened to in circles, which may live for long."""
+        del self.memory
 
     @property
     def address(self) -> int:

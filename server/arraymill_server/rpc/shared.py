@@ -72,6 +72,8 @@ class Held:
         self._budget = budget
         self._client = client
         self._users = 1
+        self.arena: Arena | None = None
+        """Leases its bytes, if they are staging memory."""
 
     def __repr__(self) -> str:
         return f"<Held {self.segment!r} by {self._users}>"
@@ -85,6 +87,8 @@ class Held:
         self._users -= 1
         if not self._users:
             self._budget.segments.remove(self.segment)
+            self.segment.forget()
+            self.arena = None
             self._budget.displace(self._client, self.segment.size)
 
 
@@ -205,7 +209,7 @@ class Staging:
     def __init__(self, held: Held) -> None:
         self.segment: Final = held.segment
         self._held = held
-        self._arena = Arena((ctypes.c_ubyte * self.segment.size).from_buffer(self.segment.memory))
+        held.arena = Arena((ctypes.c_ubyte * self.segment.size).from_buffer(self.segment.memory))
 
     def lease(self, least: int, most: int, owner: str) -> StagingLease | None:
         """Lease a workspace if there is one now.
@@ -215,8 +219,11 @@ class Staging:
             most: Bytes of which it can make use.
             owner: The job, for messages.
         """
-        nbytes = min(most, self._arena.largest_free)
-        lease = self._arena.lease(nbytes, owner) if nbytes >= least else None
+        arena = self._held.arena
+        if arena is None:  # the client has gone, and its last job
+            return None
+        nbytes = min(most, arena.largest_free)
+        lease = arena.lease(nbytes, owner) if nbytes >= least else None
         return None if lease is None else StagingLease(self._held, lease)
 
 
@@ -240,6 +247,7 @@ class StagingLease:
         self._users -= 1
         if not self._users:
             self._lease.release()
+            del self._lease  # it refers to the bytes
             self._held.release()
 
 
