@@ -232,8 +232,9 @@ class StreamExchange:
         self.bulk_failed(error)
 
     def shared_lost(self, unsent: list[tuple[Outgoing, int]]) -> None:
-        """Go on with frames: what was offered still lies there."""
+        """Go on with frames: what was offered still lies there. The client ends its bulk connection when it is told."""
         if not self._is_closed and self._peer is not None:
+            self._end_bulk()
             self._go_on_with_frames(unsent)
 
     def _go_on_with_frames(self, unsent: list[tuple[Outgoing, int]]) -> None:
