@@ -235,7 +235,8 @@ async def lying_there(mill: am.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> 
             outs = [pool.array(result.shape, result.dtype) for result in job.results]
             self._options = replace(options, outs=outs)  # pyright: ignore[reportPrivateUsage]
             results, kept = await run(self)
-            return list(map(np.ndarray.__getitem__, results, [()] * len(results))), kept
+            scalars: list[Any] = [result[()] if result.ndim == 0 else result for result in list[Any](results)]
+            return scalars, kept
         return await run(self)
 
     monkeypatch.setattr(Transfer, "run", run_there)
