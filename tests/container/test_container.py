@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,3 +76,36 @@ def test_too_small_a_shm_is_refused_with_both_numbers_and_the_fix(image: str) ->
     assert "64" in last
     assert "256" in last
     assert "shm_size" in last
+
+
+SHARE = """
+import numpy as np
+import arraymill as am
+
+x = np.random.default_rng(7).random(3_000_000)
+with am.Client("unix:/there/socket") as mill:
+    mine = mill.empty(x.shape)
+    assert not isinstance(mine.base, type(None)), "it is ordinary memory"
+    mine[:] = x
+    assert np.array_equal(mill.transform("sqrt", mine, out=mine), np.sqrt(x))
+    np.testing.assert_allclose(mill.sum(x), x.sum())
+print("shared")
+"""
+
+
+def test_containers_that_share_the_folder_of_a_socket_share_memory(image: str, tmp_path: Path) -> None:
+    """The client sees the folder under another name, and has a network of its own."""
+    tmp_path.chmod(0o777)
+    folder, network = f"--volume={tmp_path}", "--network=none"
+    options = ["--shm-size=320m", "--env=ARRAYMILL_ARENA=256MiB", network, f"{folder}:/run/arraymill"]
+    command = ["serve", "--listen", "unix:/run/arraymill/socket"]
+    container = run("docker", "run", "--detach", *options, image, *command).strip()
+    try:
+        socket = tmp_path / "socket"
+        end = time.monotonic() + 60
+        while not socket.is_socket() and time.monotonic() < end:
+            time.sleep(0.1)
+        said = run("docker", "run", "--rm", network, f"{folder}:/there", "--entrypoint=python", image, "-c", SHARE)
+        assert said.strip() == "shared"
+    finally:
+        run("docker", "rm", "--force", container)

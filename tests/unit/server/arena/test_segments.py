@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from arraymill_proto.memory import SEALS
-from arraymill_server.arena.memory import SPAN_BYTES, Memory
-from arraymill_server.arena.segments import Segment, Segments, create, map_segment
+from arraymill_server.arena import segments as segments_module
+from arraymill_server.arena.memory import SPAN_BYTES, Memory, base
+from arraymill_server.arena.segments import MAX_NUMBER, Segment, Segments, create, map_segment
 
 SIZE = 4 * mmap.PAGESIZE
 
@@ -65,6 +66,20 @@ def test_tasks_can_name_what_is_added_until_it_is_removed(segments: Segments) ->
         os.fstat(first.fd)
     third = segments.add(create(SIZE), SIZE)
     assert third.number not in {first.number, second.number}, "an address never means another memory"
+    for segment in (first, second, third):
+        segment.forget()
+
+
+def test_numbers_are_used_again_when_all_have_been(segments: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments_module, "MAX_NUMBER", 3)
+    numbers: list[int] = []
+    kept = segments.add(create(SIZE), SIZE)
+    for _ in range(5):
+        segment = segments.add(create(SIZE), SIZE)
+        numbers.append(segment.number)
+        segments.remove(segment)
+    assert (kept.number, numbers) == (1, [2, 3, 2, 3, 2])
+    assert base(MAX_NUMBER) + SPAN_BYTES < 1 << 61
 
 
 def test_who_maps_it_shares_it(segments: Segments) -> None:
