@@ -99,7 +99,8 @@ async def test_a_segment_is_kept_until_its_last_array_is_gone(tmp_path: Path) ->
         del view
         assert session._kept  # pyright: ignore[reportPrivateUsage]  # the loop has not turned
         elsewhere = np.ndarray((1,), "u1", _Interface(address))
-        assert session.place(elsewhere) is None, "others may have the addresses now"
+        is_found = session.place(elsewhere) is not None
+        assert not is_found, "others may have the addresses now"
         assert await server.heard() == pb.MemoryRequest(release=pb.Release(segment=5))
         assert not session._kept  # pyright: ignore[reportPrivateUsage]
 
