@@ -35,6 +35,8 @@ READ_BYTES: Final = 64 << 10
 OPEN_SECONDS: Final = 2.0
 """From the call to the welcome. It takes some 20 ms, in which the server makes the staging memory."""
 
+ENDED: Final = "the connection to the server's shared memory has ended"
+
 MAX_EARLY: Final = 1 << 16
 """Messages that may come for a job before its server has said on the stream that it runs: as many as wants."""
 
@@ -65,14 +67,13 @@ class MemorySession:
         self._fds: deque[int] = deque()
         self._jobs: dict[int, SharedRanges] = {}
         self._early: dict[int, list[pb.MemoryResponse]] = {}
-        """What came for jobs that are not known, by their numbers; the server says when they have ended."""
+        """What came for jobs that are not known; the server says when they have ended."""
         self._asked: dict[int, asyncio.Future[Segment]] = {}
         """Answers that have not come, also those that nobody waits for any more."""
         self._places = asyncio.Semaphore(MAX_ALLOCATIONS)
         self._requests = count(1)
         self._kept: dict[int, tuple[int, int, weakref.ref[NDArray[np.uint8]]]] = {}
-        """First address and the one behind the last, in this process, of segments that arrays lie in, as long as the
-        array of all bytes lives: afterwards others may have the addresses."""
+        """First and last address, here, of segments that arrays lie in; others have them when all bytes are gone."""
         self._loop = asyncio.get_running_loop()
         self.secret = b""
         self.staging: Segment
@@ -125,7 +126,7 @@ class MemorySession:
         await self._places.acquire()
         if not self.is_open:
             self._places.release()
-            raise _ended()
+            raise ConnectionFailedError(ENDED)
         request = next(self._requests)
         asked: asyncio.Future[Segment] = self._loop.create_future()
         self._asked[request] = asked
@@ -316,14 +317,10 @@ class MemorySession:
             os.close(self._fds.popleft())
         for request in list(self._asked):
             if (asked := self._answered(request)) is not None:
-                asked.set_exception(_ended())
+                asked.set_exception(ConnectionFailedError(ENDED))
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
             job.lost(error)
-
-
-def _ended() -> ConnectionFailedError:
-    return ConnectionFailedError("the connection to the server's shared memory has ended")
 
 
 def _parsed(message: bytes) -> pb.MemoryResponse:

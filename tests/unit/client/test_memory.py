@@ -73,8 +73,8 @@ async def connected(folder: Path, welcome: pb.Welcome | None = None) -> AsyncGen
             try:
                 yield server, session
             finally:
-                await session.close()
-                await session.close()
+                session.close()
+                session.close()
 
 
 async def test_a_segment_is_kept_until_its_last_array_is_gone(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ INFO = pb.ServerInfo(memory_paths=["@name", "/server/socket.memory"])
 class FakeSession:
     is_open = True
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self.is_open = False
 
 
@@ -52,7 +52,7 @@ async def test_all_jobs_share_one_session(host: Host) -> None:
     assert first is not None
     assert all(other is first for other in others)
     assert host.tried == ["\0name"]
-    await first.close()
+    first.close()
     assert await route.session(INFO) is not first, "it has ended"
     await route.close()
     await route.close()
