@@ -54,8 +54,8 @@ async def test_all_jobs_share_one_session(host: Host) -> None:
     assert host.tried == ["\0name"]
     first.close()
     assert await route.session(INFO) is not first, "it has ended"
-    await route.close()
-    await route.close()
+    route.close()
+    route.close()
 
 
 async def test_a_socket_is_looked_for_beside_that_of_the_server_as_well(host: Host, tmp_path: Path) -> None:
