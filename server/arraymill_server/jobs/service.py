@@ -166,19 +166,18 @@ class Jobs:
                 pins.append(arrays[node])
             return arrays[node].type
 
-        foreseen = None
-        if not request.views and not request.targets:
-            foreseen = self._foreseen_plan(graph, type_of, arrays, keep=keep is not None)
+        places = request.targets if keep is None else ()
         targets: dict[int, int] = {}
-        at_hand_bytes = 0
+        foreseen = None
+        if not request.views and not places:
+            foreseen = self._foreseen_plan(graph, type_of, arrays, keep=keep is not None)
         if foreseen is None:
             operands = infer_graph(graph, type_of)
             views = {**views_of(graph, arrays), **request.views}
-            plan = self._plan_within(graph, operands, views, keep=keep is not None or bool(request.targets))
-            at_hand_bytes = sum(view.nbytes for view in request.views.values())
-            targets = targets_of(plan, request.targets)
-            if request.targets and not targets:
-                plan = self._plan_within(graph, operands, views, keep=keep is not None)
+            plan = self._plan_within(graph, operands, views, keep=keep is not None or bool(places))
+            targets = targets_of(plan, places)
+            if places and not targets:
+                plan = self._plan_within(graph, operands, views, keep=False)
             layouts = Layouts.of(plan, self._slots)
         else:
             plan, layouts = foreseen.plan, foreseen.layouts
@@ -194,7 +193,8 @@ class Jobs:
                 client=request.client,
                 is_patient=keep.is_patient,
             )
-        return Prepared(report, plan, layouts, pins, pending, targets, at_hand_bytes)
+        at_hand = sum(view.nbytes for view in request.views.values())
+        return Prepared(report, plan, layouts, pins, pending, targets, at_hand)
 
     def _foreseen_plan(
         self, graph: Graph, pin: ResidentTypes, arrays: Mapping[Resident, ResidentArray], *, keep: bool
