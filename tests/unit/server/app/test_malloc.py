@@ -84,7 +84,7 @@ libc.fflush(out)
 """
 
 
-def test_threads_share_two_heaps() -> None:
+def test_threads_share_one_heap() -> None:
     told = [
         subprocess.run([sys.executable, "-c", THREADS.format(keep=keep)], check=True, capture_output=True).stdout
         for keep in (False, True)
