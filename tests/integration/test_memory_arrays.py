@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from memory_lane import MemoryTraffic
+from profiles import examples
 from strategies import dtypes
 
 import arraymill as am
@@ -55,7 +56,7 @@ def test_parts_of_shared_arrays(workers: int, monkeypatch: pytest.MonkeyPatch) -
         shared: list[Any] = [runner.run(mill.empty(1 << 20, "u1"))]
         try:
 
-            @settings(max_examples=25)
+            @examples(100)
             @given(st.data(), dtypes("iufc"))
             def check(data: st.DataObject, dtype: DType) -> None:
                 (memory,) = shared

@@ -80,6 +80,9 @@ class MemoryCall:
     async def read(self) -> Any:
         return await self._incoming.get()
 
+    async def send_initial_metadata(self, _: tuple[()]) -> None:
+        """The client looks at messages only."""
+
     async def write(self, message: bytes) -> None:
         if self._is_writing:
             raise AssertionError("a message is on its way already")

@@ -64,6 +64,9 @@ class FakeContext:
     def done(self) -> bool:
         return False
 
+    async def send_initial_metadata(self, _: tuple[()]) -> None:
+        """As with gRPC, before anything else."""
+
     async def read(self) -> Any:
         return await self.incoming.get()
 
