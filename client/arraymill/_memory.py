@@ -97,9 +97,8 @@ class MemorySession:
         try:
             sock.setblocking(False)
             async with asyncio.timeout(OPEN_SECONDS):
-                loop = asyncio.get_running_loop()
-                await loop.sock_connect(sock, path)
-                await loop.sock_sendall(sock, HELLO)
+                await session._loop.sock_connect(sock, path)
+                await session._loop.sock_sendall(sock, HELLO)
                 welcome = (await session._next()).welcome
             session.secret = welcome.session
             session.staging = session._segment(welcome.segment, welcome.nbytes)
@@ -340,14 +339,9 @@ def _let_go(session: weakref.ref[MemorySession], loop: asyncio.AbstractEventLoop
 
 async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
     """Wait until something can be read."""
-    readable: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock, _done, readable)
+    readable = asyncio.Event()
+    loop.add_reader(sock, readable.set)
     try:
-        await readable
+        await readable.wait()
     finally:
         loop.remove_reader(sock)
-
-
-def _done(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
