@@ -35,7 +35,7 @@ def inline_sum(nbytes: int) -> pb.ComputeRequest:
 
 def long_graph() -> pb.ComputeRequest:
     """A job with too many operations for the event loop to do itself, at once."""
-    steps = 200
+    steps = 80
     nodes = [Operation("negative", (node,)) for node in range(steps)]
     graph = Graph((Input((8,), np.dtype("f8"), None, bytes(64)), *nodes, Operation("sum", (steps,))), (steps + 1,))
     return pb.ComputeRequest(graph=graph_to_pb(graph))
@@ -178,7 +178,7 @@ async def test_a_client_with_one_job_does_not_wait_behind_one_with_hundreds() ->
     with running_server(workers=1, arena="64MiB") as server:
         async with connection(server.address) as much, connection(server.address) as little:
             await ask(little, "Compute", LONG, pb.ComputeResponse)
-            many = [asyncio.ensure_future(ask(much, "Compute", LONG, pb.ComputeResponse)) for _ in range(400)]
+            many = [asyncio.ensure_future(ask(much, "Compute", LONG, pb.ComputeResponse)) for _ in range(300)]
             await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0.1)  # all of them are there
             before = sum(call.done() for call in many)

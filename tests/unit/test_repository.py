@@ -173,9 +173,9 @@ def test_the_bare_client_loads_nothing_of_the_extras(tmp_path: Path) -> None:
 def test_a_worker_loads_tasks_and_memory_only(tmp_path: Path) -> None:
     code = "import sys, arraymill_server.engine.worker; print(*(m for m in sys.modules if m.startswith('arraymill')))"
     known = re.compile(
-        r"arraymill_proto(\.errors)?"
-        r"|arraymill_server(\.arena|\.arena\.attach|\.ops(\.\w+)?|\.engine|\.plan)?"
-        r"|arraymill_server\.engine\.(worker|messages|outcome|perform|processes)"
+        r"arraymill_proto(\.errors|\.memory)?"
+        r"|arraymill_server(\.arena|\.arena\.(attach|memory|segments)|\.ops(\.\w+)?|\.engine|\.plan)?"
+        r"|arraymill_server\.engine\.(worker|messages|outcome|perform|pipe|processes)"
         r"|arraymill_server\.plan\.(program|interpreter|blocks|layout|sinks)"
     )
     assert not [name for name in python(code, tmp_path).split() if not known.fullmatch(name)]

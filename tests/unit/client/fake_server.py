@@ -282,7 +282,8 @@ class FakeServer:
         self.sessions.append(session)
         try:
             message = await context.read()
-            assert isinstance(message, bytes)
+            if not isinstance(message, bytes):  # the client has gone again
+                return
             request = pb.RunRequest.FromString(message)
             session.start.CopyFrom(request.start)
             await (self.feed(session, request.attach) if request.HasField("attach") else self.run(session))

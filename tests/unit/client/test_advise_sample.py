@@ -43,7 +43,7 @@ OPERATIONS: tuple[Callable[[Array, Any], Any], ...] = (
 
 
 def handle(*shape: int) -> Handle:
-    return Handle("there", ArrayType(shape, np.dtype(np.float64)))
+    return Handle(f"there {shape}", ArrayType(shape, np.dtype(np.float64)))
 
 
 @st.composite
