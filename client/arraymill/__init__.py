@@ -10,6 +10,12 @@ The names below are all that is public.
 
 from __future__ import annotations
 
+import os as _os
+
+# gRPC reads this when it is imported. By default it starts threads in the child of a fork, which go on with the open
+# calls of its parent: a tenth of the children of programs that had just computed small jobs crashed.
+_os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 from arraymill._advise_model import Advice, LaneRate, LinkFigures, Prediction, Sizes, WorkFigures
 from arraymill._array import Array, Handle, asarray
 from arraymill._client import AsyncClient
