@@ -32,6 +32,7 @@ class MemoryRoute:
     def __init__(self, address: str, *, is_wanted: bool) -> None:
         self._folder = PurePosixPath(address.removeprefix("unix:")).parent if address.startswith("unix:") else None
         self._is_wanted = is_wanted and hasattr(socket, "AF_UNIX") and hasattr(socket, "recv_fds")
+        self._is_closed = False
         self._paused_until = 0.0
         self._paths: tuple[str, ...] = ()
         self._session: MemorySession | None = None
@@ -53,19 +54,30 @@ class MemoryRoute:
             self._opening = asyncio.Lock()
         async with self._opening:
             paths = tuple(info.memory_paths)
+            if self._is_closed:
+                return None
             if self.is_open and paths == self._paths:
                 return self._session
             if monotonic() < self._paused_until and paths == self._paths:
                 return None
-            self.close()
+            self._end()
             self._paths = paths
-            self._session = await _first(self._places(paths))
-            if self._session is None:
-                self._paused_until = monotonic() + PAUSE_SECONDS
-            return self._session
+            return self._opened(await _first(self._places(paths)))
+
+    def _opened(self, session: MemorySession | None) -> MemorySession | None:
+        self._session = session
+        if self._is_closed:  # meanwhile
+            self._end()
+        elif session is None:
+            self._paused_until = monotonic() + PAUSE_SECONDS
+        return self._session
 
     def close(self) -> None:
-        """End the session. Safe to call twice."""
+        """End the session, for good. Safe to call twice."""
+        self._is_closed = True
+        self._end()
+
+    def _end(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             session.close()

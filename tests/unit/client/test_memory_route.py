@@ -29,6 +29,7 @@ class Host:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tried: list[str] = []
         self.there: set[str] = set()
+        self.opened: list[FakeSession] = []
         self.error: Exception = FileNotFoundError()
         monkeypatch.setattr(MemorySession, "open", self._open)
 
@@ -37,7 +38,8 @@ class Host:
         await asyncio.sleep(0)
         if path not in self.there:
             raise self.error
-        return FakeSession()
+        self.opened.append(FakeSession())
+        return self.opened[-1]
 
 
 @pytest.fixture
@@ -56,6 +58,18 @@ async def test_all_jobs_share_one_session(host: Host) -> None:
     assert await route.session(INFO) is not first, "it has ended"
     route.close()
     route.close()
+
+
+async def test_a_client_that_closes_meanwhile_has_none(host: Host) -> None:
+    route = MemoryRoute("127.0.0.1:5", is_wanted=True)
+    host.there = {"\0name"}
+    asking = [asyncio.ensure_future(route.session(INFO)) for _ in range(2)]
+    await asyncio.sleep(0)
+    route.close()
+    assert await asyncio.gather(*asking) == [None, None]
+    assert [session.is_open for session in host.opened] == [False]
+    assert not route.is_open
+    assert host.tried == ["\0name"], "the second did not try any more"
 
 
 async def test_a_socket_is_looked_for_beside_that_of_the_server_as_well(host: Host, tmp_path: Path) -> None:
