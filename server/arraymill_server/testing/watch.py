@@ -12,7 +12,6 @@ What is about to be written, and what is given up, is poisoned: whoever reads it
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,9 +97,8 @@ class Watch:
 
     def _regions(self, task: Task) -> tuple[Iterator[Offsets], Iterator[Offsets]]:
         match task:
-            case BatchTask():  # what merges read was written by the batch itself
-                reads = chain.from_iterable(self._block_reads(block) for block in task.blocks)
-                return reads, chain.from_iterable(self._regions(each)[1] for each in task.tasks)
+            case BatchTask():
+                return self._batch(task)
             case BlockTask():
                 return self._block_reads(task), _sink_writes(task, self._programs[task.program.digest])
             case MergeTask():
@@ -112,6 +110,18 @@ class Watch:
             case CarryTask():
                 dtypes = SCANS[task.spec.op].components(task.spec)
                 return _all((*task.carry, *task.total), (*dtypes, *dtypes)), _all(task.out, dtypes)
+
+    def _batch(self, task: BatchTask) -> tuple[Iterator[Offsets], Iterator[Offsets]]:
+        """What a batch reads from before it, and writes. Its tasks follow one another: each keeps the rules alone."""
+        outside, written = _NONE, _NONE
+        for each in task.tasks:
+            reads, writes = map(_join, self._regions(each))
+            assert np.unique(writes).size == writes.size, f"{each} writes bytes twice"
+            assert not np.intersect1d(reads, writes).size, f"{each} writes what it reads"
+            before = np.setdiff1d(reads, written)
+            assert isinstance(each, BlockTask) or not before.size, f"{each} reads what its batch has not written"
+            outside, written = np.union1d(outside, before), np.union1d(written, writes)
+        return iter((outside,)), iter((written,))
 
     def _block_reads(self, task: BlockTask) -> Iterator[Offsets]:
         yield _range(task.program.offset, task.program.length)
