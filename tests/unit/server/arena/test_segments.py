@@ -7,8 +7,8 @@ import mmap
 import os
 from collections.abc import Iterator
 
-import psutil
 import pytest
+from descriptors import held
 
 from arraymill_proto.memory import SEALS
 from arraymill_server.arena import segments as segments_module
@@ -43,10 +43,10 @@ def test_a_file_is_there_as_a_whole_and_its_size_is_for_ever() -> None:
 
 @pytest.mark.parametrize("size", [0, -mmap.PAGESIZE, 1, SIZE + 1, SPAN_BYTES + mmap.PAGESIZE])
 def test_odd_sizes_are_refused(size: int) -> None:
-    before = psutil.Process().num_fds()
+    before = held()
     with pytest.raises(OSError, match="a segment of"):
         create(size)
-    assert psutil.Process().num_fds() == before
+    assert held() == before
 
 
 def test_tasks_can_name_what_is_added_until_it_is_removed(segments: Segments) -> None:

@@ -10,8 +10,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 
-import psutil
 import pytest
+from descriptors import held
 
 from arraymill_server.engine.messages import MessageError, frame
 from arraymill_server.engine.outbox import Outbox
@@ -65,7 +65,7 @@ async def test_messages_come_in_their_order_however_long(ends: Ends) -> None:
 
 
 async def test_descriptors_come_with_their_messages(ends: Ends) -> None:
-    before = psutil.Process().num_fds()
+    before = held()
     ends.outbox.send(frame(b"x" * 100_000))  # what follows waits for it
     for number in range(20):
         send_file(ends, b"file %d" % number, b"message %d" % number)
@@ -74,25 +74,25 @@ async def test_descriptors_come_with_their_messages(ends: Ends) -> None:
     for number in range(20):
         assert await read(ends, 2) == [b"message %d" % number, b"between"]
         assert content(ends.worker.take_fd()) == b"file %d" % number
-    assert psutil.Process().num_fds() == before
+    assert held() == before
 
 
 async def test_what_is_not_sent_is_closed(ends: Ends) -> None:
-    before = psutil.Process().num_fds()
+    before = held()
     ends.outbox.send(frame(b"x" * 1_000_000))
     send_file(ends, b"never", b"seen")
-    assert psutil.Process().num_fds() == before + 1
+    assert held() == before + 1
     ends.outbox.close()
-    assert psutil.Process().num_fds() == before
+    assert held() == before
 
 
 async def test_a_worker_that_is_gone_takes_everything(ends: Ends) -> None:
-    before = psutil.Process().num_fds()
+    before = held()
     ends.worker.close()
     for _ in range(3):
         send_file(ends, b"never", b"seen")
         ends.outbox.send(frame(b"x" * 100_000))
-    assert psutil.Process().num_fds() < before
+    assert held() < before
 
 
 @pytest.mark.parametrize(
