@@ -112,7 +112,8 @@ def _moderate(x: Array) -> Array:
     if x.dtype.kind == "f":
         return np.nan_to_num(np.remainder(x, 3) / 3 + 0.5, nan=1).astype(x.dtype)
     if x.dtype.kind == "c":
-        return (_moderate(np.real(x)) + 1j * _moderate(np.imag(x))).astype(x.dtype)
+        moderate = _moderate(np.real(x)) + 1j * _moderate(np.imag(x))
+        return (moderate / 2).astype(x.dtype)  # of about 1: beyond infinity a product depends on the order
     return x
 
 
