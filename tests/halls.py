@@ -38,7 +38,7 @@ def hall_of(places: int = PLACES, block_elements: int | None = None) -> Hall:
     residents = Residents(arena, arena.size // 4, 60.0)
     engine = SerialEngine(arena.space)
     jobs = Jobs(arena, engine, Admission(arena, 100), residents, slots=3, block_elements=block_elements)
-    return Hall(jobs, SmallJobs(jobs.limits(hold=True)), Calls(places), Turns(), Tally("jobs cancelled"))
+    return Hall(jobs, SmallJobs(jobs.limits(hold=True)), Calls(places), Turns(), Tally("jobs cancelled"), None, 45.0)
 
 
 def applied(name: str, *arrays: np.ndarray[Any, Any], **params: Any) -> pb.ComputeRequest:

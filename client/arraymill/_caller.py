@@ -29,6 +29,7 @@ from arraymill._limits import (
 from arraymill._mapped import may_be_same_file
 from arraymill._memory_route import LEAST_BYTES, MemoryRoute
 from arraymill._retry import Passes, Retry
+from arraymill._shared_job import compute_shared, suits
 from arraymill._transfer import Options, Transfer
 from arraymill_proto.errors import (
     ArraymillError,
@@ -294,7 +295,14 @@ class Caller:
                     return await compute_inline(connection, job, options, remaining(), pipelined=info.pipelines), None
                 options_now = self.options(job, replace(options, timeout=remaining()), info)
                 if options.keep is None and max(job.input_bytes, job.result_bytes) >= LEAST_BYTES:
-                    options_now = replace(options_now, memory=await self._memory.session(info))
+                    session = await self._memory.session(info)
+                    options_now = replace(options_now, memory=session, timeout=remaining())
+                    limit = min(SMALL_BYTES, info.unary_bytes)
+                    if session is not None and info.pipelines and suits(job, options_now, limit):
+                        values = await compute_shared(connection, job, options_now, session, result_bytes=limit)
+                        if values is not None:
+                            return values, None
+                        options_now = replace(options_now, timeout=remaining())
                 return await Transfer(connection, job, options_now).run()
 
             info = (place or self).connection.info

@@ -165,14 +165,17 @@ class Connection:
             ArraymillError: What the server or the connection has to say.
         """
         with self.errors("Pipeline"):
-            channel = self._open()
-            if self._pipeline is None:
-                stub: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(_SERVICE + "Pipeline")
-                self._pipeline = Pipeline(self.address, partial(stub, metadata=self._metadata))
-            answer = await self._pipeline.compute(request, timeout)
+            answer = await self._opened_pipeline().compute(request, timeout)
             if answer.HasField("response"):
                 return answer.response
             raise from_status(answer.status, self.address)
+
+    def _opened_pipeline(self) -> Pipeline:
+        channel = self._open()
+        if self._pipeline is None:
+            stub: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(_SERVICE + "Pipeline")
+            self._pipeline = Pipeline(self.address, partial(stub, metadata=self._metadata))
+        return self._pipeline
 
     def events(self, method: str, request: Message, timeout: float | None) -> RawEvents:
         """Open a stream of the server's; read and parse it under `errors`."""

@@ -44,16 +44,12 @@ async def compute_inline(
         times = job_times(answer.times)
         options.progress(Progress(times.received_bytes, times.blocks, times.blocks, times))
     pairs = zip(answer.results, job.results, strict=True)
-    return [_value(result, expected, options, index) for index, (result, expected) in enumerate(pairs)]
+    return [value_of(result, expected, options, index) for index, (result, expected) in enumerate(pairs)]
 
 
 def request_of(job: Computation) -> pb.ComputeRequest:
     """Return a job with the elements of every input in it, as they lie in memory as far as possible."""
-    request = pb.ComputeRequest()
-    if job.skeleton is None:
-        request.graph.CopyFrom(graph_to_pb(job.graph))
-    else:
-        request.graph.CopyFrom(job.skeleton.message)
+    request = bare_request(job)
     arrays = iter(job.inputs)
     for node, message in zip(job.graph.nodes, request.graph.nodes, strict=True):
         if isinstance(node, Input):
@@ -61,7 +57,19 @@ def request_of(job: Computation) -> pb.ComputeRequest:
     return request
 
 
-def _value(result: pb.InlineArray, expected: ArrayType, options: Options, index: int) -> Any:
+def bare_request(job: Computation) -> pb.ComputeRequest:
+    """Return a job without the elements of its inputs."""
+    request = pb.ComputeRequest()
+    request.graph.CopyFrom(graph_to_pb(job.graph) if job.skeleton is None else job.skeleton.message)
+    return request
+
+
+def value_of(result: pb.InlineArray, expected: ArrayType, options: Options, index: int) -> Any:
+    """Return one result of a job, in the array that the caller gave for it, if any.
+
+    Raises:
+        InternalError: It is none of the type that was expected.
+    """
     type, order = announced(result, expected)
     out = options.out(index)
     if out is None and not type.shape and len(result.data) == type.dtype.itemsize:

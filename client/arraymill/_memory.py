@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from arraymill._errors import error_of
 from arraymill._segment import Place, Segment
 from arraymill_proto.errors import ArraymillError, ConnectionFailedError, InternalError, Reason
-from arraymill_proto.memory import HELLO, MAX_ALLOCATIONS, MessageFeed, encode_message
+from arraymill_proto.memory import CHOSEN_JOB, HELLO, MAX_ALLOCATIONS, MessageFeed, encode_message
 from arraymill_proto.v1 import memory_pb2 as pb
 
 READ_BYTES: Final = 64 << 10
@@ -72,6 +72,7 @@ class MemorySession:
         """Answers that have not come, also those that nobody waits for any more."""
         self._places = asyncio.Semaphore(MAX_ALLOCATIONS)
         self._requests = count(1)
+        self._numbers = count(CHOSEN_JOB)
         self._kept: dict[int, tuple[int, int, weakref.ref[NDArray[np.uint8]]]] = {}
         """First and last address, here, of segments that arrays lie in; others have them when all bytes are gone."""
         self._loop = asyncio.get_running_loop()
@@ -161,6 +162,10 @@ class MemorySession:
         self._send(pb.MemoryRequest(release=pb.Release(segment=number)))
 
     # ------------------------------------------------------------------ jobs
+
+    def next_number(self) -> int:
+        """Return a number for a job that has none from the server."""
+        return next(self._numbers)
 
     def enter(self, number: int, job: SharedRanges) -> None:
         """Take the ranges of a job, also those that came before."""

@@ -75,10 +75,14 @@ class Pipeline:
         return await stream.answer(request, timeout)
 
     async def close(self) -> None:
-        """End the stream at once; whoever still waits is cancelled."""
+        """End the stream at once, for good; whoever still waits is cancelled."""
         stream, self._stream = self._stream, None
+        self._open = self._refuse  # errors hold this object: they must not keep the channel as well
         if stream is not None:
             await stream.close()
+
+    def _refuse(self) -> RawStream:
+        raise ConnectionFailedError(f"the client of {self._address} is closed")
 
 
 class _Stream:
@@ -100,6 +104,7 @@ class _Stream:
         self._sent = 0
         self.is_open = True
         """Whether jobs may still be sent."""
+        self._tasks: tuple[asyncio.Task[None], ...]
         self._tasks = (asyncio.ensure_future(self._read()), asyncio.ensure_future(self._write()))
 
     def __repr__(self) -> str:
@@ -123,6 +128,7 @@ class _Stream:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
+        self._tasks = ()  # their ends hold frames, which hold this object
         self._fail(asyncio.CancelledError())
 
     # ------------------------------------------------------------------ the two tasks
@@ -137,6 +143,7 @@ class _Stream:
         except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError, asyncio.CancelledError) as exc:
             error = exc
         self._fail(error)
+        del error  # it holds this frame: a circle would keep the channel for a while
         self._call.cancel()
         self._news.set()
 

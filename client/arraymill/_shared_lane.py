@@ -63,6 +63,12 @@ class SharedLane:
         self._has_placed_outputs = bool(outputs)
         return pb2.SharedMemory(session=self.secret, inputs=told, outputs=outputs)
 
+    def chosen(self, told: pb2.SharedMemory) -> None:
+        """Give the job a number, and take its ranges from now on: it has no stream that would tell one."""
+        assert self._session is not None
+        told.job = self._number = self._session.next_number()
+        self._session.enter(self._number, self)
+
     def _outputs(self, inputs: Sequence[AnyArray], outs: Sequence[AnyArray | None]) -> list[pb2.Placed]:
         """Return where all results can be left by the server itself; nothing where one cannot."""
         told: list[pb2.Placed] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -68,6 +68,34 @@ class ArraySource:
     def _gather(self, frame_bytes: int) -> Gather:
         # A frame that starts and ends inside elements touches one element more than it has bytes for, at either end.
         return Gather(self._view, np.empty(frame_bytes // self._itemsize + 2, self._view.dtype))
+
+
+class Sources:
+    """The arrays of a job, each in the orders of axes in which the server asks for it.
+
+    Args:
+        arrays: By their numbers.
+    """
+
+    def __init__(self, arrays: Sequence[AnyArray]) -> None:
+        self._arrays = arrays
+        self._known: dict[tuple[int, Order], ArraySource] = {}
+
+    def __call__(self, index: int, order: Order) -> ArraySource:
+        """Return the bytes of an array in an order.
+
+        Raises:
+            InternalError: The server asks for what was never offered.
+        """
+        key = (index, order)
+        if key not in self._known:
+            if index >= len(self._arrays):
+                raise InternalError(f"the server asked for input {index} of {len(self._arrays)}")
+            array = self._arrays[index]
+            if order and sorted(order) != list(range(array.ndim)):
+                raise InternalError(f"the server asked for an array of {array.ndim} dimensions in the order {order}")
+            self._known[key] = ArraySource(array, order)
+        return self._known[key]
 
 
 class Gather:

@@ -25,7 +25,7 @@ from arraymill._layout import AnyArray
 from arraymill._memory import MemorySession
 from arraymill._shared_lane import SharedLane
 from arraymill._sink import ResultSink
-from arraymill._source import ArraySource
+from arraymill._source import ArraySource, Sources
 from arraymill_proto.codec import graph_to_pb, parse_response, type_from_pb
 from arraymill_proto.errors import (
     ConnectionFailedError,
@@ -100,7 +100,7 @@ class Transfer:
         self._job = job
         self._options = options
         self._wants: asyncio.Queue[pb.Want] = asyncio.Queue(MAX_WANTS)
-        self._sources: dict[tuple[int, Order], ArraySource] = {}
+        self._source = Sources(job.inputs)
         self._state = _State()
         self._lane = Lane(options.bulk)
         self._shared = SharedLane(options.memory, self._source)
@@ -179,17 +179,6 @@ class Transfer:
             if writing is not None:
                 writing.cancel()
                 await asyncio.gather(writing, return_exceptions=True)
-
-    def _source(self, index: int, order: Order) -> ArraySource:
-        key = (index, order)
-        if key not in self._sources:
-            if index >= len(self._job.inputs):
-                raise InternalError(f"the server asked for input {index} of {len(self._job.inputs)}")
-            array = self._job.inputs[index]
-            if order and sorted(order) != list(range(array.ndim)):
-                raise InternalError(f"the server asked for an array of {array.ndim} dimensions in the order {order}")
-            self._sources[key] = ArraySource(array, order)
-        return self._sources[key]
 
     # ------------------------------------------------------------------ reading
 

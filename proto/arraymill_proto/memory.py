@@ -25,6 +25,9 @@ SESSION_BYTES: Final = 32
 MESSAGE_BYTES: Final = 16 << 10
 """Longest message: a range of 64 dimensions has some 300 bytes, a refusal some 4 KiB."""
 
+CHOSEN_JOB: Final = 1 << 63
+"""Least number of a job that its client chooses; the server's own lie below."""
+
 MAX_ALLOCATIONS: Final = 8
 """Segments that one client may wait for at a time."""
 

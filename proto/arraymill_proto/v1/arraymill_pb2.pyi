@@ -204,18 +204,24 @@ class Param(_message.Message):
     def __init__(self, bool_value: bool = ..., int_value: _Optional[int] = ..., float_value: _Optional[float] = ..., string_value: _Optional[str] = ..., axes: _Optional[_Union[Axes, _Mapping]] = ..., dtype: _Optional[_Union[DType, str]] = ..., node: _Optional[int] = ...) -> None: ...
 
 class ComputeRequest(_message.Message):
-    __slots__ = ("graph",)
+    __slots__ = ("graph", "memory")
     GRAPH_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
     graph: Graph
-    def __init__(self, graph: _Optional[_Union[Graph, _Mapping]] = ...) -> None: ...
+    memory: SharedMemory
+    def __init__(self, graph: _Optional[_Union[Graph, _Mapping]] = ..., memory: _Optional[_Union[SharedMemory, _Mapping]] = ...) -> None: ...
 
 class ComputeResponse(_message.Message):
-    __slots__ = ("results", "times")
+    __slots__ = ("results", "times", "memory_outputs", "needs_run")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     TIMES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_RUN_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[InlineArray]
     times: JobTimes
-    def __init__(self, results: _Optional[_Iterable[_Union[InlineArray, _Mapping]]] = ..., times: _Optional[_Union[JobTimes, _Mapping]] = ...) -> None: ...
+    memory_outputs: bool
+    needs_run: bool
+    def __init__(self, results: _Optional[_Iterable[_Union[InlineArray, _Mapping]]] = ..., times: _Optional[_Union[JobTimes, _Mapping]] = ..., memory_outputs: bool = ..., needs_run: bool = ...) -> None: ...
 
 class InlineArray(_message.Message):
     __slots__ = ("type", "data", "order")
@@ -294,14 +300,16 @@ class Start(_message.Message):
     def __init__(self, graph: _Optional[_Union[Graph, _Mapping]] = ..., keep: _Optional[_Union[Keep, _Mapping]] = ..., bulk: bool = ..., memory: _Optional[_Union[SharedMemory, _Mapping]] = ...) -> None: ...
 
 class SharedMemory(_message.Message):
-    __slots__ = ("session", "inputs", "outputs")
+    __slots__ = ("session", "inputs", "outputs", "job")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
     session: bytes
     inputs: _containers.RepeatedCompositeFieldContainer[Placed]
     outputs: _containers.RepeatedCompositeFieldContainer[Placed]
-    def __init__(self, session: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Placed, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Placed, _Mapping]]] = ...) -> None: ...
+    job: int
+    def __init__(self, session: _Optional[bytes] = ..., inputs: _Optional[_Iterable[_Union[Placed, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Placed, _Mapping]]] = ..., job: _Optional[int] = ...) -> None: ...
 
 class Placed(_message.Message):
     __slots__ = ("index", "segment", "offset", "strides")

@@ -181,7 +181,8 @@ class Jobs:
             layouts = Layouts.of(plan, self._slots)
         else:
             plan, layouts = foreseen.plan, foreseen.layouts
-        check_results(plan, request.result_limit)
+        if not targets:
+            check_results(plan, request.result_limit)
         report = Report(request.job_id, request.times, blocks=plan.blocks, passes=len(plan.passes))
         pending = None
         if keep is not None:

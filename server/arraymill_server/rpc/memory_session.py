@@ -15,8 +15,8 @@ from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
 
-from arraymill_proto.errors import ArraymillError, FrameError, InternalError
-from arraymill_proto.memory import MAX_ALLOCATIONS, SESSION_BYTES, MessageFeed, encode_message
+from arraymill_proto.errors import ArraymillError, FrameError, InternalError, InvalidJobError
+from arraymill_proto.memory import CHOSEN_JOB, MAX_ALLOCATIONS, SESSION_BYTES, MessageFeed, encode_message
 from arraymill_proto.v1 import memory_pb2 as pb
 from arraymill_server.engine.outbox import Outbox
 from arraymill_server.jobs.exchange import Outgoing
@@ -101,11 +101,26 @@ class Session:
 
     # ------------------------------------------------------------------ jobs
 
-    def enter(self, job: SharedJob) -> int:
-        """Let the ranges of a job travel here; return the number under which they do."""
-        self._last_job += 1
-        self._jobs[self._last_job] = job
-        return self._last_job
+    def enter(self, job: SharedJob, number: int = 0) -> int:
+        """Let the ranges of a job travel here; return the number under which they do.
+
+        Args:
+            job: The job.
+            number: That its client has chosen; 0: none.
+
+        Raises:
+            InvalidJobError: It must not be chosen, or another job has it.
+        """
+        if not number:
+            self._last_job += 1
+            number = self._last_job
+        elif number < CHOSEN_JOB or number in self._jobs or number in self._ending:
+            raise InvalidJobError(
+                f"job number {number} in shared memory: a number from 2^63 on that no other job of the session has",
+                job_number=number,
+            )
+        self._jobs[number] = job
+        return number
 
     def leave(self, number: int) -> None:
         """Forget a job. Safe to call twice."""

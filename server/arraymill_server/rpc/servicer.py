@@ -89,7 +89,8 @@ class Servicer:
         self._bulk = bulk
         self._memory = memory
         self._submitted = submitted
-        self._hall = Hall(jobs, SmallJobs(jobs.limits(hold=True)), calls, Turns(), Tally("jobs cancelled"))
+        small = SmallJobs(jobs.limits(hold=True))
+        self._hall = Hall(jobs, small, calls, Turns(), Tally("jobs cancelled"), memory, stall_seconds)
         self._begin = monotonic()
         self.connections: Connections | None = None
         """Counts them, once it is known where they come."""

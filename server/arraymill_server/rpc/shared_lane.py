@@ -15,6 +15,10 @@ from arraymill_server.rpc.memory_session import Session
 from arraymill_server.rpc.shared import StagingLease
 
 
+class NeedsRunError(Exception):
+    """Shared memory is the only way of a job's inputs, and is not there: its client has to send it on Run."""
+
+
 class LaneOwner(Protocol):
     """The exchange whose ranges travel here. No method blocks."""
 
@@ -40,10 +44,14 @@ class SharedLane:
 
     Args:
         session: The client's.
+        number: Of the job within the session, chosen by the client; 0: it is given one.
+        is_only_way: Whether inputs can come in no other way: then a job without a workspace here does not begin.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, number: int = 0, *, is_only_way: bool = False) -> None:
         self._session = session
+        self._chosen = number
+        self._is_only_way = is_only_way
         self._owner: LaneOwner | None = None
         self._offered: dict[int, tuple[Outgoing, int]] = {}
         self._unfilled: set[int] = set()
@@ -69,8 +77,14 @@ class SharedLane:
     # ------------------------------------------------------------------ Room
 
     def lease(self, least: int, most: int, owner: str) -> StagingLease | None:
-        """Lease a workspace in the client's memory, if there is one now."""
+        """Lease a workspace in the client's memory, if there is one now.
+
+        Raises:
+            NeedsRunError: There is none, and inputs can come in no other way.
+        """
         self._lease = self._session.staging.lease(least, most, owner) if self._session.is_open else None
+        if self._lease is None and self._is_only_way:
+            raise NeedsRunError
         return self._lease
 
     # ------------------------------------------------------------------ exchange
@@ -79,7 +93,7 @@ class SharedLane:
         """Let the ranges of a job travel here, if its workspace lies here."""
         if self._lease is not None and self._session.is_open:
             self._owner = owner
-            self.number = self._session.enter(self)
+            self.number = self._session.enter(self, self._chosen)
 
     def fill(self, want: int, wanted: Wanted, address: int) -> None:
         """Ask for a range of an input."""

@@ -13,9 +13,11 @@ from time import monotonic
 from typing import Final
 
 from arraymill_proto.codec import graph_from_pb, type_to_pb
-from arraymill_proto.errors import InvalidJobError
+from arraymill_proto.errors import InvalidJobError, Reason, TooLargeError
+from arraymill_proto.graph import Graph, Input
 from arraymill_proto.limits import UNARY_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.jobs.aside import LARGE_NODES
 from arraymill_server.jobs.request import Request
 from arraymill_server.jobs.service import Jobs
 from arraymill_server.jobs.small import KEY_BYTES, KNOWN, Played, SmallJobs
@@ -23,7 +25,11 @@ from arraymill_server.plan.script import Script
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.calls import Calls, job_bytes
 from arraymill_server.rpc.inline import InlineExchange
-from arraymill_server.rpc.record import recorded
+from arraymill_server.rpc.memory_listener import MemoryListener
+from arraymill_server.rpc.placed import Placed, find_placed
+from arraymill_server.rpc.record import Record, recorded
+from arraymill_server.rpc.shared_exchange import SharedExchange
+from arraymill_server.rpc.shared_lane import NeedsRunError, SharedLane
 from arraymill_server.rpc.tally import Tally
 from arraymill_server.rpc.turns import Turns
 
@@ -44,6 +50,10 @@ class Hall:
     turns: Turns
     cancelled: Tally
     """Counts jobs whose clients have gone."""
+    memory: MemoryListener | None
+    """Where clients on this machine get shared memory; None: nowhere."""
+    stall_seconds: float
+    """What a client may take between two moves while its job waits for it."""
 
 
 class SmallJob:
@@ -63,6 +73,11 @@ class SmallJob:
         self._hall = hall
         self._peer = peer
         self._client = client
+        self._memory: pb.SharedMemory | None = None
+        """What it says of memory that its client shares; None: nothing."""
+        if request.HasField("memory"):
+            self._memory = pb.SharedMemory()
+            self._memory.CopyFrom(request.memory)
         self._key = b""
         """Its graph without elements; empty: nothing to be looked up."""
 
@@ -77,7 +92,7 @@ class SmallJob:
             ConnectionFailedError: The server is shutting down.
         """
         begin = monotonic()
-        inputs = self._inline_inputs()
+        inputs = self._inline_inputs() if self._memory is None else []
         if not inputs:
             return None
         data = [input.inline for input in inputs]
@@ -102,11 +117,45 @@ class SmallJob:
         with recorded(self._peer, hall.cancelled) as record, place:
             graph = await hall.jobs.aside.run(client, len(self._graph.nodes), graph_from_pb, self._graph)
             async with hall.jobs.foreseen(graph, client, keep=False), hall.turns.taken(client, self._nbytes):
+                if self._memory is not None:
+                    return await self._run_shared(graph, self._memory, record)
                 exchange = record.exchange = InlineExchange(graph)
                 report = await hall.jobs.run(Request(graph, client, result_limit=UNARY_BYTES), exchange)
                 if 0 < len(self._key) <= KEY_BYTES:
                     hall.small.learn(self._key, graph, report.times.computed + report.times.merged)
                 return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
+
+    async def _run_shared(self, graph: Graph, told: pb.SharedMemory, record: Record) -> pb.ComputeResponse:
+        """Run a job whose arrays are in shared memory, or come through it, if it is there."""
+        hall = self._hall
+        session = hall.memory.session(told.session) if hall.memory is not None else None
+        try:
+            if session is None or len(graph.nodes) >= LARGE_NODES:
+                raise NeedsRunError
+            with find_placed(graph, told, session.memory) as placed:
+                lane = SharedLane(session, told.job, is_only_way=_lacks_inputs(graph, placed))
+                exchange = record.exchange = SharedExchange(graph, lane, hall.stall_seconds)
+                request = Request(
+                    graph,
+                    self._client,
+                    result_limit=UNARY_BYTES,
+                    room=lane,
+                    views=placed.views,
+                    targets=placed.targets,
+                    hold=placed.hold,
+                )
+                report = await hall.jobs.run(request, exchange)
+                answer = exchange.answer()
+        except NeedsRunError:
+            record.is_told = False
+            return pb.ComputeResponse(needs_run=True)
+        except TooLargeError as exc:
+            if exc.reason is not Reason.RESULT_TOO_LARGE or not told.outputs:
+                raise
+            record.is_told = False
+            return pb.ComputeResponse(needs_run=True)
+        answer.times.CopyFrom(messages.job_times(report))
+        return answer
 
     def _inline_inputs(self) -> list[pb.Input]:
         """Return its inputs; none where it is no job to be looked up."""
@@ -142,6 +191,14 @@ class _PlayedExchange:
     def job_id(self) -> str:
         """Its name in the log, where it is asked for once: nobody else asks for it."""
         return secrets.token_hex(8)
+
+
+def _lacks_inputs(graph: Graph, placed: Placed) -> bool:
+    """Tell whether a job has inputs that came neither in its message nor lie in shared memory."""
+    return any(
+        isinstance(node, Input) and node.inline is None and index not in placed.views
+        for index, node in enumerate(graph.nodes)
+    )
 
 
 def is_read(graph: pb.Graph) -> bool:

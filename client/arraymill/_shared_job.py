@@ -1,0 +1,118 @@
+"""A job of one message whose arrays the server reads from memory that it shares with this process.
+
+A stream costs some milliseconds, whatever it carries: as much as the sum of 50 MiB. Where arrays lie in shared memory,
+or go through it, nothing is left for a stream to carry but the answer. So the job travels like a small one, and the
+server asks for its inputs, if need be, on the session's socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from arraymill._connection import Connection
+from arraymill._graph import Computation
+from arraymill._inline import bare_request, value_of
+from arraymill._layout import in_order
+from arraymill._memory import MemorySession
+from arraymill._shared_lane import SharedLane
+from arraymill._source import Sources
+from arraymill._transfer import Options
+from arraymill_proto.errors import InternalError
+from arraymill_proto.graph import Input
+from arraymill_proto.v1 import arraymill_pb2 as pb
+
+INLINE_BYTES: Final = 16 << 10
+"""Largest input that goes in the message: to be asked for it costs more."""
+
+MAX_NODES: Final = 64
+"""Graphs of more nodes go on streams: they take the server longer, and are planned aside."""
+
+
+def suits(job: Computation, options: Options, result_bytes: int) -> bool:
+    """Tell whether a job may travel this way.
+
+    Args:
+        job: The job.
+        options: What the caller says.
+        result_bytes: Most bytes of results that come in the answer; larger ones need a place each.
+    """
+    return (
+        options.keep is None
+        and options.progress is None
+        and not options.attach
+        and len(job.graph.nodes) <= MAX_NODES
+        and (job.result_bytes <= result_bytes or _has_outs(options))
+    )
+
+
+def _has_outs(options: Options) -> bool:
+    return bool(options.outs) and all(out is not None for out in options.outs)
+
+
+async def compute_shared(
+    connection: Connection, job: Computation, options: Options, session: MemorySession, *, result_bytes: int
+) -> list[Any] | None:
+    """Compute a job in memory shared with the server; cancelling it cancels the job.
+
+    Args:
+        connection: To the server.
+        job: The job, for which `suits` holds.
+        options: What the caller says.
+        session: The memory.
+        result_bytes: As of `suits`.
+
+    Returns:
+        The results; None: nothing was computed, the job needs a stream.
+
+    Raises:
+        ArraymillError: What the server or the connection has to say.
+    """
+    lane = SharedLane(session, Sources(job.inputs))
+    try:
+        told = lane.opening(job.inputs, options.outs)
+        if told is None or not (told.outputs or job.result_bytes <= result_bytes):
+            return None
+        lane.chosen(told)
+        request = _request_of(job, told)
+        asking = asyncio.ensure_future(connection.compute(request, options.timeout))
+        try:
+            await asyncio.wait([asking, lane.garbled], return_when=asyncio.FIRST_COMPLETED)
+            if lane.garbled.done():
+                lane.garbled.result()
+            answer = await asking
+        finally:
+            asking.cancel()
+            lane.garbled.cancel()
+            await asyncio.gather(asking, lane.garbled, return_exceptions=True)
+            del asking  # its error holds this frame: a circle would keep the arrays for a while
+    finally:
+        lane.close()
+    return None if answer.needs_run else _results(answer, job, options, may_be_placed=bool(told.outputs))
+
+
+def _request_of(job: Computation, told: pb.SharedMemory) -> pb.ComputeRequest:
+    """Return the message of a job, with those of its inputs that are small and lie elsewhere."""
+    request = bare_request(job)
+    request.memory.CopyFrom(told)
+    placed = {each.index for each in told.inputs}
+    inputs = [
+        (node, message.input)
+        for node, message in zip(job.graph.nodes, request.graph.nodes, strict=True)
+        if isinstance(node, Input)
+    ]
+    for index, ((node, message), array) in enumerate(zip(inputs, job.inputs, strict=True)):
+        if index not in placed and array.nbytes <= INLINE_BYTES:
+            message.inline = in_order(array, node.order).tobytes()
+    return request
+
+
+def _results(answer: pb.ComputeResponse, job: Computation, options: Options, *, may_be_placed: bool) -> list[Any]:
+    if len(answer.results) != len(job.results) or (answer.memory_outputs and not may_be_placed):
+        raise InternalError(
+            f"the server sent {len(answer.results)} results of {len(job.results)}, or left them elsewhere"
+        )
+    if answer.memory_outputs:
+        return list(options.outs)
+    pairs = zip(answer.results, job.results, strict=True)
+    return [value_of(result, expected, options, index) for index, (result, expected) in enumerate(pairs)]

@@ -1,0 +1,115 @@
+"""A job of one message whose arrays lie in memory that its client shares, or come through it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from arraymill_proto.graph import Graph
+from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.jobs.exchange import Outgoing, Peer, Started
+from arraymill_server.jobs.wants import Wants
+from arraymill_server.plan.model import Wanted
+from arraymill_server.rpc.inline import InlineResults
+from arraymill_server.rpc.inputs import InlineInputs
+from arraymill_server.rpc.shared_lane import NeedsRunError, SharedLane
+from arraymill_server.rpc.stall import Stall
+
+
+class SharedExchange:
+    """Ranges of inputs come through shared memory; results go in the response, or are left in place.
+
+    There is no stream beside it: where the memory goes away while something is wanted, the job fails with
+    NeedsRunError. Make it in a running event loop.
+
+    Args:
+        graph: The job's.
+        lane: Its way through shared memory.
+        stall_seconds: What the client may take between two moves while something is wanted of it.
+    """
+
+    def __init__(self, graph: Graph, lane: SharedLane, stall_seconds: float) -> None:
+        self._inline = InlineInputs(graph)
+        self._wants = Wants(self._inline.nbytes)
+        self._results = InlineResults()
+        self._lane = lane
+        self._stall = Stall(stall_seconds, self._wants.oldest)
+        self._stall.expired.add_done_callback(self._expired)
+        self._peer: Peer | None = None
+        self._is_placed = False
+        self.job_id = ""
+        """Empty until the job runs."""
+        self.sent_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<SharedExchange {self._wants!r}, {self._lane!r}>"
+
+    @property
+    def received_bytes(self) -> int:
+        return self._wants.received_bytes
+
+    def answer(self) -> pb.ComputeResponse:
+        """The answer without its times, once the job has ended."""
+        return pb.ComputeResponse(results=self._results.messages(), memory_outputs=self._is_placed)
+
+    # ------------------------------------------------------------------ Exchange
+
+    def start(self, started: Started, peer: Peer) -> None:
+        self._peer, self.job_id = peer, started.job_id
+        self._is_placed = started.is_placed
+        self._wants.received_bytes += started.at_hand_bytes
+        self._results.open(started)
+        if started.is_placed:
+            self.sent_bytes += sum(result.nbytes for result in started.results)
+        self._lane.begin(self)
+
+    def want(self, wanted: Wanted, target: memoryview, token: int, address: int = 0) -> None:
+        assert self._peer is not None
+        if self._inline.fill(wanted, target):
+            self._peer.done(token)
+        elif not self._lane.is_open:
+            self._peer.fail(NeedsRunError())
+        else:
+            is_waiting = self._wants.oldest() is not None
+            self._lane.fill(self._wants.open(wanted, target, token), wanted, address)
+            if not is_waiting:  # else its silence goes on
+                self._stall.restart()
+
+    def send(self, outgoing: Outgoing, token: int) -> None:
+        assert self._peer is not None
+        self.sent_bytes += self._results.take(outgoing)
+        self._peer.done(token)
+
+    def progress(self, blocks_done: int) -> None:
+        """The answer is the only message."""
+
+    def close(self) -> None:
+        self._stall.close()
+        self._lane.close()
+        self._wants.close()
+
+    # ------------------------------------------------------------------ LaneOwner
+
+    def shared_filled(self, want: int) -> None:
+        token = self._wants.filled(want)
+        if token is not None and self._peer is not None:
+            self._stall.restart()
+            self._peer.done(token)
+
+    def sent(self, outgoing: Outgoing, token: int) -> None:
+        """Results are not offered there."""
+
+    def shared_failed(self, error: Exception) -> None:
+        if self._peer is not None:
+            self._peer.fail(error)
+
+    def shared_lost(self, unsent: list[tuple[Outgoing, int]]) -> None:
+        """Go on with what is there; it does not suffice if something is wanted, or will be."""
+        if self._wants.oldest() is not None:
+            self.shared_failed(NeedsRunError())
+
+    # ------------------------------------------------------------------ inside
+
+    def _expired(self, expired: asyncio.Future[None]) -> None:
+        error = None if expired.cancelled() else expired.exception()
+        if isinstance(error, Exception):
+            self.shared_failed(error)
