@@ -1,8 +1,10 @@
-"""Which passes have several of their blocks computed by one task.
+"""Which blocks are computed several at a time, by one task.
 
 A block of 4 MiB that lies in memory already is summed in 0.5 ms, and costs the server's event loop a quarter of that:
-for its task, the reply and the merge. Where nothing has to be waited for between blocks, BATCH of them are one task,
+for its task, the reply and the merge. Where nothing has to be waited for between blocks, some of them are one task,
 which merges its partials itself, in the order in which the server would (`absorb`). So no bit depends on it.
+
+A pass begins with its largest batches, and ends with single blocks: workers shall end together.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from arraymill_server.plan.domain import Domain
 from arraymill_server.plan.model import Fixed, Kept, PassPlan, ReducePlan
 from arraymill_server.plan.workspace import is_chained
 
-BATCH: Final = 4
-"""Blocks of a batch: 2 ms of a sum. Longer ones would keep others waiting, and workers idle at the end."""
+MAX_BATCH: Final = 8
+"""Blocks of a batch: 4 ms of a sum. Longer ones would keep others waiting."""
 
 LEAST_BATCHES: Final = 4
-"""A pass of fewer batches keeps its blocks apart: every worker shall have some, and all end together."""
+"""A pass of fewer batches has smaller ones, or keeps its blocks apart: every worker shall have some."""
 
 PARTIAL_BYTES: Final = 16 << 10
 """Largest partial that a batch merges: larger ones are worth a task of their own."""
@@ -36,10 +38,9 @@ QUICK: Final = frozenset({
 
 
 def batch_of(plan: PassPlan) -> int:
-    """Return how many blocks of a pass one task computes."""
+    """Return how many blocks of a pass one task computes at most: a power of two."""
     if (
-        len(plan.domain) < LEAST_BATCHES * BATCH
-        or len(plan.stages) != 1
+        len(plan.stages) != 1
         or plan.scans
         or not all(isinstance(operand.source, Fixed | Kept) for operand in plan.operands)
         or not all(store.result.whole for store in plan.stores)
@@ -47,7 +48,25 @@ def batch_of(plan: PassPlan) -> int:
     ):
         return 1
     steps = plan.stages[0].program.steps
-    return BATCH if len(steps) <= MAX_STEPS and all(step.op in QUICK for step in steps) else 1
+    if len(steps) > MAX_STEPS or not all(step.op in QUICK for step in steps):
+        return 1
+    batch = MAX_BATCH
+    while batch > 1 and len(plan.domain) < LEAST_BATCHES * batch:
+        batch //= 2
+    return batch
+
+
+def batch_at(number: int, plan: PassPlan) -> int:
+    """Return how many blocks from one on are the next batch: whole subtrees of the merge, and half of what is left.
+
+    Args:
+        number: The first block.
+        plan: The pass.
+    """
+    batch, left = plan.batch, len(plan.domain) - number
+    while batch > 1 and (number % batch or left < 2 * batch):
+        batch //= 2
+    return batch
 
 
 def _is_one_tree(reduction: ReducePlan, domain: Domain) -> bool:

@@ -247,7 +247,7 @@ class PassPlan:
     reductions: tuple[ReducePlan, ...]
     scans: tuple[ScanPlan, ...]
     batch: int = 1
-    """Blocks that one task computes, a power of two; see `batches`."""
+    """Blocks that one task computes at most, a power of two; see `batches`."""
 
     @property
     def results(self) -> tuple[ResultSpec, ...]:

@@ -8,6 +8,7 @@ from functools import partial
 from math import prod
 
 from arraymill_server.plan.absorb import Absorber, Counter
+from arraymill_server.plan.batches import batch_at
 from arraymill_server.plan.carry import Chains
 from arraymill_server.plan.domain import Block
 from arraymill_server.plan.host import Host
@@ -78,9 +79,8 @@ class PassMachine:
     def go_on(self) -> None:
         """Begin blocks while slots are free."""
         while self._free and self._next < len(self._plan.domain):
-            state = BlockState(self._next, self._plan.domain.block(self._next), self._free.pop())
-            if self._plan.batch > 1 and self._next + 2 * self._plan.batch <= len(self._plan.domain):
-                state.blocks = self._plan.batch  # not the last: workers shall end together
+            block, slot = self._plan.domain.block(self._next), self._free.pop()
+            state = BlockState(self._next, block, slot, blocks=batch_at(self._next, self._plan))
             self._next += state.blocks
             self._begin(state)
 

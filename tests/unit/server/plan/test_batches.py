@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ctypes import c_ubyte
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,19 +19,22 @@ from arraymill_proto.validate import infer_graph
 from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.serial import SerialEngine
 from arraymill_server.plan import planner
-from arraymill_server.plan.batches import BATCH, LEAST_BATCHES
+from arraymill_server.plan.batches import LEAST_BATCHES, MAX_BATCH, batch_at
 from arraymill_server.plan.model import PassPlan, ResidentView
 from arraymill_server.plan.planner import PlanLimits, plan_job
 
 FLOAT = np.dtype(np.float64)
-LEAST = BATCH * LEAST_BATCHES
+LEAST = 2 * LEAST_BATCHES
 """Blocks of the shortest pass that has batches."""
+
+MANY = MAX_BATCH * LEAST_BATCHES
+"""Blocks of the shortest pass that has the largest."""
 
 BLOCK = 3
 
 
-def batch_of(*nodes: Operation, blocks: int = LEAST, shape: tuple[int, ...] = (), is_there: bool = True) -> int:
-    """Return the size of the batches of a job's only pass over an array that is in memory already."""
+def step_of(*nodes: Operation, blocks: int = MANY, shape: tuple[int, ...] = (), is_there: bool = True) -> PassPlan:
+    """Return a job's only pass over an array that is in memory already."""
     shape = shape or (blocks * BLOCK,)
     graph = Graph((Input(shape, FLOAT), *nodes), (len(nodes),))
     strides = tuple(np.empty(shape).strides)
@@ -38,13 +42,32 @@ def batch_of(*nodes: Operation, blocks: int = LEAST, shape: tuple[int, ...] = ()
     operands = infer_graph(graph, lambda _: pytest.fail("nothing is resident"))
     limits = PlanLimits(hold_bytes=0, block_elements=BLOCK)
     (step,) = plan_job(graph, operands, views, limits, keep=True).passes
-    return step.batch
+    return step
+
+
+def batch_of(*nodes: Operation, **more: Any) -> int:
+    """Return the size of its largest batches."""
+    return step_of(*nodes, **more).batch
 
 
 def test_which_passes_have_batches() -> None:
-    assert batch_of(Operation("sum", (0,))) == BATCH
-    assert batch_of(Operation("sqrt", (0,))) == BATCH
-    assert batch_of(Operation("multiply", (0, 0)), Operation("var", (1,))) == BATCH
+    assert batch_of(Operation("sum", (0,))) == MAX_BATCH
+    assert batch_of(Operation("sqrt", (0,))) == MAX_BATCH
+    assert batch_of(Operation("multiply", (0, 0)), Operation("var", (1,))) == MAX_BATCH
+    assert batch_of(Operation("sum", (0,)), blocks=MANY - 1) == MAX_BATCH // 2
+    assert batch_of(Operation("sum", (0,)), blocks=LEAST) == 2
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected"), [(64, [8] * 7 + [4, 2, 1, 1]), (40, [8] * 4 + [4, 2, 1, 1]), (11, [2, 2, 2, 2, 1, 1, 1])]
+)
+def test_a_pass_ends_with_single_blocks(blocks: int, expected: list[int]) -> None:
+    step, sizes, number = step_of(Operation("sum", (0,)), blocks=blocks), list[int](), 0
+    while number < blocks:
+        sizes.append(batch_at(number, step))
+        assert number % sizes[-1] == 0, "a whole subtree"
+        number += sizes[-1]
+    assert (sizes, number) == (expected, blocks)
 
 
 def test_which_passes_have_none() -> None:
@@ -78,7 +101,7 @@ async def values_of(x: Array, ops: tuple[str, ...], *, has_batches: bool) -> lis
 
 
 @examples(12)
-@given(blocks=st.integers(LEAST, 45), rest=st.integers(0, BLOCK - 1), seed=st.integers(0, 1 << 30))
+@given(blocks=st.integers(LEAST, 80), rest=st.integers(0, BLOCK - 1), seed=st.integers(0, 1 << 30))
 async def test_the_same_bits_with_and_without(blocks: int, rest: int, seed: int) -> None:
     x = np.random.default_rng(seed).random(blocks * BLOCK + rest)
     ops = ("sum", "var", "min", "argmax")
