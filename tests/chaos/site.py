@@ -29,6 +29,9 @@ STOP_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.02
 HOST: Final = "127.0.0.1"
 
+SEGMENT: Final = "/memfd:arraymill"
+"""How the kernel calls memory that the server shares with clients."""
+
 GRPC_THREAD: Final = "event_engine"
 """Name of the threads of gRPC's pool."""
 
@@ -165,16 +168,29 @@ class Site:
         return []
 
     def memory_bytes(self) -> int:
-        """Return the memory of the whole family, shared pages counted once.
+        """Return the memory of the whole family, without the arena, whose pages are all there from the start.
 
-        Pages of files are left out: a family's part of Python's and NumPy's code grows when others on the machine end.
+        What it shares with clients counts with its size: a page comes when somebody first uses it, and is shared out
+        among those who have it mapped. Pages of files are left out: a family's part of Python's and NumPy's code grows
+        when others on the machine end.
         """
-        total = 0
+        total = self.shared_bytes()
         for process in self.family():
             with suppress(OSError):
                 rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-                total += sum(int(kib) << 10 for kib in re.findall(r"^Pss_(?:Anon|Shmem): +(\d+) kB$", rollup, re.M))
+                total += sum(int(kib) << 10 for kib in re.findall(r"^Pss_Anon: +(\d+) kB$", rollup, re.M))
         return total
+
+    def shared_bytes(self) -> int:
+        """Return the bytes of all memory that the server shares with clients."""
+        sizes: dict[int, int] = {}
+        with suppress(OSError):  # it has ended
+            for path in Path(f"/proc/{self.process.pid}/fd").iterdir():
+                with suppress(FileNotFoundError):  # closed meanwhile
+                    if str(path.readlink()).startswith(SEGMENT):
+                        file = path.stat()
+                        sizes[file.st_ino] = file.st_size
+        return sum(sizes.values())
 
     async def belongings(self, info: am.ServerInfo) -> Belongings:
         """Return what the server and its family hold, as of a moment after this call.
