@@ -297,9 +297,8 @@ class Caller:
                 if options.keep is None and max(job.input_bytes, job.result_bytes) >= LEAST_BYTES:
                     session = await self._memory.session(info)
                     options_now = replace(options_now, memory=session, timeout=remaining())
-                    limit = min(SMALL_BYTES, info.unary_bytes)
-                    if session is not None and info.pipelines and suits(job, options_now, limit):
-                        values = await compute_shared(connection, job, options_now, session, result_bytes=limit)
+                    if session is not None and info.pipelines and suits(job, options_now):
+                        values = await compute_shared(connection, job, options_now, session)
                         if values is not None:
                             return values, None
                         options_now = replace(options_now, timeout=remaining())

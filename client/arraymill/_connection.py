@@ -159,7 +159,7 @@ class Connection:
         return self.parsed(method, message, answer)
 
     async def compute(self, request: pb.ComputeRequest, timeout: float | None) -> pb.ComputeResponse:
-        """Compute a small job on the stream that all of them share; cancelling it cancels the job.
+        """Compute a job of one message on the stream that all of them share; cancelling it cancels the job.
 
         Raises:
             ArraymillError: What the server or the connection has to say.
@@ -171,6 +171,7 @@ class Connection:
             raise from_status(answer.status, self.address)
 
     def _opened_pipeline(self) -> Pipeline:
+        """Return the pipeline; whoever calls this keeps no channel in a frame that an error may hold for long."""
         channel = self._open()
         if self._pipeline is None:
             stub: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(_SERVICE + "Pipeline")

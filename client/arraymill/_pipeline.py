@@ -34,7 +34,7 @@ MAX_MESSAGES: Final = 3
 that makes 10 to 16 in a message; without a bound they were two, and a job took half as much again."""
 
 MESSAGE_BYTES: Final = 256 << 10
-"""From here on a message is full; the last job in it has some 100 KiB at most."""
+"""From here on a message is full; the last job in it has some 100 KiB at most, or 1 MiB of small inputs."""
 
 IDLE_SECONDS: Final = 10.0
 """After so long without jobs the stream is ended: an open call makes gRPC ask for signs of life."""
@@ -52,7 +52,7 @@ class Pipeline:
 
     def __init__(self, address: str, open: Callable[[], RawStream]) -> None:
         self._address = address
-        self._open = open
+        self._open: Callable[[], RawStream] | None = open
         self._stream: _Stream | None = None
 
     def __repr__(self) -> str:
@@ -71,18 +71,17 @@ class Pipeline:
         """
         stream = self._stream
         if stream is None or not stream.is_open:
+            if self._open is None:
+                raise ConnectionFailedError(f"the client of {self._address} is closed")
             stream = self._stream = _Stream(self._open(), self._address)
         return await stream.answer(request, timeout)
 
     async def close(self) -> None:
         """End the stream at once, for good; whoever still waits is cancelled."""
         stream, self._stream = self._stream, None
-        self._open = self._refuse  # errors hold this object: they must not keep the channel as well
+        self._open = None  # errors hold this object: they must not keep the channel as well
         if stream is not None:
             await stream.close()
-
-    def _refuse(self) -> RawStream:
-        raise ConnectionFailedError(f"the client of {self._address} is closed")
 
 
 class _Stream:

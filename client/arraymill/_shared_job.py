@@ -17,10 +17,13 @@ from arraymill._layout import in_order
 from arraymill._memory import MemorySession
 from arraymill._shared_lane import SharedLane
 from arraymill._source import Sources
-from arraymill._transfer import Options
+from arraymill._transfer import Options, announced
 from arraymill_proto.errors import InternalError
 from arraymill_proto.graph import Input
 from arraymill_proto.v1 import arraymill_pb2 as pb
+
+ANSWER_BYTES: Final = 64 << 10
+"""Most bytes of results that come in the answer; larger ones need a place each, or a stream."""
 
 INLINE_BYTES: Final = 16 << 10
 """Largest input that goes in the message: to be asked for it costs more."""
@@ -29,21 +32,10 @@ MAX_NODES: Final = 64
 """Graphs of more nodes go on streams: they take the server longer, and are planned aside."""
 
 
-def suits(job: Computation, options: Options, result_bytes: int) -> bool:
-    """Tell whether a job may travel this way.
-
-    Args:
-        job: The job.
-        options: What the caller says.
-        result_bytes: Most bytes of results that come in the answer; larger ones need a place each.
-    """
-    return (
-        options.keep is None
-        and options.progress is None
-        and not options.attach
-        and len(job.graph.nodes) <= MAX_NODES
-        and (job.result_bytes <= result_bytes or _has_outs(options))
-    )
+def suits(job: Computation, options: Options) -> bool:
+    """Tell whether a job that keeps nothing may travel this way."""
+    is_short = options.progress is None and len(job.graph.nodes) <= MAX_NODES
+    return is_short and (job.result_bytes <= ANSWER_BYTES or _has_outs(options))
 
 
 def _has_outs(options: Options) -> bool:
@@ -51,7 +43,7 @@ def _has_outs(options: Options) -> bool:
 
 
 async def compute_shared(
-    connection: Connection, job: Computation, options: Options, session: MemorySession, *, result_bytes: int
+    connection: Connection, job: Computation, options: Options, session: MemorySession
 ) -> list[Any] | None:
     """Compute a job in memory shared with the server; cancelling it cancels the job.
 
@@ -60,7 +52,6 @@ async def compute_shared(
         job: The job, for which `suits` holds.
         options: What the caller says.
         session: The memory.
-        result_bytes: As of `suits`.
 
     Returns:
         The results; None: nothing was computed, the job needs a stream.
@@ -71,7 +62,7 @@ async def compute_shared(
     lane = SharedLane(session, Sources(job.inputs))
     try:
         told = lane.opening(job.inputs, options.outs)
-        if told is None or not (told.outputs or job.result_bytes <= result_bytes):
+        if told is None or not (told.outputs or job.result_bytes <= ANSWER_BYTES):
             return None
         lane.chosen(told)
         request = _request_of(job, told)
@@ -108,11 +99,13 @@ def _request_of(job: Computation, told: pb.SharedMemory) -> pb.ComputeRequest:
 
 
 def _results(answer: pb.ComputeResponse, job: Computation, options: Options, *, may_be_placed: bool) -> list[Any]:
-    if len(answer.results) != len(job.results) or (answer.memory_outputs and not may_be_placed):
-        raise InternalError(
-            f"the server sent {len(answer.results)} results of {len(job.results)}, or left them elsewhere"
-        )
+    if len(answer.results) != len(job.results):
+        raise InternalError(f"the server sent {len(answer.results)} results of {len(job.results)}")
+    if answer.memory_outputs and not may_be_placed:
+        raise InternalError("the server says that it left the results in shared memory, where there was no place")
+    pairs = list(zip(answer.results, job.results, strict=True))
     if answer.memory_outputs:
+        for result, expected in pairs:
+            announced(result, expected)
         return list(options.outs)
-    pairs = zip(answer.results, job.results, strict=True)
     return [value_of(result, expected, options, index) for index, (result, expected) in enumerate(pairs)]

@@ -134,7 +134,7 @@ class SharedLane:
         self._session.taken(take.job, take.range)
 
     def lost(self, error: ArraymillError | None) -> None:
-        """Go on by other lanes, unless the server said what it must not."""
+        """Leave the job to its stream, or to the server's answer, unless the server said what it must not."""
         if error is not None and not self.garbled.done():
             self.garbled.set_exception(error)
 

@@ -12,13 +12,13 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pytest
 from bulk_lane import count_traffic, wait_for_bulk
-from memory_lane import MemoryTraffic, lying_there
+from memory_lane import MemoryTraffic, inputs_lying_there, lying_there
 from numpy.typing import NDArray
 from patience import until
 from servers import RunningServer
 
 import arraymill as am
-from arraymill import _bulk, _caller
+from arraymill import _bulk, _caller, _shared_job
 from arraymill_server.app.server import App
 from arraymill_server.config import ServerConfig
 from arraymill_server.jobs.exchange import Outgoing
@@ -244,6 +244,7 @@ async def test_the_same_bits_on_every_lane(case: Case, monkeypatch: pytest.Monke
         if case is not empty_and_0d:  # a job without input may be done before its connection stands
             assert used[1] == (lane == "frames")
     found += [await in_memory(case, tmp_path, monkeypatch, is_there=is_there) for is_there in (False, True)]
+    found += [await in_answers(case, tmp_path, monkeypatch, is_there=is_there) for is_there in (False, True)]
     by_bulk = found[0]
     for others in found[1:]:
         for one, other in zip(by_bulk, others, strict=True):
@@ -266,6 +267,7 @@ async def in_memory(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch, *
         traffic, of_server, of_memory = count_traffic(patch), ServerTraffic(patch), MemoryTraffic(patch)
         patch.setattr(_caller, "SMALL_BYTES", -1)
         patch.setattr(_caller, "LEAST_BYTES", 0)
+        patch.setattr(_shared_job, "ANSWER_BYTES", -1)
         async with small_blocks() as address, am.AsyncClient(address, bulk=False, retry_for=0) as mill:
             if is_there:
                 await lying_there(mill, patch)
@@ -274,6 +276,33 @@ async def in_memory(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch, *
     if case is not kept:  # what is kept has its workspace in the arena
         assert traffic.sent_in_frames == of_server.in_frames == traffic.in_bulk == 0
         assert of_memory.taken + of_memory.placed_results > 0
+        assert (of_memory.placed > 0) == is_there
+        assert of_memory.filled > 0 or is_there
+    return found
+
+
+async def in_answers(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool) -> Values:
+    """Compute on the same-host lane without streams: results come in answers.
+
+    Args:
+        case: What to compute.
+        folder: For its files.
+        monkeypatch: As of the test.
+        is_there: Let inputs lie in shared memory; else they travel through it.
+    """
+    with monkeypatch.context() as patch:
+        traffic, of_server, of_memory = count_traffic(patch), ServerTraffic(patch), MemoryTraffic(patch)
+        patch.setattr(_caller, "SMALL_BYTES", -1)
+        patch.setattr(_caller, "LEAST_BYTES", 0)
+        patch.setattr(_shared_job, "ANSWER_BYTES", 1 << 20)
+        patch.setattr(_shared_job, "INLINE_BYTES", -1)
+        async with small_blocks() as address, am.AsyncClient(address, bulk=False, retry_for=0) as mill:
+            if is_there:
+                await inputs_lying_there(mill, patch)
+            found = [np.array(value) for value in await case(mill, folder)]
+            gc.collect()  # errors of calls that have ended hold arrays in circles
+    if case is not kept:  # what is kept has a stream
+        assert traffic.sent_in_frames == of_server.in_frames == traffic.in_bulk == of_memory.taken == 0
         assert (of_memory.placed > 0) == is_there
         assert of_memory.filled > 0 or is_there
     return found

@@ -15,7 +15,7 @@ from profiles import examples
 from strategies import dtypes
 
 import arraymill as am
-from arraymill import _caller
+from arraymill import _caller, _shared_job
 from arraymill_proto.dtypes import DType
 from arraymill_server.app.server import App
 from arraymill_server.config import ServerConfig
@@ -41,6 +41,7 @@ def test_parts_of_shared_arrays(workers: int, monkeypatch: pytest.MonkeyPatch) -
     traffic = MemoryTraffic(monkeypatch)
     monkeypatch.setattr(_caller, "SMALL_BYTES", -1)
     monkeypatch.setattr(_caller, "LEAST_BYTES", 0)
+    monkeypatch.setattr(_shared_job, "INLINE_BYTES", -1)
     config = ServerConfig(
         listen=("127.0.0.1:0",),
         workers=workers,

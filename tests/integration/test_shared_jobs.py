@@ -115,24 +115,31 @@ async def test_what_has_a_stream(mill: am.AsyncClient, streams: Streams) -> None
     del fortran, out
 
 
-async def test_errors_are_those_of_a_stream(mill: am.AsyncClient) -> None:
-    placed = await empty_of(mill, X)
-    for array in (X, placed):
-        with pytest.raises(am.ArraymillError) as caught:
-            await mill.compute(am.asarray(array).sum(axis=7))
-        assert "axis 7" in str(caught.value)
-        with pytest.raises(am.DeadlineError):
-            await mill.compute(am.asarray(array).sum(), timeout=1e-6)
-    assert await mill.compute(am.asarray(placed).max()) == X.max()
+async def test_errors_are_those_of_a_stream(mill: am.AsyncClient, streams: Streams) -> None:
+    """Those that only the values show."""
+    whole = (X * 100).astype(int) - 50
+    placed = await empty_of(mill, whole)
+    for array in (whole, placed):
+        errors: list[am.ArraymillError] = []
+        for progress in (None, list[am.Progress]().append):
+            with pytest.raises(am.ArraymillError) as caught:
+                await mill.compute((am.asarray(array) ** am.asarray(array)).max(), progress=progress)
+            errors.append(caught.value)
+        assert (type(errors[0]), errors[0].reason) == (type(errors[1]), errors[1].reason)
+        assert errors[0].message == errors[1].message
+    assert streams.count == 2
+    assert await mill.compute(am.asarray(placed).max()) == whole.max()
     del placed
 
 
-async def test_many_at_a_time(mill: am.AsyncClient) -> None:
+async def test_many_at_a_time(mill: am.AsyncClient, streams: Streams) -> None:
     """More than there are workspaces in the memory through which they travel: the others have streams."""
-    placed = await empty_of(mill, X)
-    jobs = [am.asarray(each)[number:].max() for number in range(20) for each in (X, placed)]
+    large = np.tile(X, (3, 1))
+    placed = await empty_of(mill, large)
+    jobs = [am.asarray(each)[number:].max() for number in range(10) for each in (large, placed)]
     values = await asyncio.gather(*map(mill.compute, jobs))
-    assert values == [X[number:].max() for number in range(20) for _ in (0, 1)]
+    assert values == [large[number:].max() for number in range(10) for _ in (0, 1)]
+    assert 0 < streams.count < 10, "those whose arrays lie there need none"
     del placed
 
 
@@ -175,11 +182,11 @@ async def path_of(mill: am.AsyncClient) -> str:
     return info.memory_paths[0]
 
 
-async def serve_fills(session: RawSession) -> None:
+async def serve_fills(session: RawSession, *heard: memory_pb2.Fill) -> None:
     """Put the elements of X where they are wanted."""
-    data, left = X.tobytes(), X.nbytes
+    data, left, waiting = X.tobytes(), X.nbytes, list(heard)
     while left:
-        fill = (await session.heard()).fill
+        fill = waiting.pop() if waiting else (await session.heard()).fill
         assert fill.job == JOB
         session.staging[fill.address : fill.address + fill.length] = data[fill.offset : fill.offset + fill.length]
         left -= fill.length
@@ -205,7 +212,7 @@ async def test_a_session_that_is_not_there(server: RunningServer, secret: bytes)
         assert answer == pb.ComputeResponse(needs_run=True)
 
 
-@pytest.mark.parametrize("number", [1, CHOSEN_JOB - 1])
+@pytest.mark.parametrize("number", [0, 1, CHOSEN_JOB - 1])
 async def test_numbers_that_are_the_servers(server: RunningServer, mill: am.AsyncClient, number: int) -> None:
     async with raw_session(await path_of(mill)) as session, channel_to(server.address) as channel:
         told = request(MAXIMUM, session=session.secret, job=number)
@@ -217,9 +224,10 @@ async def test_a_number_that_another_job_has(server: RunningServer, mill: am.Asy
     async with raw_session(await path_of(mill)) as session, channel_to(server.address) as channel:
         told = request(MAXIMUM, session=session.secret, job=JOB)
         first = asyncio.ensure_future(ask(channel, "Compute", told, pb.ComputeResponse))
+        fill = (await session.heard()).fill
         failure = await refusal(channel, "Compute", told, pb.ComputeResponse)
         assert failure.reason == "INVALID_JOB"
-        await serve_fills(session)
+        await serve_fills(session, fill)
         assert np.frombuffer((await first).results[0].data)[0] == X.max(), "it does not notice"
 
 
@@ -281,3 +289,21 @@ async def test_a_client_that_does_not_answer() -> None:
             while not (last := await session.heard()).HasField("ended"):
                 assert last.fill.job == JOB
             assert last.ended.job == JOB
+
+
+async def test_a_client_that_always_has_something_to_do() -> None:
+    """It answers one of two wants at a time, for several times the silence that it may keep."""
+    with running_server("--stall", "1", workers=1) as server:
+        async with am.AsyncClient(server.address) as mill:
+            path = await path_of(mill)
+        graph = Graph((Input((40 << 19,), np.dtype("f8")), Operation("max", (0,))), (1,))
+        async with raw_session(path) as session, channel_to(server.address) as channel:
+            told = request(graph, session=session.secret, job=JOB)
+            asking = asyncio.ensure_future(ask(channel, "Compute", told, pb.ComputeResponse))
+            waiting = [(await session.heard()).fill]
+            for number in range(40):
+                if number < 39:
+                    waiting.append((await session.heard()).fill)
+                    await asyncio.sleep(0.15)
+                await session.say(filled=memory_pb2.Filled(job=JOB, want=waiting.pop(0).want))
+            assert not (await asking).needs_run

@@ -18,8 +18,8 @@ from arraymill_server.plan.workspace import is_chained
 MAX_BATCH: Final = 8
 """Blocks of a batch: 4 ms of a sum. Longer ones would keep others waiting."""
 
-LEAST_BATCHES: Final = 4
-"""A pass of fewer batches has smaller ones, or keeps its blocks apart: every worker shall have some."""
+LEAST_BATCHES: Final = 8
+"""A pass of fewer batches has smaller ones, or keeps its blocks apart: with 8 workers each shall have one."""
 
 PARTIAL_BYTES: Final = 16 << 10
 """Largest partial that a batch merges: larger ones are worth a task of their own."""

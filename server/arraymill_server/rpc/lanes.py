@@ -223,9 +223,10 @@ class StreamExchange:
     # ------------------------------------------------------------------ LaneOwner
 
     def shared_filled(self, want: int) -> None:
+        before = self._wants.received_bytes
         token = self._wants.filled(want)
         if token is not None and self._peer is not None:
-            self._stall.restart()
+            self.moved(self._wants.received_bytes - before)
             self._peer.done(token)
 
     def shared_failed(self, error: Exception) -> None:

@@ -1,7 +1,8 @@
 """One client on the same machine: its connection to the memory socket, its memory, and the ranges of its jobs.
 
-Arrays do not travel here: messages say what lies where. A connection that ends takes no job with it: what was asked for
-is asked for again on the job's stream, and results that were not taken go there as well. The memory stays until the
+Arrays do not travel here: messages say what lies where. A connection that ends takes no job with it that has a stream:
+what was asked for is asked for again there, and results that were not taken go there as well. One that has none, and
+still wants something, is sent again by its client. The memory stays until the
 jobs that use it have ended.
 """
 

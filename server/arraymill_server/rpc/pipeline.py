@@ -43,7 +43,7 @@ UNREAD_BYTES: Final = 8 << 20
 
 MAX_RUNNING: Final = 256
 """Jobs of a stream that may go the long way at once, as many as a client of this library has on a server. Each may have
-1 MiB of results."""
+1 MiB of results. Those in shared memory are not counted: there are places for them, as for all jobs."""
 
 LONGEST_SECONDS: Final = 1e9
 """Longest time limit of a job, some 30 years: the loop's clock would overflow."""
@@ -68,6 +68,8 @@ class Pipeline:
         self._peer, self._client = context.peer(), client_of(context)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         """Jobs that go the long way, by number."""
+        self._in_memory: set[int] = set()
+        """Those whose arrays lie in shared memory: they may take long, and bring no bytes."""
         self._answers: deque[tuple[pb.PipelinedAnswer, int]] = deque()
         """With their bytes."""
         self._unread = 0
@@ -103,7 +105,7 @@ class Pipeline:
     async def _read(self) -> None:
         while (message := await self._context.read()) is not grpc.aio.EOF:
             await self._take(message)
-            while self._unread > UNREAD_BYTES or len(self._tasks) >= MAX_RUNNING:
+            while self._unread > UNREAD_BYTES or len(self._tasks) - len(self._in_memory) >= MAX_RUNNING:
                 self._room.clear()
                 await self._room.wait()
         while self._tasks:
@@ -143,9 +145,12 @@ class Pipeline:
             return
         task = self._tasks[number] = asyncio.ensure_future(self._run(number, small, job.timeout_seconds))
         task.add_done_callback(lambda _: self._ended(number))
+        if small.is_in_memory:
+            self._in_memory.add(number)
 
     def _ended(self, number: int) -> None:
         del self._tasks[number]
+        self._in_memory.discard(number)
         self._room.set()
 
     async def _run(self, number: int, job: SmallJob, seconds: float) -> None:

@@ -90,13 +90,17 @@ class SharedExchange:
     # ------------------------------------------------------------------ LaneOwner
 
     def shared_filled(self, want: int) -> None:
+        before = self._wants.received_bytes
         token = self._wants.filled(want)
         if token is not None and self._peer is not None:
-            self._stall.restart()
+            self._stall.moved(self._wants.received_bytes - before)
             self._peer.done(token)
 
-    def sent(self, outgoing: Outgoing, token: int) -> None:
+    def moved(self, nbytes: int) -> None:
         """Results are not offered there."""
+
+    def sent(self, outgoing: Outgoing, token: int) -> None:
+        """Likewise."""
 
     def shared_failed(self, error: Exception) -> None:
         if self._peer is not None:

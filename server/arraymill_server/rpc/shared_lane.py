@@ -26,6 +26,10 @@ class LaneOwner(Protocol):
         """The client has put there what was wanted."""
         ...
 
+    def moved(self, nbytes: int) -> None:
+        """The client has copied some bytes of a result."""
+        ...
+
     def sent(self, outgoing: Outgoing, token: int) -> None:
         """A range of a result has been copied."""
         ...
@@ -131,6 +135,7 @@ class SharedLane:
     def taken(self, number: int) -> None:
         offered = self._offered.pop(number, None)
         if offered is not None and self._owner is not None:
+            self._owner.moved(len(offered[0].data))
             self._owner.sent(*offered)
 
     def session_failed(self, error: Exception) -> None:

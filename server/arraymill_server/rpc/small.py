@@ -73,16 +73,18 @@ class SmallJob:
         self._hall = hall
         self._peer = peer
         self._client = client
-        self._memory: pb.SharedMemory | None = None
+        self._memory = request.memory if request.HasField("memory") else None
         """What it says of memory that its client shares; None: nothing."""
-        if request.HasField("memory"):
-            self._memory = pb.SharedMemory()
-            self._memory.CopyFrom(request.memory)
         self._key = b""
         """Its graph without elements; empty: nothing to be looked up."""
 
     def __repr__(self) -> str:
         return f"<SmallJob of {self._client}: {len(self._graph.nodes)} nodes, {self._nbytes:,} bytes>"
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether its arrays lie in memory that its client shares, or come through it."""
+        return self._memory is not None
 
     def play(self) -> pb.ComputeResponse | None:
         """Answer it now, in some 50 µs; None: it has to go the long way.
@@ -113,6 +115,8 @@ class SmallJob:
             ArraymillError: Whatever is wrong with the job, its values or the server's room.
         """
         hall, client = self._hall, self._client
+        if self._memory is not None and len(self._graph.nodes) >= LARGE_NODES:
+            return pb.ComputeResponse(needs_run=True)  # where it is planned aside
         place = hall.calls.job(client, self._nbytes, is_read=is_read(self._graph))
         with recorded(self._peer, hall.cancelled) as record, place:
             graph = await hall.jobs.aside.run(client, len(self._graph.nodes), graph_from_pb, self._graph)
@@ -128,9 +132,11 @@ class SmallJob:
     async def _run_shared(self, graph: Graph, told: pb.SharedMemory, record: Record) -> pb.ComputeResponse:
         """Run a job whose arrays are in shared memory, or come through it, if it is there."""
         hall = self._hall
+        if not told.job:
+            raise InvalidJobError("a job in shared memory without a number: give it one from 2^63 on")
         session = hall.memory.session(told.session) if hall.memory is not None else None
         try:
-            if session is None or len(graph.nodes) >= LARGE_NODES:
+            if session is None:
                 raise NeedsRunError
             with find_placed(graph, told, session.memory) as placed:
                 lane = SharedLane(session, told.job, is_only_way=_lacks_inputs(graph, placed))
@@ -144,7 +150,10 @@ class SmallJob:
                     targets=placed.targets,
                     hold=placed.hold,
                 )
-                report = await hall.jobs.run(request, exchange)
+                try:
+                    report = await hall.jobs.run(request, exchange)
+                finally:
+                    exchange.close()  # also of a job that has not begun
                 answer = exchange.answer()
         except NeedsRunError:
             record.is_told = False

@@ -59,7 +59,7 @@ def test_which_passes_have_batches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("blocks", "expected"), [(64, [8] * 7 + [4, 2, 1, 1]), (40, [8] * 4 + [4, 2, 1, 1]), (11, [2, 2, 2, 2, 1, 1, 1])]
+    ("blocks", "expected"), [(64, [8] * 7 + [4, 2, 1, 1]), (40, [4] * 9 + [2, 1, 1]), (17, [2] * 7 + [1] * 3)]
 )
 def test_a_pass_ends_with_single_blocks(blocks: int, expected: list[int]) -> None:
     step, sizes, number = step_of(Operation("sum", (0,)), blocks=blocks), list[int](), 0

@@ -33,6 +33,9 @@ class Owner:
     def shared_filled(self, want: int) -> None:
         self.told.append(("filled", want))
 
+    def moved(self, nbytes: int) -> None:
+        """Of what is sent."""
+
     def sent(self, outgoing: Outgoing, token: int) -> None:
         self.told.append(("sent", token))
 
