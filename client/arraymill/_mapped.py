@@ -15,9 +15,9 @@ _MAPS: Final = Path("/proc/self/maps")
 
 
 def may_be_same_file(inputs: Iterable[AnyArray], outs: Iterable[AnyArray | None]) -> bool:
-    """Tell whether an input and an output may be mappings of the same file or shared memory.
+    """Tell whether an input and an output may lie in two mappings of the same file or shared memory.
 
-    Slow: it reads the system's list of mappings.
+    What overlaps within one mapping NumPy sees. Slow: it reads the system's list of mappings.
     """
     read = [array for array in inputs if _is_mapped(array)]
     written = [array for array in outs if array is not None and _is_mapped(array)]
@@ -27,7 +27,8 @@ def may_be_same_file(inputs: Iterable[AnyArray], outs: Iterable[AnyArray | None]
         mappings = list(_mappings())
     except OSError:  # not on this system
         return True
-    return not {_file(array, mappings) for array in read}.isdisjoint({_file(array, mappings) for array in written})
+    pairs = ((_mapping(one, mappings), _mapping(other, mappings)) for one in read for other in written)
+    return any(one is None or other is None or (one[1] == other[1] and one[0] != other[0]) for one, other in pairs)
 
 
 def _is_mapped(array: AnyArray) -> bool:
@@ -45,6 +46,6 @@ def _mappings() -> Iterator[tuple[range, str]]:
         yield range(begin, end), f"{device} {inode}"
 
 
-def _file(array: AnyArray, mappings: list[tuple[range, str]]) -> str | None:
+def _mapping(array: AnyArray, mappings: list[tuple[range, str]]) -> tuple[range, str] | None:
     address: int = array.__array_interface__["data"][0]
-    return next((file for addresses, file in mappings if address in addresses), None)
+    return next((mapping for mapping in mappings if address in mapping[0]), None)

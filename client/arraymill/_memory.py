@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from arraymill._errors import error_of
 from arraymill._segment import Place, Segment
-from arraymill_proto.errors import ArraymillError, ConnectionFailedError, InternalError, Reason
+from arraymill_proto.errors import ArraymillError, ConnectionFailedError, InternalError, Reason, TooLargeError
 from arraymill_proto.memory import CHOSEN_JOB, HELLO, MAX_ALLOCATIONS, MessageFeed, encode_message
 from arraymill_proto.v1 import memory_pb2 as pb
 
@@ -36,6 +36,9 @@ OPEN_SECONDS: Final = 2.0
 """From the call to the welcome. It takes some 20 ms, in which the server makes the staging memory."""
 
 ENDED: Final = "the connection to the server's shared memory has ended"
+
+UNSENT_BYTES: Final = 1 << 20
+"""What may wait for a server to read it: releases of 100,000 arrays."""
 
 MAX_EARLY: Final = 1 << 16
 """Messages that may come for a job before its server has said on the stream that it runs: as many as wants."""
@@ -65,6 +68,7 @@ class MemorySession:
         self._feed = MessageFeed()
         self._messages: deque[bytes] = deque()
         self._fds: deque[int] = deque()
+        self._unsent = bytearray()
         self._jobs: dict[int, SharedRanges] = {}
         self._early: dict[int, list[pb.MemoryResponse]] = {}
         """What came for jobs that are not known; the server says when they have ended."""
@@ -255,17 +259,31 @@ class MemorySession:
                 self._early.pop(message.ended.job, None)
                 self._send(pb.MemoryRequest(left=pb.Left(job=message.ended.job)))
             case "segment":
-                segment = self._segment(message.segment.segment, message.segment.nbytes)
-                if (asked := self._answered(message.segment.request)) is None:
-                    self.release(segment.number)  # nobody waits for it any more
-                else:
-                    asked.set_result(segment)
+                self._on_segment(message.segment)
             case "refused":
                 if (asked := self._answered(message.refused.request)) is not None:
                     reason = Reason.__members__.get(message.refused.reason, Reason.INTERNAL)
                     asked.set_exception(error_of(reason, message.refused.message, {}))
             case _:
                 pass  # a message of a later version
+
+    def _on_segment(self, told: pb.Segment) -> None:
+        asked = self._answered(told.request)
+        try:
+            segment = self._segment(told.segment, told.nbytes)
+        except OSError as exc:  # this process may have no more files or mappings
+            self.release(told.segment)
+            if asked is not None:
+                asked.set_exception(TooLargeError(f"memory that the server shares cannot be mapped: {exc}"))
+            return
+        except ArraymillError:
+            if asked is not None:
+                asked.set_exception(ConnectionFailedError(ENDED))
+            raise
+        if asked is None:
+            self.release(segment.number)  # nobody waits for it any more
+        else:
+            asked.set_result(segment)
 
     def _answered(self, request: int) -> asyncio.Future[Segment] | None:
         """Return what waits for an answer; None when nobody does, or does any more."""
@@ -297,16 +315,28 @@ class MemorySession:
             os.close(fd)
 
     def _send(self, message: pb.MemoryRequest) -> None:
-        """Send a message, which fits the socket's buffer unless the server does not read: then the session is over."""
+        """Send a message, now or when the server has read those before; where it never reads, the session ends."""
         if not self.is_open:
             return
-        data = encode_message(message)
-        try:
-            is_sent = self._sock.send(data) == len(data)
-        except OSError:
-            is_sent = False
-        if not is_sent:
+        is_waiting = bool(self._unsent)
+        self._unsent += encode_message(message)
+        if not is_waiting:
+            self._flush()
+        if len(self._unsent) > UNSENT_BYTES:
             self._end(None)
+
+    def _flush(self) -> None:
+        """Send what the socket takes; the rest when it takes more."""
+        try:
+            while self._unsent:
+                del self._unsent[: self._sock.send(self._unsent)]
+        except BlockingIOError:
+            self._loop.add_writer(self._sock, self._flush)
+            return
+        except OSError:
+            self._end(None)
+            return
+        self._loop.remove_writer(self._sock)
 
     def _end(self, error: ArraymillError | None) -> None:
         """End the connection, and tell whoever counts on it; with what the server said that it must not."""
@@ -315,8 +345,10 @@ class MemorySession:
         self.is_open = False
         if not self._loop.is_closed():
             self._loop.remove_reader(self._sock)
+            self._loop.remove_writer(self._sock)
         self._sock.close()
         self._messages.clear()
+        self._unsent.clear()
         while self._fds:
             os.close(self._fds.popleft())
         for request in list(self._asked):

@@ -36,6 +36,9 @@ that makes 10 to 16 in a message; without a bound they were two, and a job took 
 MESSAGE_BYTES: Final = 256 << 10
 """From here on a message is full; the last job in it has some 100 KiB at most, or 1 MiB of small inputs."""
 
+END_SECONDS: Final = 1.5
+"""How long a cancelled job that writes to memory of the caller is waited for: a worker is killed after 0.75 s."""
+
 IDLE_SECONDS: Final = 10.0
 """After so long without jobs the stream is ended: an open call makes gRPC ask for signs of life."""
 
@@ -60,6 +63,9 @@ class Pipeline:
 
     async def compute(self, request: pb.ComputeRequest, timeout: float | None) -> pb.PipelinedAnswer:
         """Send a job and wait for its answer; cancelling this cancels the job.
+
+        One that leaves results in shared memory may write there until the server says that it has ended: a cancellation
+        waits for that, but not for ever.
 
         Args:
             request: The job.
@@ -117,6 +123,13 @@ class _Stream:
         self._news.set()
         try:
             return await future
+        except asyncio.CancelledError:
+            if request.memory.outputs and number in self._waiting and self.is_open:
+                self._cancelled.append(number)
+                self._news.set()
+                ending = self._waiting[number] = self._loop.create_future()
+                await asyncio.wait([ending], timeout=END_SECONDS)
+            raise
         finally:
             if self._waiting.pop(number, None) is not None:  # nobody waits any more
                 self._cancelled.append(number)

@@ -28,8 +28,8 @@ ANSWER_BYTES: Final = 64 << 10
 INLINE_BYTES: Final = 16 << 10
 """Largest input that goes in the message: to be asked for it costs more."""
 
-MAX_NODES: Final = 64
-"""Graphs of more nodes go on streams: they take the server longer, and are planned aside."""
+MAX_NODES: Final = 255
+"""Graphs of more nodes go on streams: the server plans them aside."""
 
 
 def suits(job: Computation, options: Options) -> bool:

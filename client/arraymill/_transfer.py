@@ -40,6 +40,10 @@ from arraymill_proto.graph import ArrayType, Order
 from arraymill_proto.limits import FRAME_BYTES, shorten
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
+END_SECONDS: Final = 1.0
+"""After a job without an end that leaves results in memory of the caller: workers may write there for 0.75 s more, and
+nothing on a stream that is cancelled can tell."""
+
 MAX_WANTS: Final = 1 << 16
 """Wants that may wait for their frames. A server asks for what it has memory for: a graph has at most 4,096 inputs, and
 of each a few blocks are wanted at a time."""
@@ -139,6 +143,8 @@ class Transfer:
                 finally:
                     self._lane.close()
                     self._shared.close()
+                    if self._shared.leaves_results and self._state.done is None:
+                        await asyncio.sleep(END_SECONDS)
                     del reader, writer  # their errors hold this frame: a circle would keep the arrays for a while
         return self._results()
 

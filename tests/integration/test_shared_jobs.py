@@ -143,6 +143,41 @@ async def test_many_at_a_time(mill: am.AsyncClient, streams: Streams) -> None:
     del placed
 
 
+@pytest.mark.parametrize("progress", [None, list[am.Progress]().append], ids=["answer", "stream"])
+async def test_what_was_cancelled_writes_no_more(progress: Any) -> None:
+    with running_server("--log-level", "error") as server:
+        async with am.AsyncClient(server.address, retry_for=0) as mill:
+            x, out = await empty_of(mill, X[:500]), await mill.empty((500, 700))
+            slow = am.asarray(x)
+            for _ in range(40):
+                slow = np.tanh(np.power(slow, 1.01)) + 0.01
+            for seconds in (0.05, 0.2):
+                running = asyncio.ensure_future(mill.compute(slow, out=out, progress=progress))
+                await asyncio.sleep(seconds)
+                running.cancel()
+                await asyncio.wait([running])
+                assert running.cancelled()
+                out[...] = 7
+                await asyncio.sleep(0.8)
+                assert (out == 7).all()
+            with pytest.raises(am.DeadlineError):
+                await mill.compute(slow, out=out, timeout=0.1, progress=progress)
+            out[...] = 7
+            await asyncio.sleep(0.8)
+            assert (out == 7).all()
+            del x, out
+
+
+async def test_many_arrays_dropped_at_once(mill: am.AsyncClient) -> None:
+    x = await empty_of(mill, X)
+    session: Any = mill._caller._memory._session  # pyright: ignore[reportPrivateUsage]
+    many = [await mill.empty(10) for _ in range(800)]
+    many.clear()
+    assert await mill.compute(am.asarray(x).max()) == X.max()
+    assert session.is_open
+    del x
+
+
 # ------------------------------------------------------------------ memory that goes
 
 
