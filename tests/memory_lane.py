@@ -20,7 +20,7 @@ import pytest
 from patience import SECONDS
 
 import arraymill as am
-from arraymill import _caller
+from arraymill import _caller, _shared_job
 from arraymill._shared_lane import SharedLane
 from arraymill._transfer import Transfer
 from arraymill_proto.memory import HELLO, MessageFeed, encode_message
@@ -245,7 +245,7 @@ async def lying_there(mill: am.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> 
 
 async def inputs_lying_there(mill: am.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all inputs of jobs without streams lie in memory that the client shares, as they lie now."""
-    pool, compute = Pool(await mill.empty(POOL_BYTES, "u1")), _caller.compute_shared
+    pool, compute = Pool(await mill.empty(POOL_BYTES, "u1")), _shared_job.compute_shared
 
     async def compute_there(connection: Any, job: Any, *rest: Any) -> Any:
         return await compute(connection, replace(job, inputs=tuple(map(pool.moved, job.inputs))), *rest)

@@ -67,8 +67,9 @@ async def compute_shared(
         lane.chosen(told)
         request = _request_of(job, told)
         asking = asyncio.ensure_future(connection.compute(request, options.timeout))
+        either: set[asyncio.Future[Any]] = {asking, lane.garbled}
         try:
-            await asyncio.wait([asking, lane.garbled], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if lane.garbled.done():
                 lane.garbled.result()
             answer = await asking
@@ -76,7 +77,7 @@ async def compute_shared(
             asking.cancel()
             lane.garbled.cancel()
             await asyncio.gather(asking, lane.garbled, return_exceptions=True)
-            del asking  # its error holds this frame: a circle would keep the arrays for a while
+            del asking, either  # its error holds this frame: a circle would keep the arrays for a while
     finally:
         lane.close()
     return None if answer.needs_run else _results(answer, job, options, may_be_placed=bool(told.outputs))

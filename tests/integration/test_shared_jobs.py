@@ -55,7 +55,7 @@ async def mill(server: RunningServer) -> AsyncIterator[am.AsyncClient]:
         yield mill
 
 
-async def empty_of(mill: am.AsyncClient, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+async def empty_of(mill: am.AsyncClient, array: Any) -> Any:
     """A copy in shared memory."""
     copy = await mill.empty(array.shape, array.dtype)
     copy[...] = array
@@ -148,7 +148,7 @@ async def test_what_was_cancelled_writes_no_more(progress: Any) -> None:
     with running_server("--log-level", "error") as server:
         async with am.AsyncClient(server.address, retry_for=0) as mill:
             x, out = await empty_of(mill, X[:500]), await mill.empty((500, 700))
-            slow = am.asarray(x)
+            slow: Any = am.asarray(x)
             for _ in range(40):
                 slow = np.tanh(np.power(slow, 1.01)) + 0.01
             for seconds in (0.05, 0.2):
@@ -307,8 +307,8 @@ async def test_workspaces_that_others_have(server: RunningServer, mill: am.Async
             held.append(asking)
             await hearing
         assert 1 <= len(held) < 100
-        for asking in held:
-            asking.cancel()
+        for each in held:
+            each.cancel()
     assert await mill.compute(am.asarray(X).max()) == X.max()
 
 
