@@ -82,7 +82,8 @@ COMPILE = uv pip compile --quiet --no-config --universal --python-version 3.11 -
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv (pip install uv)" >&2; exit 1; }
 	$(COMPILE) pyproject.toml --all-extras --group build --group generate --group test --group check -o requirements/dev.txt
-	$(COMPILE) pyproject.toml --extra server --extra cli --extra load -c requirements/dev.txt -o requirements/server.txt
+	$(COMPILE) pyproject.toml --extra server --extra cli -c requirements/dev.txt -o requirements/server.txt
+	$(COMPILE) pyproject.toml --extra load -c requirements/dev.txt -o requirements/load.txt
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) --group container -c requirements/dev.txt -o requirements/container.txt
 	$(COMPILE) --group bench -c requirements/dev.txt -o requirements/bench.txt
