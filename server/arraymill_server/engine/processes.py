@@ -20,6 +20,7 @@ import atexit
 import fcntl
 import importlib
 import os
+import select
 import signal
 import sys
 import tempfile
@@ -43,6 +44,9 @@ ONE_THREAD: Final[Mapping[str, str]] = {
 ANSWER_SECONDS: Final = 5.0
 """What a fork server that runs may take to start a process, which takes it 2 ms: one that takes longer is stopped, or
 cannot be helped, and the event loop waits for it."""
+
+END_SECONDS: Final = 1.0
+"""What a fork server whose descriptors are closed may take to be gone: milliseconds, where the machine is busy."""
 
 # multiprocess has neither types nor stubs; the Protocols below are all that is used of it.
 _multiprocess: Final[Any] = importlib.import_module("multiprocess")
@@ -219,8 +223,25 @@ def _answering() -> Generator[None, None, None]:
     timer.start()
     try:
         yield
+    except (ConnectionError, EOFError):
+        # It has died, and closed its descriptors a moment before it can be waited for: until then multiprocess takes it
+        # for alive, and would ask it again instead of starting another one.
+        _wait_for_end(pid)
+        raise
     finally:
         timer.cancel()
+
+
+def _wait_for_end(pid: int) -> None:
+    """Wait until a child can be waited for, at most END_SECONDS."""
+    with suppress(OSError):  # it is gone already, or there is no descriptor left
+        pidfd = os.pidfd_open(pid)
+        try:
+            ended = select.poll()
+            ended.register(pidfd, select.POLLIN)
+            ended.poll(END_SECONDS * 1000)
+        finally:
+            os.close(pidfd)
 
 
 def _kill_all() -> None:

@@ -103,6 +103,7 @@ def test_the_main_module_does_not_run_again_in_a_worker(tmp_path: Path) -> None:
 
 STOPPED = """
 import os, signal
+from pathlib import Path
 from arraymill_server.engine import processes
 from arraymill_server.engine.processes import fork_server, spawn
 
@@ -113,7 +114,7 @@ def run():
 
 fork_server.hold()
 run()
-(server,) = {pid for pid in fork_server.pids() if b"forkserver" in open(f"/proc/{pid}/cmdline", "rb").read()}
+(server,) = {pid for pid in fork_server.pids() if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()}
 os.kill(server, signal.SIGSTOP)
 run()
 print(server in fork_server.pids())
