@@ -168,13 +168,16 @@ class Site:
         return []
 
     def memory_bytes(self) -> int:
-        """Return the memory of the whole family, without the arena, whose pages are all there from the start.
+        """Return the memory of the whole family, and what it shares with clients; without the arena, see below."""
+        return self.private_bytes() + self.shared_bytes()
 
-        What it shares with clients counts with its size: a page comes when somebody first uses it, and is shared out
-        among those who have it mapped. Pages of files are left out: a family's part of Python's and NumPy's code grows
-        when others on the machine end.
+    def private_bytes(self) -> int:
+        """Return the memory that the processes of the family have for themselves.
+
+        Without the arena, whose pages are all there from the start, and without pages of files: a family's part of
+        Python's and NumPy's code grows when others on the machine end.
         """
-        total = self.shared_bytes()
+        total = 0
         for process in self.family():
             with suppress(OSError):
                 rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
@@ -182,7 +185,11 @@ class Site:
         return total
 
     def shared_bytes(self) -> int:
-        """Return the bytes of all memory that the server shares with clients."""
+        """Return the bytes of all memory that the server shares with clients.
+
+        It counts with its size: a page comes when somebody first uses it, and is shared out among those who have it
+        mapped.
+        """
         sizes: dict[int, int] = {}
         with suppress(OSError):  # it has ended
             for path in Path(f"/proc/{self.process.pid}/fd").iterdir():
