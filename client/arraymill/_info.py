@@ -79,6 +79,22 @@ class ServerInfo:
     """Calls that bring the arrays of submitted jobs."""
     refused_calls: int = 0
     """Calls for which there was no place, since its start."""
+    busy_workers: int = 0
+    """Workers with something to do."""
+    arena_largest_free_bytes: int = 0
+    """The largest free piece of the arena."""
+    arena_reserved_bytes: int = 0
+    """What running jobs hold of the arena; the rest of what is not free is of kept arrays."""
+    ended_jobs: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Jobs that have ended since its start, by outcome: succeeded, failed, cancelled, refused."""
+    received_bytes: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Bytes of arrays that clients have brought since its start, by their way: inline, grpc, bulk, memory."""
+    sent_bytes: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Bytes of arrays that clients have got, likewise."""
+    refusals: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Jobs turned away before they ran, and other calls answered with an error, since its start, by reason."""
+    loop_lag_seconds: float = 0.0
+    """The most by which it was late for its own clock in the last seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +191,14 @@ def server_info(message: pb.ServerInfo) -> ServerInfo:
         waiting_calls=message.waiting_calls,
         feeding_calls=message.feeding_calls,
         refused_calls=message.refused_calls,
+        busy_workers=message.busy_workers,
+        arena_largest_free_bytes=message.arena_largest_free_bytes,
+        arena_reserved_bytes=message.arena_reserved_bytes,
+        ended_jobs=dict(message.ended_jobs),
+        received_bytes=dict(message.received_bytes),
+        sent_bytes=dict(message.sent_bytes),
+        refusals=dict(message.refusals),
+        loop_lag_seconds=message.loop_lag_seconds,
     )
 
 

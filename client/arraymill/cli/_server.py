@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Final
 
@@ -93,13 +94,17 @@ def _facts(told: ServerInfo) -> dict[str, str]:
     return {
         "version": f"{told.version}, NumPy {told.numpy_version}, protocol {told.protocol}",
         "workers": _workers(told),
-        "arena": f"{bytes_text(told.arena_bytes)}, {bytes_text(told.arena_free_bytes)} free",
+        "arena": f"{bytes_text(told.arena_bytes)}, {bytes_text(told.arena_reserved_bytes)} of it jobs', "
+        f"{bytes_text(told.arena_free_bytes)} free, {bytes_text(told.arena_largest_free_bytes)} in one piece",
         "arrays": f"{bytes_text(told.resident_bytes)} of {bytes_text(told.resident_budget_bytes)} kept",
-        "jobs": f"{told.running_jobs} running, {told.waiting_jobs} waiting",
+        "jobs": ", ".join([f"{told.running_jobs} running, {told.waiting_jobs} waiting", *_counts(told.ended_jobs)]),
+        "refusals": ", ".join(_counts(told.refusals)) or "none",
+        "received": _traffic(told.received_bytes),
+        "sent": _traffic(told.sent_bytes),
         "connections": f"{told.connections}",
         "calls": f"{told.job_calls} of {told.max_job_calls} run jobs, {told.waiting_calls} wait, "
         f"{told.feeding_calls} feed submitted jobs; {told.refused_calls} refused so far",
-        "up": seconds_text(told.uptime_seconds),
+        "up": f"{seconds_text(told.uptime_seconds)}, late by {seconds_text(told.loop_lag_seconds)} at most lately",
         "limits": f"frames of {bytes_text(told.frame_bytes)}, messages of {bytes_text(told.message_bytes)}, "
         f"{told.max_nodes} nodes, {told.max_dimensions} dimensions",
         "bulk lane": f"port {told.bulk_port}" if told.bulk_port else "none",
@@ -108,11 +113,20 @@ def _facts(told: ServerInfo) -> dict[str, str]:
     }
 
 
+def _counts(numbers: Mapping[str, int]) -> list[str]:
+    return [f"{count:,} {name}" for name, count in sorted(numbers.items())]
+
+
+def _traffic(nbytes: Mapping[str, int]) -> str:
+    """Tell how many bytes travelled, by their ways."""
+    return ", ".join(f"{bytes_text(count)} {way}" for way, count in sorted(nbytes.items()) if count) or "nothing"
+
+
 def _workers(told: ServerInfo) -> str:
     """Tell how many there are, and how those ended that were there before."""
-    endings = [f"{count} {reason}" for reason, count in sorted(told.worker_endings.items())]
+    endings = _counts(told.worker_endings)
     if told.recycled_workers:
         endings.append(f"{told.recycled_workers} recycled")
     ended = f"; replaced: {', '.join(endings)}" if endings else ""
     fenced = f"; {told.fenced_workers} cannot be killed" if told.fenced_workers else ""
-    return f"{told.workers}{ended}{fenced}"
+    return f"{told.workers}, {told.busy_workers} busy{ended}{fenced}"

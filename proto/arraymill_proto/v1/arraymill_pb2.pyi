@@ -639,8 +639,36 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ServerInfo(_message.Message):
-    __slots__ = ("version", "protocol", "oldest_protocol", "workers", "arena_bytes", "arena_free_bytes", "frame_bytes", "message_bytes", "unary_bytes", "max_nodes", "max_dimensions", "operations", "running_jobs", "waiting_jobs", "uptime_seconds", "numpy_version", "bulk_port", "max_wait_seconds", "resident_bytes", "resident_budget_bytes", "worker_endings", "recycled_workers", "fenced_workers", "connections", "job_calls", "max_job_calls", "waiting_calls", "feeding_calls", "refused_calls", "pipelines", "memory_paths", "shared_bytes", "shared_budget_bytes")
+    __slots__ = ("version", "protocol", "oldest_protocol", "workers", "arena_bytes", "arena_free_bytes", "frame_bytes", "message_bytes", "unary_bytes", "max_nodes", "max_dimensions", "operations", "running_jobs", "waiting_jobs", "uptime_seconds", "numpy_version", "bulk_port", "max_wait_seconds", "resident_bytes", "resident_budget_bytes", "worker_endings", "recycled_workers", "fenced_workers", "connections", "job_calls", "max_job_calls", "waiting_calls", "feeding_calls", "refused_calls", "pipelines", "memory_paths", "shared_bytes", "shared_budget_bytes", "busy_workers", "arena_largest_free_bytes", "arena_reserved_bytes", "ended_jobs", "received_bytes", "sent_bytes", "refusals", "loop_lag_seconds")
     class WorkerEndingsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class EndedJobsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class ReceivedBytesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class SentBytesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class RefusalsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -680,6 +708,14 @@ class ServerInfo(_message.Message):
     MEMORY_PATHS_FIELD_NUMBER: _ClassVar[int]
     SHARED_BYTES_FIELD_NUMBER: _ClassVar[int]
     SHARED_BUDGET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BUSY_WORKERS_FIELD_NUMBER: _ClassVar[int]
+    ARENA_LARGEST_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ARENA_RESERVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ENDED_JOBS_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    LOOP_LAG_SECONDS_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol: int
     oldest_protocol: int
@@ -713,7 +749,15 @@ class ServerInfo(_message.Message):
     memory_paths: _containers.RepeatedScalarFieldContainer[str]
     shared_bytes: int
     shared_budget_bytes: int
-    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., workers: _Optional[int] = ..., arena_bytes: _Optional[int] = ..., arena_free_bytes: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., unary_bytes: _Optional[int] = ..., max_nodes: _Optional[int] = ..., max_dimensions: _Optional[int] = ..., operations: _Optional[_Iterable[_Union[OperationInfo, _Mapping]]] = ..., running_jobs: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., numpy_version: _Optional[str] = ..., bulk_port: _Optional[int] = ..., max_wait_seconds: _Optional[float] = ..., resident_bytes: _Optional[int] = ..., resident_budget_bytes: _Optional[int] = ..., worker_endings: _Optional[_Mapping[str, int]] = ..., recycled_workers: _Optional[int] = ..., fenced_workers: _Optional[int] = ..., connections: _Optional[int] = ..., job_calls: _Optional[int] = ..., max_job_calls: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., feeding_calls: _Optional[int] = ..., refused_calls: _Optional[int] = ..., pipelines: bool = ..., memory_paths: _Optional[_Iterable[str]] = ..., shared_bytes: _Optional[int] = ..., shared_budget_bytes: _Optional[int] = ...) -> None: ...
+    busy_workers: int
+    arena_largest_free_bytes: int
+    arena_reserved_bytes: int
+    ended_jobs: _containers.ScalarMap[str, int]
+    received_bytes: _containers.ScalarMap[str, int]
+    sent_bytes: _containers.ScalarMap[str, int]
+    refusals: _containers.ScalarMap[str, int]
+    loop_lag_seconds: float
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., workers: _Optional[int] = ..., arena_bytes: _Optional[int] = ..., arena_free_bytes: _Optional[int] = ..., frame_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., unary_bytes: _Optional[int] = ..., max_nodes: _Optional[int] = ..., max_dimensions: _Optional[int] = ..., operations: _Optional[_Iterable[_Union[OperationInfo, _Mapping]]] = ..., running_jobs: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., uptime_seconds: _Optional[float] = ..., numpy_version: _Optional[str] = ..., bulk_port: _Optional[int] = ..., max_wait_seconds: _Optional[float] = ..., resident_bytes: _Optional[int] = ..., resident_budget_bytes: _Optional[int] = ..., worker_endings: _Optional[_Mapping[str, int]] = ..., recycled_workers: _Optional[int] = ..., fenced_workers: _Optional[int] = ..., connections: _Optional[int] = ..., job_calls: _Optional[int] = ..., max_job_calls: _Optional[int] = ..., waiting_calls: _Optional[int] = ..., feeding_calls: _Optional[int] = ..., refused_calls: _Optional[int] = ..., pipelines: bool = ..., memory_paths: _Optional[_Iterable[str]] = ..., shared_bytes: _Optional[int] = ..., shared_budget_bytes: _Optional[int] = ..., busy_workers: _Optional[int] = ..., arena_largest_free_bytes: _Optional[int] = ..., arena_reserved_bytes: _Optional[int] = ..., ended_jobs: _Optional[_Mapping[str, int]] = ..., received_bytes: _Optional[_Mapping[str, int]] = ..., sent_bytes: _Optional[_Mapping[str, int]] = ..., refusals: _Optional[_Mapping[str, int]] = ..., loop_lag_seconds: _Optional[float] = ...) -> None: ...
 
 class OperationInfo(_message.Message):
     __slots__ = ("name", "kind", "min_args", "max_args", "params", "summary")

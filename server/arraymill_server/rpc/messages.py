@@ -21,6 +21,7 @@ from arraymill_proto.limits import (
     UNARY_BYTES,
 )
 from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.arena.arena import Arena
 from arraymill_server.engine.base import EngineStatus
 from arraymill_server.jobs.board import Board
 from arraymill_server.jobs.exchange import Started
@@ -154,10 +155,16 @@ def _job_error(error: ArraymillError) -> pb.JobError:
 
 
 def tell_workers(info: pb.ServerInfo, status: EngineStatus) -> None:
-    info.workers = status.workers
+    info.workers, info.busy_workers = status.workers, status.busy
     info.worker_endings.update(status.endings)
     info.recycled_workers = status.recycled
     info.fenced_workers = status.fenced
+
+
+def tell_arena(info: pb.ServerInfo, arena: Arena) -> None:
+    info.arena_bytes, info.arena_free_bytes = arena.size, arena.free
+    info.arena_largest_free_bytes = arena.largest_free
+    info.arena_reserved_bytes = arena.leased - arena.resident
 
 
 def tell_calls(info: pb.ServerInfo, calls: Calls) -> None:

@@ -232,8 +232,7 @@ class Servicer:
         """Tell versions, limits, operations and the load."""
         info = pb.ServerInfo()
         info.CopyFrom(self._info)
-        info.arena_bytes = self._arena.size
-        info.arena_free_bytes = self._arena.free
+        messages.tell_arena(info, self._arena)
         info.running_jobs = self._jobs.running
         info.waiting_jobs = self._jobs.waiting
         info.uptime_seconds = monotonic() - self._begin

@@ -278,7 +278,13 @@ async def test_info(server: FakeServer, mill: AsyncClient) -> None:
     server.info.workers = 3
     server.info.worker_endings["crashed"] = 2
     server.info.connections = 7
+    server.info.busy_workers = 2
+    server.info.loop_lag_seconds = 0.5
+    server.info.refusals["BUSY"] = 4
+    server.info.received_bytes["grpc"] = 5
     info = await mill.info()
+    assert (info.busy_workers, info.loop_lag_seconds, info.refusals) == (2, 0.5, {"BUSY": 4})
+    assert (info.received_bytes, info.sent_bytes, info.ended_jobs) == ({"grpc": 5}, {}, {})
     assert (info.worker_endings, info.connections, info.refused_calls) == ({"crashed": 2}, 7, 0)
     assert (info.version, info.workers, info.operations[0].params) == ("9.9", 3, ("axis",))
 

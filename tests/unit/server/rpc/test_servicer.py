@@ -280,8 +280,10 @@ async def test_the_information_tells_of_memory_workers_and_calls(bench: Bench, m
         with pytest.raises(BusyError):
             bench.calls.jobs.check("e")
         info = await bench.servicer.get_server_info(pb.GetServerInfoRequest(), _any(FakeContext()))
-    assert (info.workers, dict(info.worker_endings)) == (2, {"crashed": 2, "killed": 1})
+    assert (info.workers, info.busy_workers, dict(info.worker_endings)) == (2, 1, {"crashed": 2, "killed": 1})
     assert (info.recycled_workers, info.fenced_workers) == (4, 1)
     assert (info.resident_bytes, info.resident_budget_bytes) == (array.size, 1 << 20)
+    assert info.arena_bytes - info.arena_free_bytes - info.arena_reserved_bytes == array.size
+    assert info.arena_largest_free_bytes == info.arena_free_bytes
     assert (info.job_calls, info.max_job_calls, info.waiting_calls, info.refused_calls) == (2, 2, 1, 1)
     bench.residents.abort(array)
