@@ -12,8 +12,8 @@ import click
 from arraymill import Array
 from arraymill._expression import apply
 from arraymill._numpy import canonical
+from arraymill._text.expression import Expression
 from arraymill.cli._errors import InputError
-from arraymill.cli._expression import Expression
 from arraymill.cli._job import Operand, Work, run_work, submit_work
 from arraymill.cli._options import OUTPUT, PARAMS, SECONDS, Settings, connected
 from arraymill_proto.catalogue import ARRAY_PARAMS, OPERATIONS, Kind, Signature, signature_of

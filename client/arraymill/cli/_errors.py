@@ -1,4 +1,4 @@
-"""The two errors that the command line itself finds."""
+"""The errors that the command line itself finds."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import errno
 import os
 from pathlib import Path
 
+from arraymill._text.errors import InputError
 
-class InputError(Exception):
-    """A file or an expression is wrong: one line that says what, where and what to do."""
+__all__ = ["InputError", "MissingExtraError", "check_output", "file_error"]
 
 
 class MissingExtraError(Exception):

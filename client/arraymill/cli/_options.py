@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 import click
 import numpy as np
 
+from arraymill._text.vocabulary import DTYPES
 from arraymill.cli._errors import check_output
-from arraymill.cli._vocabulary import DTYPES
 
 
 @dataclass(frozen=True, slots=True)

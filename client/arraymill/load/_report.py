@@ -6,8 +6,13 @@ after the warm-up. `FORMAT` grows when a reader of the last one could no longer 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, cast
+
+from arraymill._text.errors import InputError
+from arraymill.load._document import plain, read
 
 FORMAT: Final = 1
 """Version of this document."""
@@ -64,7 +69,8 @@ class Part:
     """As in the mix: `sum 1MiB float64 auto`."""
     jobs: int
     errors: dict[str, int]
-    """By reason: the class of the error, without its package."""
+    """By reason: the class of the error, without its package; `WrongAnswer`, and `Unfinished` for those that had no
+    answer when the run was over."""
     bytes: int
     """Sent to the server and fetched from it, as elements of arrays."""
     latency: Distribution | None
@@ -78,6 +84,8 @@ class Generator:
     processes: int
     cpu_share: float
     """CPU time of the busiest process, as a part of the time that passed."""
+    sent_per_second: float | None
+    """Rate at which jobs were really sent while they were meant to be; None where no rate was asked for."""
     late: Distribution | None
     """From the intended send to the real one; None where no rate was asked for."""
     is_limit: bool
@@ -92,17 +100,19 @@ class Step:
     rate: float | None
     """Jobs per second that were meant to be sent; None: closed loop."""
     clients: int
-    """Jobs that may be under way at once in a closed loop; clients that share the rate in an open one."""
+    """Clients, each with connections of its own; those of an open loop share the rate."""
     seconds: float
     jobs: int
     """That ended well."""
     errors: dict[str, int]
+    """As those of a `Part`."""
     checked: int
     """Answers that were compared with NumPy's."""
     wrong: int
     """Of these, those that differed; counted as errors too."""
     bytes: int
     jobs_per_second: float
+    """Those that ended well within the time, whenever they were sent."""
     bytes_per_second: float
     latency: Distribution | None
     """From the intended send to the answer: a stall of the server counts for all who had to wait for it."""
@@ -149,3 +159,40 @@ class Report:
     verdicts: list[Verdict]
     ended: str
     """Why it ended before its time: the server was lost, Ctrl-C; empty where it did not."""
+
+
+def to_json(report: Report) -> str:
+    """Return the document."""
+    return json.dumps(plain(report), allow_nan=False, indent=1)
+
+
+def from_json(text: str | bytes) -> Report:
+    """Read a document.
+
+    Raises:
+        InputError: It is no report, or one of a later format.
+    """
+    try:
+        told = cast("object", json.loads(text))
+    except (ValueError, RecursionError) as exc:
+        raise InputError(f"no report of a load test: {exc}") from exc
+    if not isinstance(told, dict) or "format" not in told:
+        raise InputError("no report of a load test: it has no format")
+    format = cast("dict[str, object]", told)["format"]
+    if format != FORMAT:
+        raise InputError(f"a report of format {str(format)[:20]}; this arraymill reads format {FORMAT}")
+    return read(Report, cast("object", told))
+
+
+def read_report(path: Path) -> Report:
+    """Read a document from a file.
+
+    Raises:
+        InputError: It cannot be read, or is no report; the line begins with the path.
+    """
+    try:
+        return from_json(path.read_bytes())
+    except OSError as exc:
+        raise InputError(f"{path}: {exc.strerror or exc}") from exc
+    except InputError as exc:
+        raise InputError(f"{path}: {exc}") from exc

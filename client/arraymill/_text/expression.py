@@ -23,9 +23,9 @@ import numpy as np
 from arraymill._array import Array, asarray
 from arraymill._layout import AnyArray
 from arraymill._numpy import canonical
-from arraymill.cli._constants import bounded, fold
-from arraymill.cli._errors import InputError
-from arraymill.cli._vocabulary import CONSTANTS, DTYPES, METHODS, OPERATORS, PROPERTIES, REFUSED
+from arraymill._text.constants import bounded, fold
+from arraymill._text.errors import InputError
+from arraymill._text.vocabulary import CONSTANTS, DTYPES, METHODS, OPERATORS, PROPERTIES, REFUSED
 from arraymill_proto.catalogue import OPERATIONS, signature_of
 from arraymill_proto.errors import ArraymillError
 from arraymill_proto.graph import Weak

@@ -14,8 +14,8 @@ from oracle import numpy_answer
 
 from arraymill._array import Array, Handle, asarray
 from arraymill._expression import Applied, Local, Term, expression_of
+from arraymill._text.expression import MAX_CHARS, MAX_DEPTH, Expression
 from arraymill.cli._errors import InputError
-from arraymill.cli._expression import MAX_CHARS, MAX_DEPTH, Expression
 from arraymill_proto.catalogue import ARRAY_PARAMS
 from arraymill_proto.errors import ArraymillError
 from arraymill_proto.graph import ArrayType

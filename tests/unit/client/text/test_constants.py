@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arraymill.cli._constants import MAX_INTEGER_BITS, bounded, fold
+from arraymill._text.constants import MAX_INTEGER_BITS, bounded, fold
 
 NAMES = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and_", "or_", "xor", "lshift", "rshift", "lt", "eq"]
 NUMBERS = st.one_of(
