@@ -31,6 +31,9 @@ from arraymill_proto.errors import ParameterError
 from arraymill_proto.limits import FRAME_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
+MAX_PAGE: Final = 1000
+"""Jobs that a server lists in one answer at most."""
+
 CONNECT_SECONDS: Final = 10.0
 """How long a server may take to answer the first question."""
 
@@ -230,15 +233,27 @@ class AsyncClient(Reductions, Arrays):
         message = await self._caller.ask("GetJob", pb.GetJobRequest(id=id), pb.Job, timeout, place=ticket)
         return AsyncJob(self._caller, ticket, job_status(message))
 
-    async def jobs(self, *, timeout: float | None = None) -> tuple[JobStatus, ...]:
-        """List the submitted jobs of all clients, oldest first, without their results; old ends are forgotten."""
+    async def jobs(
+        self, *, ended: bool = True, limit: int | None = None, timeout: float | None = None
+    ) -> tuple[JobStatus, ...]:
+        """List the submitted jobs of all clients, oldest first, without their results; old ends are forgotten.
+
+        Args:
+            ended: Whether to list those that have ended as well; False: only those that wait or run.
+            limit: At most so many; None: all.
+            timeout: Seconds; None: the client's.
+
+        Raises:
+            ParameterError: The limit is no count.
+        """
+        count = None if limit is None else checked_count("limit", limit)
         found: list[JobStatus] = []
-        request = pb.ListJobsRequest()
+        request = pb.ListJobsRequest(open_only=not ended, page_size=min(count or 0, MAX_PAGE))
         while True:
             page = await self._caller.ask("ListJobs", request, pb.ListJobsResponse, timeout)
-            found += map(job_status, page.jobs)
-            if not page.next_page_token:
-                return tuple(found)
+            found += (status for status in map(job_status, page.jobs) if ended or not status.has_ended)
+            if not page.next_page_token or (count is not None and len(found) >= count):
+                return tuple(found[:count])
             request.page_token = page.next_page_token
 
     # ------------------------------------------------------------------ the server

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from arraymill_proto.errors import JobKeyError, JobNotFoundError, ParameterError
@@ -60,6 +61,8 @@ class Ledger:
         self._storage = storage
         self._clock = clock
         self._made = 0
+        self._open: dict[str, SubmittedJob] = {}
+        """Those that have not ended, the oldest first."""
         self._ends = Ends(clock)
         self._makers: dict[ResidentArray, SubmittedJob] = {}
         """Of results that are still there."""
@@ -78,6 +81,7 @@ class Ledger:
         self._made += 1
         id, now = secrets.token_hex(8), self._clock()
         job = SubmittedJob(id, self._made, submission, now, feed, Life(id, now))
+        self._open[id] = job
         self._storage.add(job)
         for event in job.life.story:
             self._storage.note(event)
@@ -94,6 +98,7 @@ class Ledger:
 
     def close(self, job: SubmittedJob) -> None:
         """A job has ended: remember it for some time."""
+        self._open.pop(job.id, None)
         self._ends.add(job)
         self._makers.update(dict.fromkeys(job.results, job))
 
@@ -108,6 +113,7 @@ class Ledger:
 
     def forget(self, job: SubmittedJob) -> None:
         """Forget a job that has ended, and delete its results: nobody could tell any more what they are."""
+        self._open.pop(job.id, None)
         self._ends.discard(job)
         self.delete_results(job)
         self._storage.remove(job)
@@ -154,12 +160,13 @@ class Ledger:
             )
         return job
 
-    def page(self, size: int = 0, token: str = "") -> tuple[list[SubmittedJob], str]:
+    def page(self, size: int = 0, token: str = "", *, is_open_only: bool = False) -> tuple[list[SubmittedJob], str]:
         """Return a page of jobs, oldest first, and the token of the next page (empty after the last).
 
         Args:
             size: Jobs; 0: 100; at most 1,000.
             token: From the page before; empty: the first page.
+            is_open_only: Leave out those that have ended.
 
         Raises:
             ParameterError: The token is none of ours.
@@ -167,7 +174,11 @@ class Ledger:
         if not re.fullmatch(r"[0-9a-f]{0,16}", token):
             raise ParameterError(f"page_token {shorten(token)!r} is none that this server gave", parameter="page_token")
         size = min(size or DEFAULT_PAGE, MAX_PAGE)
-        found = self._storage.after(int(token or "0", 16), size + 1)
+        first = int(token or "0", 16)
+        if is_open_only:
+            found = list(islice((job for job in self._open.values() if job.number > first), size + 1))
+        else:
+            found = self._storage.after(first, size + 1)
         page = found[:size]
         return page, token_of(page[-1]) if len(found) > size else ""
 

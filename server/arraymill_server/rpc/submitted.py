@@ -107,7 +107,7 @@ class SubmittedServicer:
 
     async def list_jobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """List jobs in pages, without their results; a page ends early where its jobs tell very much."""
-        jobs, token = self._board.ledger.page(request.page_size, request.page_token)
+        jobs, token = self._board.ledger.page(request.page_size, request.page_token, is_open_only=request.open_only)
         response = pb.ListJobsResponse(next_page_token=token)
         nbytes = 0
         for index, (before, job) in enumerate(zip([None, *jobs], jobs, strict=False)):

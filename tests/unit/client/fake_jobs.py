@@ -81,6 +81,7 @@ class FakeJobServer(FakeServer):
     Attributes:
         jobs: By id.
         is_held: Jobs stay queued, whatever they have.
+        knows_open_only: It lists only those that have not ended, if asked to.
         cuts: Streams that feed a job break after so many wants; the next one takes the next number.
         halts: Streams that feed a job want no more after so many wants, as if those who feed it were dead.
         on_wait: Called when GetJob is asked to wait for the end of a job.
@@ -100,6 +101,7 @@ class FakeJobServer(FakeServer):
         self.jobs: dict[str, FakeJob] = {}
         self._made = 0
         self.is_held = False
+        self.knows_open_only = True
         self.cuts: list[int] = []
         self.halts: list[int] = []
         self.on_wait: Callable[[FakeJob], None] = lambda _: None
@@ -205,8 +207,10 @@ class FakeJobServer(FakeServer):
 
     def _list_jobs(self, serialized: bytes) -> pb.ListJobsResponse:
         """Pages of two."""
-        first = int(pb.ListJobsRequest.FromString(serialized).page_token or 0)
-        jobs = [job.message for job in self.jobs.values()]
+        request = pb.ListJobsRequest.FromString(serialized)
+        first = int(request.page_token or 0)
+        is_open_only = request.open_only and self.knows_open_only
+        jobs = [job.message for job in self.jobs.values() if not (is_open_only and job.has_ended)]
         token = str(first + 2) if first + 2 < len(jobs) else ""
         return pb.ListJobsResponse(jobs=jobs[first : first + 2], next_page_token=token)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -212,6 +213,28 @@ async def test_all_pages_are_listed(jobs: FakeJobServer, worker: AsyncClient) ->
         await worker.submit(asarray(X) + number, key=f"k{number}")
     assert [status.key for status in await worker.jobs()] == ["k0", "k1", "k2", "k3", "k4"]
     assert jobs.calls["ListJobs"] == 3
+
+
+@pytest.mark.parametrize("knows_open_only", [True, False], ids=["", "older"])
+async def test_those_that_have_not_ended_are_listed_alone(
+    knows_open_only: bool, jobs: FakeJobServer, worker: AsyncClient
+) -> None:
+    """An older server lists all: the client leaves those out that have ended."""
+    jobs.knows_open_only = knows_open_only
+    for number in range(3):
+        await worker.submit(asarray(X) + number, key=f"k{number}")
+    jobs.is_held = True
+    for number in range(3, 6):
+        await worker.submit(asarray(X) + number, key=f"k{number}")
+    assert [status.key for status in await worker.jobs(ended=False)] == ["k3", "k4", "k5"]
+    assert [status.key for status in await worker.jobs(ended=False, limit=2)] == ["k3", "k4"]
+    assert [status.key for status in await worker.jobs(limit=3)] == ["k0", "k1", "k2"]
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5, "3", True])
+async def test_a_limit_that_is_no_count_is_refused(limit: Any, worker: AsyncClient) -> None:
+    with pytest.raises(ParameterError, match="whole number, at least 1"):
+        await worker.jobs(limit=limit)
 
 
 async def test_waiting_survives_lost_answers_and_a_busy_server(jobs: FakeJobServer, worker: AsyncClient) -> None:

@@ -182,3 +182,18 @@ def test_the_error_of_a_key_names_its_job_to_everyone(stage: Stage, client: str)
     with pytest.raises(JobKeyError, match=f"is that of job {job.id}, which computes another") as caught:
         stage.submit(SQRT, client=client, key="k")
     assert caught.value.details == {"key": "k", "job": job.id}
+
+
+def test_those_that_have_not_ended_are_listed_alone(stage: Stage) -> None:
+    """However many have ended: nobody looks through them."""
+    page = stage.bench.board.ledger.page
+    ended = [stage.submit(INLINE) for _ in range(3)]
+    stage.work()
+    running = [stage.submit(SUM) for _ in range(3)]
+    assert page(is_open_only=True) == (running, "")
+    first, token = page(2, is_open_only=True)
+    assert (first, page(2, token, is_open_only=True)) == (running[:2], (running[2:], ""))
+    assert page()[0] == [*ended, *running]
+    stage.finish(running[0], SUM)
+    stage.bench.board.delete(running[0].id)
+    assert page(is_open_only=True)[0] == running[1:]
