@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arraymill._connection import Connection
 from arraymill._graph import Computation
@@ -38,40 +40,57 @@ async def compute_inline(
         answer = await connection.compute(request, timeout)
     else:
         answer = await connection.call("Compute", request, pb.ComputeResponse, timeout)
-    if len(answer.results) != len(job.results):
-        raise InternalError(f"the server sent {len(answer.results)} results of {len(job.results)}")
+    values = values_of(answer, job, options)
     if options.progress is not None:
         times = job_times(answer.times)
         options.progress(Progress(times.received_bytes, times.blocks, times.blocks, times))
-    pairs = zip(answer.results, job.results, strict=True)
-    return [value_of(result, expected, options, index) for index, (result, expected) in enumerate(pairs)]
+    return values
 
 
-def request_of(job: Computation) -> pb.ComputeRequest:
-    """Return a job with the elements of every input in it, as they lie in memory as far as possible."""
-    request = bare_request(job)
-    arrays = iter(job.inputs)
-    for node, message in zip(job.graph.nodes, request.graph.nodes, strict=True):
-        if isinstance(node, Input):
-            message.input.inline = in_order(next(arrays), node.order).tobytes()
-    return request
+def request_of(
+    job: Computation, is_inline: Callable[[int, NDArray[Any]], bool] = lambda index, array: True
+) -> pb.ComputeRequest:
+    """Return a job with the elements of its inputs in it, as they lie in memory as far as possible.
 
-
-def bare_request(job: Computation) -> pb.ComputeRequest:
-    """Return a job without the elements of its inputs."""
+    Args:
+        job: The job.
+        is_inline: Tells of an input, by its number, whether its elements go with it.
+    """
     request = pb.ComputeRequest()
     request.graph.CopyFrom(graph_to_pb(job.graph) if job.skeleton is None else job.skeleton.message)
+    arrays = enumerate(job.inputs)
+    for node, message in zip(job.graph.nodes, request.graph.nodes, strict=True):
+        if isinstance(node, Input):
+            index, array = next(arrays)
+            if is_inline(index, array):
+                message.input.inline = in_order(array, node.order).tobytes()
     return request
 
 
-def value_of(result: pb.InlineArray, expected: ArrayType, options: Options, index: int) -> Any:
-    """Return one result of a job, in the array that the caller gave for it, if any.
+def paired(answer: pb.ComputeResponse, job: Computation) -> list[tuple[pb.InlineArray, ArrayType]]:
+    """Return the results of an answer, each with the type that is expected of it.
 
     Raises:
-        InternalError: It is none of the type that was expected.
+        InternalError: There are fewer or more of them.
     """
+    if len(answer.results) != len(job.results):
+        raise InternalError(f"the server sent {len(answer.results)} results of {len(job.results)}")
+    return list(zip(answer.results, job.results, strict=True))
+
+
+def values_of(answer: pb.ComputeResponse, job: Computation, options: Options) -> list[Any]:
+    """Return the results of a job, each in the array that the caller gave for it, if any.
+
+    Raises:
+        InternalError: They are not as many as were expected, or not of those types.
+    """
+    return [
+        _value(result, expected, options.out(index)) for index, (result, expected) in enumerate(paired(answer, job))
+    ]
+
+
+def _value(result: pb.InlineArray, expected: ArrayType, out: NDArray[Any] | None) -> Any:
     type, order = announced(result, expected)
-    out = options.out(index)
     if out is None and not type.shape and len(result.data) == type.dtype.itemsize:
         return np.frombuffer(result.data, type.dtype)[0]
     sink = ResultSink(type, order, out=out)

@@ -12,14 +12,12 @@ from typing import Any, Final
 
 from arraymill._connection import Connection
 from arraymill._graph import Computation
-from arraymill._inline import bare_request, value_of
-from arraymill._layout import in_order
+from arraymill._inline import paired, request_of, values_of
 from arraymill._memory import MemorySession
 from arraymill._shared_lane import SharedLane
 from arraymill._source import Sources
 from arraymill._transfer import Options, announced
 from arraymill_proto.errors import InternalError
-from arraymill_proto.graph import Input
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 ANSWER_BYTES: Final = 64 << 10
@@ -85,28 +83,17 @@ async def compute_shared(
 
 def _request_of(job: Computation, told: pb.SharedMemory) -> pb.ComputeRequest:
     """Return the message of a job, with those of its inputs that are small and lie elsewhere."""
-    request = bare_request(job)
-    request.memory.CopyFrom(told)
     placed = {each.index for each in told.inputs}
-    inputs = [
-        (node, message.input)
-        for node, message in zip(job.graph.nodes, request.graph.nodes, strict=True)
-        if isinstance(node, Input)
-    ]
-    for index, ((node, message), array) in enumerate(zip(inputs, job.inputs, strict=True)):
-        if index not in placed and array.nbytes <= INLINE_BYTES:
-            message.inline = in_order(array, node.order).tobytes()
+    request = request_of(job, lambda index, array: index not in placed and array.nbytes <= INLINE_BYTES)
+    request.memory.CopyFrom(told)
     return request
 
 
 def _results(answer: pb.ComputeResponse, job: Computation, options: Options, *, may_be_placed: bool) -> list[Any]:
-    if len(answer.results) != len(job.results):
-        raise InternalError(f"the server sent {len(answer.results)} results of {len(job.results)}")
-    if answer.memory_outputs and not may_be_placed:
+    if not answer.memory_outputs:
+        return values_of(answer, job, options)
+    if not may_be_placed:
         raise InternalError("the server says that it left the results in shared memory, where there was no place")
-    pairs = list(zip(answer.results, job.results, strict=True))
-    if answer.memory_outputs:
-        for result, expected in pairs:
-            announced(result, expected)
-        return list(options.outs)
-    return [value_of(result, expected, options, index) for index, (result, expected) in enumerate(pairs)]
+    for result, expected in paired(answer, job):
+        announced(result, expected)
+    return list(options.outs)

@@ -40,7 +40,7 @@ from arraymill_proto.graph import ArrayType, Order
 from arraymill_proto.limits import FRAME_BYTES, shorten
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
-END_SECONDS: Final = 1.0
+END_SECONDS: Final = 1.5
 """After a job without an end that leaves results in memory of the caller: workers may write there for 0.75 s more, and
 nothing on a stream that is cancelled can tell."""
 

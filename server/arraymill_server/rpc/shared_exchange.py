@@ -9,13 +9,13 @@ from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.jobs.exchange import Outgoing, Peer, Started
 from arraymill_server.jobs.wants import Wants
 from arraymill_server.plan.model import Wanted
-from arraymill_server.rpc.inline import InlineResults
+from arraymill_server.rpc.inline import OneAnswer
 from arraymill_server.rpc.inputs import InlineInputs
 from arraymill_server.rpc.shared_lane import NeedsRunError, SharedLane
 from arraymill_server.rpc.stall import Stall
 
 
-class SharedExchange:
+class SharedExchange(OneAnswer):
     """Ranges of inputs come through shared memory; results go in the response, or are left in place.
 
     There is no stream beside it: where the memory goes away while something is wanted, the job fails with
@@ -28,17 +28,13 @@ class SharedExchange:
     """
 
     def __init__(self, graph: Graph, lane: SharedLane, stall_seconds: float) -> None:
+        super().__init__()
         self._inline = InlineInputs(graph)
         self._wants = Wants(self._inline.nbytes)
-        self._results = InlineResults()
         self._lane = lane
         self._stall = Stall(stall_seconds, self._wants.oldest)
         self._stall.expired.add_done_callback(self._expired)
-        self._peer: Peer | None = None
         self._is_placed = False
-        self.job_id = ""
-        """Empty until the job runs."""
-        self.sent_bytes = 0
 
     def __repr__(self) -> str:
         return f"<SharedExchange {self._wants!r}, {self._lane!r}>"
@@ -49,15 +45,14 @@ class SharedExchange:
 
     def answer(self) -> pb.ComputeResponse:
         """The answer without its times, once the job has ended."""
-        return pb.ComputeResponse(results=self._results.messages(), memory_outputs=self._is_placed)
+        return pb.ComputeResponse(results=self.results(), memory_outputs=self._is_placed)
 
     # ------------------------------------------------------------------ Exchange
 
     def start(self, started: Started, peer: Peer) -> None:
-        self._peer, self.job_id = peer, started.job_id
+        super().start(started, peer)
         self._is_placed = started.is_placed
         self._wants.received_bytes += started.at_hand_bytes
-        self._results.open(started)
         if started.is_placed:
             self.sent_bytes += sum(result.nbytes for result in started.results)
         self._lane.begin(self)
@@ -73,14 +68,6 @@ class SharedExchange:
             self._lane.fill(self._wants.open(wanted, target, token), wanted, address)
             if not is_waiting:  # else its silence goes on
                 self._stall.restart()
-
-    def send(self, outgoing: Outgoing, token: int) -> None:
-        assert self._peer is not None
-        self.sent_bytes += self._results.take(outgoing)
-        self._peer.done(token)
-
-    def progress(self, blocks_done: int) -> None:
-        """The answer is the only message."""
 
     def close(self) -> None:
         self._stall.close()
