@@ -15,6 +15,9 @@ SEED: Final = 2026
 TOLERANCE: Final = 1e-9
 """Relative: sums of 2**29 numbers in other orders agree to far less."""
 PIECE: Final = 1 << 20
+COLUMNS: Final = 4096
+AXES: Final = {"columns": 0, "rows": 1}
+"""The axis along which the works of axes reduce."""
 
 Array = NDArray[np.float64]
 _streams: dict[int, Array] = {}
@@ -30,6 +33,12 @@ def numbers(nbytes: int, stream: int = 0) -> Array:
     if len(_streams.get(stream, ())) < length:
         _streams[stream] = np.random.Generator(np.random.Philox(SEED + stream)).random(length)
     return _streams[stream][:length]
+
+
+def matrix(nbytes: int) -> NDArray[np.float64]:
+    """Return the numbers as rows of `COLUMNS`, without what is left of the last one."""
+    x = numbers(nbytes)
+    return x[: len(x) // COLUMNS * COLUMNS].reshape(-1, COLUMNS)
 
 
 def digest(array: Array) -> int:
@@ -52,24 +61,32 @@ def check(task: Task, answer: Any) -> bool:
         for each in answer:
             check(task, each)
     elif task.work == "sqrt":
-        if np.shape(answer) != x.shape:
-            raise WrongAnswerError(f"the answer has the shape {np.shape(answer)}, NumPy's is {x.shape}")
+        _compare_shapes(answer, x)
         for part, got in zip(_pieces(x), _pieces(np.asarray(answer)), strict=True):
             if not np.array_equal(got, np.sqrt(part)):  # IEEE 754 leaves no choice
                 raise WrongAnswerError(f"the answer is {got!r}, NumPy's is {np.sqrt(part)!r}")
     elif answer is not None:
-        _compare(answer, _number(task, x))
+        _compare(answer, _expected(task, x))
     return not isinstance(answer, Moved)
 
 
-def _number(task: Task, x: Array) -> float:
+def _expected(task: Task, x: Array) -> Any:
+    if task.work in AXES:
+        rows = matrix(task.nbytes)
+        return np.sqrt(rows * rows + 1).mean(axis=AXES[task.work])
     if task.work == "fused":
         pairs = zip(_pieces(x), _pieces(numbers(task.nbytes, 1)), strict=True)
         return sum(float(np.sqrt(a * a + b * b).sum()) for a, b in pairs)
     return float(x.mean() if task.work == "mean" else x.sum())
 
 
+def _compare_shapes(answer: Any, expected: Any) -> None:
+    if np.shape(answer) != np.shape(expected):
+        raise WrongAnswerError(f"the answer has the shape {np.shape(answer)}, NumPy's is {np.shape(expected)}")
+
+
 def _compare(answer: Any, expected: Any) -> None:
+    _compare_shapes(answer, expected)
     if not np.allclose(answer, expected, rtol=TOLERANCE, atol=0):
         raise WrongAnswerError(f"the answer is {answer!r}, NumPy's is {expected!r}")
 

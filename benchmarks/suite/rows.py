@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from suite.data import COLUMNS
 from suite.promises import Promise, beside, growth, spread, within
 from suite.quantities import (
     CPU_PER_GIGABYTE,
@@ -77,6 +78,12 @@ def _same_host(title: str, work: str, entries: tuple[Entry, ...], *promises: Pro
     return Row(f"{title}, client and server on one machine", work, entries, SPEED, promises, SIZES, further_rounds=3)
 
 
+def _axis(work: str) -> Row:
+    title = f"np.sqrt(x*x + 1).mean of all {work} of a resident matrix, {COLUMNS:,} columns"
+    entries = (replace(MILL, arrays=3), NUMPY, replace(NUMEXPR_SUM, arrays=2))
+    return Row(title, work, entries, SPEED, sizes=(256 * MIB,))
+
+
 def _of_256_mib(ours: Entry, other: Entry, least: float) -> Promise:
     return beside(ours.label, other.label, SPEED, nbytes=256 * MIB, least=least)
 
@@ -128,6 +135,8 @@ ROWS: Final[Mapping[str, Row]] = {
         ),
         sizes=(GIB,),
     ),
+    "columns": _axis("columns"),
+    "rows": _axis("rows"),
     "small": Row(
         "Sums of 1,000 elements, one at a time",
         "sum",

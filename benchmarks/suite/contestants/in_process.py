@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from suite.data import numbers
+from suite.data import AXES, matrix, numbers
 from suite.task import Run, Task, Works, one_by_one
 
 
@@ -36,4 +36,10 @@ def _fused(task: Task) -> Iterator[Run]:
     yield one_by_one(lambda: float(np.sqrt(a * a + b * b).sum()), task.jobs)
 
 
-WORKS: Works = {"sum": _sum, "mean": _mean, "sqrt": _sqrt, "fused": _fused}
+@contextmanager
+def _axis(task: Task) -> Iterator[Run]:
+    x, axis = matrix(task.nbytes), AXES[task.work]
+    yield one_by_one(lambda: np.sqrt(x * x + 1).mean(axis=axis), task.jobs)
+
+
+WORKS: Works = {"sum": _sum, "mean": _mean, "sqrt": _sqrt, "fused": _fused, **dict.fromkeys(AXES, _axis)}

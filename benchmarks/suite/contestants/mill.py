@@ -10,7 +10,7 @@ import numpy as np
 
 import arraymill as am
 from suite.contestants.mill_crowds import CROWDS
-from suite.data import Array, numbers
+from suite.data import AXES, Array, matrix, numbers
 from suite.lanes import LANE, connect
 from suite.processes import arraymill_command, server_process
 from suite.task import Run, Task, Works, one_by_one
@@ -65,4 +65,13 @@ def _fused(task: Task) -> Iterator[Run]:
         yield one_by_one(lambda: mill.compute(np.sqrt(a * a + b * b).sum()), task.jobs)
 
 
-WORKS: Works = {"sum": _number, "mean": _number, "sqrt": _sqrt, "fused": _fused, **CROWDS}
+@contextmanager
+def _axis(task: Task) -> Iterator[Run]:
+    """Compute on a matrix that lies on the server, like `_fused`."""
+    budget = (task.nbytes >> 20) * 8 // 7 + 64
+    with _client(task, f"{budget + 256}MiB", "--resident-budget", f"{budget}MiB") as mill:
+        x = mill.put(matrix(task.nbytes))
+        yield one_by_one(lambda: mill.compute(np.sqrt(x * x + 1).mean(axis=AXES[task.work])), task.jobs)
+
+
+WORKS: Works = {"sum": _number, "mean": _number, "sqrt": _sqrt, "fused": _fused, **dict.fromkeys(AXES, _axis), **CROWDS}

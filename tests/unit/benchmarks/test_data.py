@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from suite.data import WrongAnswerError, check, digest, numbers
+from suite.data import COLUMNS, WrongAnswerError, check, digest, numbers
 from suite.task import Moved, Task
 
 NBYTES = 8 * 5000
@@ -27,12 +27,15 @@ DIGEST_OF_1000 = 826528704
 
 a, b = X, numbers(NBYTES, 1)
 SUM, ROOT, FUSED = float(X.sum()), np.sqrt(X), float(np.sqrt(a * a + b * b).sum())
+ROWS = X[:COLUMNS].reshape(1, COLUMNS)
 ANSWERS: dict[str, tuple[Any, Any]] = {
     "sum": (SUM, SUM * (1 + 1e-6)),
     "burst": ([SUM] * 3, [SUM, SUM, 1.0]),
     "mean": (X.mean(), SUM),
     "sqrt": (ROOT, np.where(X[-1] == X, 1.0, ROOT)),
     "fused": (FUSED, SUM),
+    "columns": (np.sqrt(ROWS * ROWS + 1).mean(axis=0), np.ones(COLUMNS)),
+    "rows": (np.sqrt(ROWS * ROWS + 1).mean(axis=1), np.ones(1)),
 }
 
 
