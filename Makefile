@@ -18,7 +18,7 @@ HASHED = --require-hashes --only-binary :all:
 INSTALL = $(BIN)/python $(PIP)
 PINNED = $(INSTALL) $(HASHED)
 
-.PHONY: setup demo test check bench chaos container lock
+.PHONY: setup demo test check bench chaos container node lock
 
 setup: $(VENV)/.setup
 
@@ -39,7 +39,7 @@ demo: setup
 	@$(BIN)/arraymill demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not container" $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not container and not node" $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -48,6 +48,7 @@ check: setup
 	$(BIN)/pyright --warnings
 	$(BIN)/lint-imports
 	$(BIN)/python tools/generate.py --check
+	$(BIN)/python tools/docs.py --check
 
 # The peers of the benchmarks have environments of their own: what the tests run in stays what requirements/dev.txt says.
 $(VENV)/peers/.done: requirements/bench.txt $(VENV)/.setup
@@ -72,6 +73,10 @@ chaos: setup
 # Builds the image and runs it: needs a Docker engine that answers (.ci/run starts one).
 container: setup
 	$(BIN)/python -m pytest -m container -o faulthandler_timeout=0 tests/container $(ARGS)
+
+# Runs examples/node against a server: needs node and npm (.ci/run installs them).
+node: setup
+	$(BIN)/python -m pytest -m node tests/node $(ARGS)
 
 # Writes the pinned requirements anew from pyproject.toml, for Python 3.11 to 3.14 on every platform. Needs uv.
 # Pins stay as they are where they can; newer versions: make lock UPGRADE=--upgrade

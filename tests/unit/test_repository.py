@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 IMPORT_ROOTS = {"client": "arraymill", "server": "arraymill_server", "proto": "arraymill_proto"}
-UNWATCHED = {".git", ".venv", "__pycache__", "build", "dist", ".hypothesis", "local"}
+UNWATCHED = {".git", ".venv", "__pycache__", "build", "dist", ".hypothesis", "local", "node_modules"}
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
 GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$")
@@ -131,6 +131,7 @@ def wanted(*, extras: tuple[str, ...] = (), groups: tuple[str, ...] = ()) -> lis
         ("dev.txt", wanted(extras=("server", "cli", "demo"), groups=("build", "generate", "test", "check"))),
         ("server.txt", wanted(extras=("server", "cli"))),
         ("build.txt", wanted(groups=("build",))),
+        ("container.txt", wanted(groups=("container",))),
         ("bench.txt", wanted(groups=("bench",))),
         ("bench-triton.txt", wanted(groups=("bench-triton",))),
     ],
@@ -148,8 +149,10 @@ def test_what_is_deployed_is_what_was_tested(name: str) -> None:
 
 
 def test_every_extra_and_group_is_pinned_somewhere() -> None:
-    assert set(PROJECT["project"]["optional-dependencies"]) == {"server", "cli", "demo", "all"}
-    assert set(PROJECT["dependency-groups"]) == {"build", "generate", "test", "check", "bench", "bench-triton"}
+    assert set(PROJECT["project"]["optional-dependencies"]) == {"server", "cli", "load", "demo", "all"}
+    assert set(PROJECT["dependency-groups"]) == {
+        *("build", "generate", "test", "check", "container", "bench", "bench-triton")
+    }
 
 
 def test_the_image_bears_the_version_of_the_project() -> None:

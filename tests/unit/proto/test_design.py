@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,13 +14,14 @@ import pytest
 
 from arraymill_proto import limits
 from arraymill_proto.bulk import Record, encode_header, encode_hello
-from arraymill_proto.catalogue import OPERATIONS, Kind, infer
+from arraymill_proto.catalogue import ARRAY_PARAMS, OPERATIONS, Kind, infer
 from arraymill_proto.checksums import checksum
 from arraymill_proto.codec import graph_from_pb
+from arraymill_proto.codec.values import write_param
 from arraymill_proto.errors import ERRORS, STATUS, Reason
 from arraymill_proto.fingerprints import BLOCK_BYTES, Fingerprint
 from arraymill_proto.frames import Envelope, FrameView, decode, encode_frame
-from arraymill_proto.graph import Graph, Input, Operation
+from arraymill_proto.graph import Graph, Input, NodeRef, Operation, ParamValue
 from arraymill_proto.memory import HELLO, encode_message
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_proto.v1 import memory_pb2
@@ -68,6 +69,31 @@ def errors() -> str:
         [f"`{reason}`", STATUS[reason], f"`{ERRORS[reason].__name__}`", first_line(ERRORS[reason])] for reason in Reason
     ]
     return table(["reason", "status", "Python", "meaning"], rows)
+
+
+SAMPLES: Mapping[str, Sequence[ParamValue]] = {
+    "axis": [0, (0, 1)],
+    "keepdims": [True],
+    "dtype": [np.dtype("f8")],
+    "ddof": [1, 0.5],
+    "decimals": [2],
+    "part": [1],
+    **{name: [NodeRef(0)] for name in ARRAY_PARAMS},
+}
+"""A value of each kind that a parameter may have."""
+
+
+def fields_of(name: str) -> str:
+    messages = [pb.Param() for _ in SAMPLES[name]]
+    for message, value in zip(messages, SAMPLES[name], strict=True):
+        write_param(message, name, value)
+    return " or ".join(f"`{message.WhichOneof('value')}`" for message in messages)
+
+
+def test_the_fields_of_parameters() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", section("parameters"), re.MULTILINE)
+    assert dict(rows) == {name: fields_of(name) for name in SAMPLES}
+    assert set(SAMPLES) == {name for signature in OPERATIONS.values() for name in signature.params}
 
 
 def bounds() -> str:
