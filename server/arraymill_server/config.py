@@ -83,6 +83,15 @@ def _parse_listen(value: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(str(parse_address(text)) for text in texts)
 
 
+def _parse_metrics_listen(text: str) -> str:
+    if text.strip().lower() == "off":
+        return "off"
+    address = parse_address(text)
+    if address.path:
+        raise ConfigError(f"{text!r} is a Unix socket; Prometheus asks over TCP: write 127.0.0.1:9464")
+    return str(address)
+
+
 def _parse_switch(value: str | bool) -> bool:
     word = str(value).strip().lower()
     if word not in (*_YES, *_NO):
@@ -176,6 +185,9 @@ class ServerConfig:
     """Seconds that a client may neither feed nor read while its job waits for it; then the job ends with an error."""
     drain_seconds: float = field(default=30.0, metadata=_time(0, 3600))
     """Seconds that running jobs get to end after SIGTERM."""
+    metrics_listen: str = field(default="off", metadata=_kind(_Kind(_parse_metrics_listen)))
+    """Where Prometheus may ask for metrics: host:port or [v6]:port, path /metrics; port 0 picks a free one, off does
+    without. Whoever reaches it can read them."""
     log_level: str = field(default="info", metadata=_kind(_Kind(_parse_word, choices=LOG_LEVELS)))
     """Least severe level that is logged: debug, info, warning or error."""
     log_format: str = field(default="auto", metadata=_kind(_Kind(_parse_word, choices=LOG_FORMATS)))
@@ -188,12 +200,18 @@ class ServerConfig:
             raise ConfigError("listen is empty; give at least one address, for example 127.0.0.1:50051")
         for text in self.listen:
             _parsed("listen", parse_address, text)
+        _parsed("metrics_listen", _parse_metrics_listen, self.metrics_listen)
         if self.resident_budget_bytes > self.arena_bytes - JOB_ROOM_BYTES:
             raise ConfigError(
                 f"resident_budget_bytes is {format_bytes(self.resident_budget_bytes)}, above its bound of "
                 f"{format_bytes(self.arena_bytes - JOB_ROOM_BYTES)}: of the arena's {format_bytes(self.arena_bytes)}, "
                 f"{format_bytes(JOB_ROOM_BYTES)} stay for jobs; give a larger --arena or a smaller --resident-budget"
             )
+
+    @property
+    def metrics_address(self) -> Address | None:
+        """`metrics_listen`, parsed; None: nowhere."""
+        return None if self.metrics_listen == "off" else parse_address(self.metrics_listen)
 
     @property
     def addresses(self) -> tuple[Address, ...]:

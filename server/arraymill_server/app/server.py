@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from arraymill_server.app.drain import EndableJobs, drained
 from arraymill_server.app.exit_codes import ExitCode
 from arraymill_server.app.malloc import GIVE_BACK_SECONDS, give_back_freed_memory
+from arraymill_server.app.monitor import Monitor
 from arraymill_server.app.sockets import ClaimedPath, beside, claim_sockets
 from arraymill_server.app.stop import Stop
 from arraymill_server.app.threads import begin_imports, start_threads
@@ -82,6 +83,7 @@ class App:
             block_elements=block_elements,
         )
         self.calls = Calls(config.max_streams)
+        self.monitor = Monitor(self.arena, self.engine, self.jobs, self.residents, self.calls)
         self._board: Board | None = None
         self._sockets: list[ClaimedPath] = []
         self._bulk: BulkListener | None = None
@@ -112,6 +114,7 @@ class App:
         places = beside(self._config.addresses) if self._config.shared_memory_bytes else ()
         self._sockets = claim_sockets((*self._config.addresses, *places), take_over=self._config.take_over)
         drafts = {str(claim.path): claim.draft for claim in self._sockets}
+        self.monitor.listen(self._config.metrics_address, is_shared=self._config.take_over)
         await self.engine.start()
         start_threads()
         from arraymill_server.rpc.server import RpcServer  # noqa: PLC0415  (workers must be forked before)
@@ -148,9 +151,11 @@ class App:
             bulk_port=self.bulk_port,
             take_over=self._config.take_over,
         )
+        self.monitor.connections = servicer.connections
         await self._rpc.start()
         self._publish()
-        for work in (self._expire(), _give_back()):
+        self.monitor.serve()
+        for work in (self._expire(), _give_back(), self.monitor.watch()):
             clock = asyncio.create_task(work)
             clock.add_done_callback(self._clock_ended)
             self._clocks.append(clock)
@@ -165,20 +170,21 @@ class App:
         if config.bulk_port != OFF:
             self._bulk = BulkListener.open(config.addresses, config.bulk_port, take_over=config.take_over)
         if config.shared_memory_bytes:
-            self._memory = MemoryListener.open(memory_drafts, Budget(self._segments, config.shared_memory_bytes))
+            budget = self.monitor.budget = Budget(self._segments, config.shared_memory_bytes)
+            self._memory = MemoryListener.open(memory_drafts, budget)
 
     def _publish(self) -> None:
         """Get the clients of all addresses, also those of a server before us; a next one may do the same."""
         for claim in self._sockets:
             claim.publish()
-        mine = self._listeners()
+        mine = self._listeners(self.monitor.port)
         share(mine)
         if self._config.take_over and (others := steer(mine)):
             _log.info("taking over ports: stop the server that listens there as well", sockets=others)
 
-    def _listeners(self) -> list[Listener]:
+    def _listeners(self, *others: int) -> list[Listener]:
         bound = () if self._rpc is None else self._rpc.bound
-        return listeners({port for port in (*(address.port for address in bound), self.bulk_port) if port})
+        return listeners({*(address.port for address in bound), self.bulk_port, *others} - {0})
 
     async def stop(self, grace_seconds: float, hurry: asyncio.Event) -> bool:
         """Stop in this order; every step is taken, whatever becomes of those before. To be called once.
@@ -202,6 +208,7 @@ class App:
             await _taken("close the bulk lane", self._close_bulk()),
             await _taken("close the same-host lane", self._close_memory()),
             await _taken("end the clocks", self._end_clocks()),
+            await _taken("close the metrics", self.monitor.close()),
             # 5. Workers end last: jobs that were ended have waited for their running tasks.
             await _taken("end the workers", self.engine.close()),
             # 6. Only now may another server take the paths of our sockets unasked.
@@ -213,6 +220,7 @@ class App:
         if self._rpc is not None:
             self._rpc.close()
             leave(self._listeners())
+            await self.monitor.leave()
 
     async def _drain(self, grace_seconds: float, hurry: asyncio.Event) -> None:
         draining = asyncio.ensure_future(drained(self.jobs, self.calls))
@@ -311,6 +319,7 @@ async def serve(config: ServerConfig, *, exit_on_stdin_eof: bool = False) -> Exi
             "ready",
             addresses=app.addresses,
             bulk_port=app.bulk_port,
+            metrics_port=app.monitor.port,
             workers=config.workers,
             arena=format_bytes(config.arena_bytes),
             seconds=round(monotonic() - begin, 3),

@@ -84,6 +84,8 @@ class Board:
         self.watches = Watches(admission)
         """Who watches them."""
         self.ledger.on_note = self.watches.changed
+        self.on_end: Callable[[SubmittedJob], None] = lambda job: None
+        """Called when a job has ended that was not refused."""
 
     def __repr__(self) -> str:
         return f"<Board {len(self._live)} live, {self.ledger!r}>"
@@ -202,8 +204,14 @@ class Board:
         self._per_client[submission.client] += 1
         task = self._live[job] = asyncio.ensure_future(self._run(job, graph, feed))
         asyncio.get_running_loop().call_soon(self._judge, job)  # runs after the first step of the task
+        task.add_done_callback(lambda _: self._over(job))
         feed.stalled.add_done_callback(partial(_stalled, task))
         return job
+
+    def _over(self, job: SubmittedJob) -> None:
+        """Tell of a job that has ended; whether it was refused is judged by now."""
+        if not job.is_refused:
+            self.on_end(job)
 
     def _judge(self, job: SubmittedJob) -> None:
         """Forget a job that its first step has refused."""

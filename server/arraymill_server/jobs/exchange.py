@@ -27,6 +27,11 @@ class Started:
     at_hand_bytes: int = 0
     """Of inputs that are in memory already and are not asked for."""
 
+    @property
+    def result_bytes(self) -> int:
+        """Of all results together."""
+        return sum(result.nbytes for result in self.results)
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:

@@ -65,6 +65,8 @@ class Known:
 
     worker_seconds: float
     """The least that it has taken in workers."""
+    operation: str
+    """What its jobs are counted as."""
     script: Script | None = None
     seconds: float = 0.0
     """What playing the script is expected to take."""
@@ -140,17 +142,18 @@ class SmallJobs:
         self.played += 1
         return Played(part.script, results, seconds)
 
-    def learn(self, key: bytes, graph: Graph, seconds: float) -> None:
+    def learn(self, key: bytes, graph: Graph, seconds: float, operation: str) -> None:
         """Take in that a job has gone the long way, and went well.
 
         Args:
             key: As of `find`.
             graph: The same graph.
             seconds: What it took of workers.
+            operation: What it is counted as.
         """
         known = self._known.find(key)
         if known is None:
-            self._known.get(key, lambda: Known(seconds))
+            self._known.get(key, lambda: Known(seconds, operation))
             return
         known.seconds *= PATIENCE
         known.worker_seconds = min(known.worker_seconds, seconds)

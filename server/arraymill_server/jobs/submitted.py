@@ -31,6 +31,8 @@ class Submission:
     """From now; 0: none."""
     ttl_seconds: float = 0.0
     """Of the results; 0: the server's default."""
+    operation: str = ""
+    """What the job is counted as."""
 
     def check(self) -> None:
         """Check everything but the time to live, which is that of any resident array.

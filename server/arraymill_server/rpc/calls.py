@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 from arraymill_proto.errors import BusyError, ConnectionFailedError, Reason
 from arraymill_proto.identity import CLIENT_KEY, is_client_name
 from arraymill_proto.limits import MAX_NODES
+from arraymill_server.metrics.counts import Counts
 from arraymill_server.quantities import MIB, format_bytes
 from arraymill_server.rpc.tally import Tally
 
@@ -219,6 +220,8 @@ class Calls:
         """Counted, and never refused: their clients are being told why."""
         self.submitted = Places(MAX_SUBMITTED, "have submitted jobs", budget_bytes=SUBMITTED_BYTES)
         """Not calls any more: what they have brought."""
+        self.counts: Final = Counts()
+        """What was counted since the start."""
         self.is_closed = False
         """True when no new work is taken."""
         self.is_ended = False

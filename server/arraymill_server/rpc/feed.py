@@ -19,6 +19,7 @@ from arraymill_proto.frames import FrameView
 from arraymill_proto.graph import Graph, Input
 from arraymill_server.jobs.exchange import Peer, Started
 from arraymill_server.jobs.submitted import Figures
+from arraymill_server.metrics.counts import Traffic
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.bulk import BulkConnection
 from arraymill_server.rpc.bulk_listener import BulkListener
@@ -70,10 +71,11 @@ class FedExchange(StreamExchange):
     Args:
         graph: The job's.
         stall_seconds: What may pass without a client, or a move of it, while a want is open.
+        traffic: Counts bytes; None: nobody asks for them.
     """
 
-    def __init__(self, graph: Graph, stall_seconds: float) -> None:
-        super().__init__(graph, _Nobody(), stall_seconds)
+    def __init__(self, graph: Graph, stall_seconds: float, traffic: Traffic | None = None) -> None:
+        super().__init__(graph, _Nobody(), stall_seconds, traffic=traffic)
         inputs = [node for node in graph.nodes if isinstance(node, Input)]
         sizes = zip(inputs, self._inline.nbytes, strict=True)
         self._input_bytes = sum(nbytes for node, nbytes in sizes if node.inline is None)

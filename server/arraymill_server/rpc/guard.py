@@ -13,8 +13,10 @@ from google.protobuf.message import DecodeError
 
 from arraymill_proto.errors import InvalidJobError, JobCancelledError
 from arraymill_server.log import get_logger
+from arraymill_server.metrics.counts import UNKNOWN
 from arraymill_server.rpc.calls import Calls, client_of, shutting_down
 from arraymill_server.rpc.cut import cut
+from arraymill_server.rpc.record import refusing
 from arraymill_server.rpc.status import GONE, declared, status_of
 from arraymill_server.rpc.streams import Context
 
@@ -61,7 +63,7 @@ def unary(
     method: Callable[[Request, Context], Awaitable[Answer]],
     request: type[Request],
     calls: Calls,
-    check: Check = lambda _, __: None,
+    check: Check | None = None,
 ) -> Callable[[bytes, Context], Awaitable[Answer]]:
     """Wrap a handler of one message; one that cannot be read is the client's fault.
 
@@ -69,13 +71,22 @@ def unary(
         method: The handler.
         request: What the message is.
         calls: Where it is noted.
-        check: May refuse the message before it is unfolded: gets its size and the call.
+        check: Of a method that runs a job, which counts how that ends. It may refuse the message before it is unfolded:
+            gets its size and the call. None: another method; its errors are counted here.
     """
+    refused = None if check is None else UNKNOWN
 
     @wraps(method)
     async def parsed(message: bytes, context: Context) -> Answer:
-        check(len(message), context)
-        answer = await method(_parse(request, message), context)
+        if check is not None:
+            check(len(message), context)
+        with refusing(calls.counts, refused):
+            question = _parse(request, message)
+        if check is not None:
+            answer = await method(question, context)
+        else:
+            with refusing(calls.counts):
+                answer = await method(question, context)
         _expect_reading(method.__name__, context)
         return answer
 
@@ -90,7 +101,7 @@ def answers(
     @wraps(method)
     async def guarded(message: bytes, context: Context) -> AsyncGenerator[Answer]:
         place = calls.waits.taken(client_of(context))
-        with _Answering(method.__name__, context, calls) as answering, calls.open(), place:
+        with _Answering(method.__name__, context, calls) as answering, calls.open(), refusing(calls.counts), place:
             async with aclosing(method(_parse(request, message), context)) as told:
                 async for answer in told:
                     yield answer

@@ -23,7 +23,8 @@ class InlineInputs:
         self._inputs = [node for node in graph.nodes if isinstance(node, Input)]
         self._ordered: dict[tuple[int, Order], memoryview] = {}
         """The bytes of inputs as they were wanted: several passes, and many blocks, ask in one order."""
-        nbytes = sum(len(node.inline) for node in self._inputs if node.inline is not None)
+        nbytes = self.inline_bytes = sum(len(node.inline) for node in self._inputs if node.inline is not None)
+        """Bytes of the inputs that are inline."""
         if nbytes > UNARY_BYTES:
             raise InvalidJobError(
                 f"the inline inputs have {nbytes:,} bytes, one job takes {UNARY_BYTES:,}; leave `inline` out and "

@@ -15,6 +15,7 @@ from arraymill_proto.limits import FRAME_BYTES
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.jobs.exchange import Outgoing, Peer, Started
 from arraymill_server.jobs.wants import Wants
+from arraymill_server.metrics.counts import BULK, GRPC, INLINE, MEMORY, Traffic
 from arraymill_server.plan.model import Wanted
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.bulk import BulkConnection
@@ -49,6 +50,7 @@ class StreamExchange:
         stall_seconds: What the client may take between two moves while a want is open or a write is pending.
         bulk: Where the client may open a bulk connection; None: nowhere.
         shared: The way through memory that the client shares; None: it shares none.
+        traffic: Counts bytes; None: nobody asks for them.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class StreamExchange:
         stall_seconds: float,
         bulk: BulkListener | None = None,
         shared: SharedLane | None = None,
+        *,
+        traffic: Traffic | None = None,
     ) -> None:
         self._inline = InlineInputs(graph)
         self._wants = Wants(self._inline.nbytes)
@@ -79,6 +83,7 @@ class StreamExchange:
         self._secret: bytes | None = None
         self._bulk: BulkConnection | None = None
         self._shared = shared
+        self._traffic = traffic or Traffic()
         self.job_id = ""
         """Empty until the job runs."""
         self.sent_bytes = 0
@@ -96,8 +101,11 @@ class StreamExchange:
         self._peer, self.job_id = peer, started.job_id
         self._blocks = started.blocks
         self._wants.received_bytes += started.at_hand_bytes
+        self._traffic.received[MEMORY] += started.at_hand_bytes
+        self._traffic.received[INLINE] += self._inline.inline_bytes
         if started.is_placed:
-            self.sent_bytes += sum(result.nbytes for result in started.results)
+            self.sent_bytes += started.result_bytes
+            self._traffic.sent[MEMORY] += started.result_bytes
         if self._shared is not None:
             self._shared.begin(self)
         self._put(messages.accepted(started, self._offer(), self._shared.number if self._shared is not None else 0))
@@ -167,8 +175,10 @@ class StreamExchange:
         """
         before = self._wants.received_bytes
         token = self._wants.accept(frame)
-        if self._wants.received_bytes > before:  # what came before, or is empty, is no move
-            self.moved(self._wants.received_bytes - before)
+        came = self._wants.received_bytes - before
+        if came:  # what came before, or is empty, is no move
+            self._traffic.received[GRPC] += came
+            self.moved(came)
         if token is not None and self._peer is not None:
             self._peer.done(token)
 
@@ -191,12 +201,15 @@ class StreamExchange:
 
     def arrived(self, record: Record) -> None:
         token = self._wants.arrived(record)
+        self._traffic.received[BULK] += record.length
         self._stall.restart()
         if token is not None and self._peer is not None:
             self._peer.done(token)
 
     def sent(self, outgoing: Outgoing, token: int) -> None:
-        self.sent_bytes += len(outgoing.data) * len(outgoing.outputs)
+        nbytes = len(outgoing.data) * len(outgoing.outputs)
+        self.sent_bytes += nbytes
+        self._traffic.sent[MEMORY if self._shared is not None and self._shared.is_open else BULK] += nbytes
         self._stall.restart()
         if self._peer is not None:
             self._peer.done(token)
@@ -225,6 +238,7 @@ class StreamExchange:
     def shared_filled(self, want: int) -> None:
         before = self._wants.received_bytes
         token = self._wants.filled(want)
+        self._traffic.received[MEMORY] += self._wants.received_bytes - before
         if token is not None and self._peer is not None:
             self.moved(self._wants.received_bytes - before)
             self._peer.done(token)
@@ -281,6 +295,7 @@ class StreamExchange:
                 payload = data[start : start + FRAME_BYTES]
                 frame = encode_frame(0, output, outgoing.offset + start, payload, Envelope.RESPONSE, checked=True)
                 self.sent_bytes += len(payload)
+                self._traffic.sent[GRPC] += len(payload)
                 if place == last and start + FRAME_BYTES >= len(data) and self._peer is not None:
                     self._peer.done(token)
                 await self._write(frame)

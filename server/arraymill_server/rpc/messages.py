@@ -171,6 +171,12 @@ def tell_calls(info: pb.ServerInfo, calls: Calls) -> None:
     info.job_calls, info.max_job_calls = calls.jobs.held, calls.jobs.limit
     info.waiting_calls, info.feeding_calls = calls.waits.held, calls.feeds.held
     info.refused_calls = calls.refused
+    counts = calls.counts
+    info.ended_jobs.update(counts.outcomes)
+    info.received_bytes.update(counts.traffic.received)
+    info.sent_bytes.update(counts.traffic.sent)
+    info.refusals.update(counts.refusals)
+    info.loop_lag_seconds = counts.recent_lag_seconds
 
 
 def server_info(version: str, bulk_port: int) -> pb.ServerInfo:

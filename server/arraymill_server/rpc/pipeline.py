@@ -26,6 +26,7 @@ from google.protobuf.message import DecodeError
 
 from arraymill_proto.errors import DeadlineError, InvalidJobError, JobCancelledError
 from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.metrics.counts import UNKNOWN
 from arraymill_server.rpc.calls import client_of, shutting_down
 from arraymill_server.rpc.small import Hall, SmallJob, check_size
 from arraymill_server.rpc.stall import patience
@@ -135,6 +136,11 @@ class Pipeline:
             raise InvalidJobError(f"there is a job {number} on this pipeline already, and it has not been answered")
         try:
             check_size(nbytes)
+        except InvalidJobError as error:
+            self._hall.calls.counts.turned_away(UNKNOWN, error.reason)
+            self._refuse(number, error)
+            return
+        try:
             small = SmallJob(job.request, nbytes, self._hall, peer=self._peer, client=self._client)
             answer = small.play()
         except Exception as error:

@@ -109,6 +109,11 @@ def leave(mine: Collection[Listener]) -> int:
     return left
 
 
+def are_shared(mine: Collection[Listener]) -> bool:
+    """Tell whether other processes listen at any of the same places."""
+    return any(_others(mine).values())
+
+
 @contextmanager
 def _borrowed(descriptor: int) -> Generator[socket.socket]:
     """Use a socket that somebody else closes."""

@@ -29,6 +29,7 @@ from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import Jobs
 from arraymill_server.jobs.small import SmallJobs
 from arraymill_server.log import get_logger
+from arraymill_server.metrics.counts import UNKNOWN
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.bulk_listener import BulkListener
 from arraymill_server.rpc.calls import Calls, client_of, job_bytes
@@ -38,7 +39,7 @@ from arraymill_server.rpc.memory_listener import MemoryListener
 from arraymill_server.rpc.memory_session import Session
 from arraymill_server.rpc.pipeline import Pipeline
 from arraymill_server.rpc.placed import Placed, find_placed
-from arraymill_server.rpc.record import recorded
+from arraymill_server.rpc.record import operation_of, recorded, refusing
 from arraymill_server.rpc.shared_lane import SharedLane
 from arraymill_server.rpc.small import Hall, SmallJob, check_size, is_read
 from arraymill_server.rpc.stall import patience
@@ -110,8 +111,8 @@ class Servicer:
         Raises:
             ArraymillError: It is too large, or there is no place for it.
         """
-        check_size(nbytes)
-        self._calls.check(client_of(context), nbytes)
+        with refusing(self._calls.counts, UNKNOWN):
+            self._check(nbytes, context)
 
     def check_new(self, nbytes: int, context: Context) -> None:
         """Refuse a job that is to be submitted before its message is unfolded, if that can be.
@@ -119,8 +120,9 @@ class Servicer:
         Raises:
             ArraymillError: It is too large, or the server is shutting down.
         """
-        self._calls.check_open()
-        check_size(nbytes)
+        with refusing(self._calls.counts, UNKNOWN):
+            self._calls.check_open()
+            check_size(nbytes)
 
     async def compute(self, request: pb.ComputeRequest, context: Context) -> pb.ComputeResponse:
         """Run a small job in one round trip."""
@@ -131,14 +133,15 @@ class Servicer:
     async def pipeline(self, _: object, context: Context) -> None:
         """Run small jobs as they come, and answer each when it has ended."""
         await begin_stream(context)
-        with self._calls.waits.taken(client_of(context)):
+        with refusing(self._calls.counts), self._calls.waits.taken(client_of(context)):
             await Pipeline(context, self._hall, self._stall_seconds).serve()
 
     async def run(self, _: object, context: Context) -> None:
         """Run a job whose arrays are streamed, or feed a submitted one."""
         await begin_stream(context)
         client = client_of(context)
-        with recorded(context.peer(), self._hall.cancelled) as record:
+        counts = self._calls.counts
+        with recorded(context.peer(), self._hall.cancelled, counts) as record:
             with self._calls.waits.taken(client):  # a silent stream takes no place of a job
                 async with patience(self._stall_seconds, "has not sent Start"):
                     first = self._parsed_first(await _read_first(context), context)
@@ -151,6 +154,7 @@ class Servicer:
                     await self._submitted.feed(id, context, bulk)
                 return
             start = first.start
+            record.operation = operation_of(start.graph, is_kept=start.HasField("keep"))
             nbytes = job_bytes(first.ByteSize(), len(start.graph.nodes))
             with self._calls.job(client, nbytes, is_read=is_read(start.graph) and not start.HasField("keep")):
                 graph = await self._read(start.graph, client)
@@ -162,11 +166,14 @@ class Servicer:
                 keeps = request.keep is not None
                 async with self._jobs.foreseen(graph, client, keep=keeps), self._hall.turns.taken(client, nbytes):
                     shared = SharedLane(session) if session is not None else None
-                    exchange = record.exchange = StreamExchange(graph, context, self._stall_seconds, bulk, shared)
+                    exchange = record.exchange = StreamExchange(
+                        graph, context, self._stall_seconds, bulk, shared, traffic=counts.traffic
+                    )
                     with _placed(graph, memory, session) as placed:
                         views, targets = placed.views, placed.targets
                         request = replace(request, room=shared, views=views, targets=targets, hold=placed.hold)
                         await self._stream(request, exchange, context)
+                    record.times = request.times
 
     def _session(self, start: pb.Start) -> Session | None:
         """Return the session in which a client shares memory; None when it shares none, or none any more."""
@@ -248,10 +255,14 @@ class Servicer:
 
     # ------------------------------------------------------------------ inside
 
+    def _check(self, nbytes: int, context: Context) -> None:
+        check_size(nbytes)
+        self._calls.check(client_of(context), nbytes)
+
     def _parsed_first(self, message: bytes, context: Context) -> pb.RunRequest:
         """Read Start or Attach; the first is refused unread where it can be."""
         if not message.startswith(_ATTACH_TAG):
-            self.check_job(len(message), context)
+            self._check(len(message), context)
         request = parse_request(message)
         if isinstance(request, FrameView) or request.WhichOneof("message") is None:
             raise InvalidJobError("the first message on Run must be Start or Attach; this one is neither")

@@ -8,9 +8,9 @@ from arraymill_proto.graph import Graph
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.jobs.exchange import Outgoing, Peer, Started
 from arraymill_server.jobs.wants import Wants
+from arraymill_server.metrics.counts import MEMORY, Traffic
 from arraymill_server.plan.model import Wanted
 from arraymill_server.rpc.inline import OneAnswer
-from arraymill_server.rpc.inputs import InlineInputs
 from arraymill_server.rpc.shared_lane import NeedsRunError, SharedLane
 from arraymill_server.rpc.stall import Stall
 
@@ -25,11 +25,11 @@ class SharedExchange(OneAnswer):
         graph: The job's.
         lane: Its way through shared memory.
         stall_seconds: What the client may take between two moves while something is wanted of it.
+        traffic: Counts bytes.
     """
 
-    def __init__(self, graph: Graph, lane: SharedLane, stall_seconds: float) -> None:
-        super().__init__()
-        self._inline = InlineInputs(graph)
+    def __init__(self, graph: Graph, lane: SharedLane, stall_seconds: float, traffic: Traffic) -> None:
+        super().__init__(graph, traffic)
         self._wants = Wants(self._inline.nbytes)
         self._lane = lane
         self._stall = Stall(stall_seconds, self._wants.oldest)
@@ -53,8 +53,10 @@ class SharedExchange(OneAnswer):
         super().start(started, peer)
         self._is_placed = started.is_placed
         self._wants.received_bytes += started.at_hand_bytes
+        self._traffic.received[MEMORY] += started.at_hand_bytes
         if started.is_placed:
-            self.sent_bytes += sum(result.nbytes for result in started.results)
+            self.sent_bytes += started.result_bytes
+            self._traffic.sent[MEMORY] += started.result_bytes
         self._lane.begin(self)
 
     def want(self, wanted: Wanted, target: memoryview, token: int, address: int = 0) -> None:
@@ -79,6 +81,7 @@ class SharedExchange(OneAnswer):
     def shared_filled(self, want: int) -> None:
         before = self._wants.received_bytes
         token = self._wants.filled(want)
+        self._traffic.received[MEMORY] += self._wants.received_bytes - before
         if token is not None and self._peer is not None:
             self._stall.moved(self._wants.received_bytes - before)
             self._peer.done(token)

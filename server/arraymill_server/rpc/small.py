@@ -27,7 +27,7 @@ from arraymill_server.rpc.calls import Calls, job_bytes
 from arraymill_server.rpc.inline import InlineExchange
 from arraymill_server.rpc.memory_listener import MemoryListener
 from arraymill_server.rpc.placed import Placed, find_placed
-from arraymill_server.rpc.record import Record, recorded
+from arraymill_server.rpc.record import Record, operation_of, recorded
 from arraymill_server.rpc.shared_exchange import SharedExchange
 from arraymill_server.rpc.shared_lane import NeedsRunError, SharedLane
 from arraymill_server.rpc.tally import Tally
@@ -106,7 +106,9 @@ class SmallJob:
             for input, inline in zip(inputs, data, strict=True):
                 input.inline = inline
             return None
-        return _answer(played, monotonic() - begin)
+        seconds, script = monotonic() - begin, played.script
+        self._hall.calls.counts.played(seconds, played.seconds, script.received_bytes, script.sent_bytes)
+        return _answer(played, seconds)
 
     async def run(self) -> pb.ComputeResponse:
         """Run it to its end; cancelling this cancels the job.
@@ -118,15 +120,18 @@ class SmallJob:
         if self._memory is not None and len(self._graph.nodes) >= LARGE_NODES:
             return pb.ComputeResponse(needs_run=True)  # where it is planned aside
         place = hall.calls.job(client, self._nbytes, is_read=is_read(self._graph))
-        with recorded(self._peer, hall.cancelled) as record, place:
+        with recorded(self._peer, hall.cancelled, hall.calls.counts) as record, place:
+            record.operation = operation_of(self._graph)
             graph = await hall.jobs.aside.run(client, len(self._graph.nodes), graph_from_pb, self._graph)
             async with hall.jobs.foreseen(graph, client, keep=False), hall.turns.taken(client, self._nbytes):
                 if self._memory is not None:
                     return await self._run_shared(graph, self._memory, record)
-                exchange = record.exchange = InlineExchange(graph)
+                exchange = record.exchange = InlineExchange(graph, hall.calls.counts.traffic)
                 report = await hall.jobs.run(Request(graph, client, result_limit=UNARY_BYTES), exchange)
+                record.times = report.times
                 if 0 < len(self._key) <= KEY_BYTES:
-                    hall.small.learn(self._key, graph, report.times.computed + report.times.merged)
+                    worked = report.times.computed + report.times.merged
+                    hall.small.learn(self._key, graph, worked, record.operation)
                 return pb.ComputeResponse(results=exchange.results(), times=messages.job_times(report))
 
     async def _run_shared(self, graph: Graph, told: pb.SharedMemory, record: Record) -> pb.ComputeResponse:
@@ -140,7 +145,7 @@ class SmallJob:
                 raise NeedsRunError
             with find_placed(graph, told, session.memory) as placed:
                 lane = SharedLane(session, told.job, is_only_way=_lacks_inputs(graph, placed))
-                exchange = record.exchange = SharedExchange(graph, lane, hall.stall_seconds)
+                exchange = record.exchange = SharedExchange(graph, lane, hall.stall_seconds, hall.calls.counts.traffic)
                 request = Request(
                     graph,
                     self._client,
@@ -155,6 +160,7 @@ class SmallJob:
                 finally:
                     exchange.close()  # also of a job that has not begun
                 answer = exchange.answer()
+                record.times = report.times
         except NeedsRunError:
             record.is_told = False
             return pb.ComputeResponse(needs_run=True)
@@ -178,7 +184,8 @@ class SmallJob:
         part = self._hall.small.find(self._key, data)
         if part is None:
             return None
-        with recorded(self._peer, self._hall.cancelled) as record:
+        with recorded(self._peer, self._hall.cancelled, self._hall.calls.counts) as record:
+            record.operation = part.known.operation
             self._hall.calls.check_open()
             self._hall.calls.jobs.check(self._client, self._nbytes)
             played = self._hall.small.play(part, data)

@@ -15,12 +15,15 @@ from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.jobs.aside import LARGE_NODES, Aside
 from arraymill_server.jobs.board import Board
 from arraymill_server.jobs.ledger import OUTCOMES, token_of
+from arraymill_server.jobs.life import State
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.submitted import Submission, SubmittedJob
+from arraymill_server.metrics.counts import CANCELLED, FAILED, SUCCEEDED
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.bulk_listener import BulkListener
 from arraymill_server.rpc.calls import Calls, client_of, job_bytes
 from arraymill_server.rpc.feed import FedExchange
+from arraymill_server.rpc.record import operation_of, refusing
 from arraymill_server.rpc.stall import patience
 from arraymill_server.rpc.streams import Context, receive, stop
 
@@ -29,6 +32,9 @@ PAGE_BYTES: Final = 1 << 20
 
 SLICE: Final = 64
 """Jobs of a list, or results of a job, that are told in one turn of the loop: each takes 20 us, or 8."""
+
+
+_OUTCOMES: Final = {State.SUCCEEDED: SUCCEEDED, State.FAILED: FAILED, State.CANCELLED: CANCELLED}
 
 
 class SubmittedServicer:
@@ -46,6 +52,7 @@ class SubmittedServicer:
         self._calls = calls
         self._residents = residents
         self._stall_seconds = stall_seconds
+        board.on_end = self._count
         self._comparing = Aside()
         """Tells large graphs from others: whoever joins a job does not wait until those of others are planned."""
 
@@ -55,11 +62,12 @@ class SubmittedServicer:
     async def submit_job(self, request: pb.SubmitJobRequest, context: Context) -> pb.Job:
         """Put a job into the queue, or join the one that has its key."""
         client, nodes = client_of(context), len(request.graph.nodes)
-        with ExitStack() as place:
+        operation = operation_of(request.graph, is_kept=True)
+        with refusing(self._calls.counts, operation), ExitStack() as place:
             if nodes >= LARGE_NODES:  # it has to wait for its turn to be told from others
                 self._take_place(place, client, request)
             digest = await self._comparing.run(client, nodes, digest_of, request.graph)
-            submission = _submission_of(request, client, digest)
+            submission = _submission_of(request, client, digest, operation)
             job = await self._board.join(submission)  # before anything else: a job that is there is not planned again
             if job is None:
                 if nodes < LARGE_NODES:
@@ -77,7 +85,7 @@ class SubmittedServicer:
         graph = await jobs.aside.run(client, len(message.nodes), graph_from_pb, message)
 
         def feed() -> FedExchange:
-            exchange = FedExchange(graph, self._stall_seconds)
+            exchange = FedExchange(graph, self._stall_seconds, self._calls.counts.traffic)
             exchange.on_end = place.pop_all().close
             return exchange
 
@@ -167,6 +175,12 @@ class SubmittedServicer:
         async with patience(self._stall_seconds, "does not read the end of its job"):
             await context.write(messages.done(job.report, self._residents))
 
+    def _count(self, job: SubmittedJob) -> None:
+        counts = self._calls.counts
+        counts.ended(job.submission.operation, _OUTCOMES[job.state])
+        if job.state is State.SUCCEEDED and job.report is not None:
+            counts.took(job.report.times)
+
     async def _described(self, job: SubmittedJob) -> pb.Job:
         """Describe a job with its results, in slices: the loop goes on meanwhile."""
         message, results = messages.job(job, self._board), job.results
@@ -179,7 +193,7 @@ class SubmittedServicer:
         return message
 
 
-def _submission_of(request: pb.SubmitJobRequest, client: str, digest: bytes) -> Submission:
+def _submission_of(request: pb.SubmitJobRequest, client: str, digest: bytes, operation: str) -> Submission:
     return Submission(
         client,
         digest,
@@ -187,6 +201,7 @@ def _submission_of(request: pb.SubmitJobRequest, client: str, digest: bytes) -> 
         request.priority if request.HasField("priority") else DEFAULT_PRIORITY,
         request.deadline_seconds,
         request.ttl_seconds,
+        operation,
     )
 
 

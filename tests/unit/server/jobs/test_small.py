@@ -24,7 +24,7 @@ QUICK = SMALL_SECONDS / 2
 def learned(jobs: SmallJobs, times: int, *, graph: Graph = SUM, seconds: float = QUICK) -> bool:
     """Let a job go the long way so many times; tell whether the next one has a script."""
     for _ in range(times):
-        jobs.learn(KEY, graph, seconds)
+        jobs.learn(KEY, graph, seconds, "sum")
     return jobs.find(KEY, DATA) is not None
 
 
@@ -89,7 +89,7 @@ def test_what_a_kernel_raises_goes_the_long_way(jobs: SmallJobs) -> None:
     graph = graph_of(integers, integers, operation("power", 0, 1))
     x = np.arange(4).tobytes()
     for _ in range(2):
-        jobs.learn(KEY, graph, QUICK)
+        jobs.learn(KEY, graph, QUICK, "sum")
     assert play(jobs, x, x) is not None
     assert play(jobs, x, np.array([1, -1, 1, 1]).tobytes()) is None
     assert play(jobs, x, x) is not None
@@ -145,7 +145,7 @@ def test_graphs_that_nobody_sends_are_forgotten(jobs: SmallJobs, monkeypatch: py
     jobs = SmallJobs(PlanLimits(hold_bytes=1 << 20))
     assert learned(jobs, 2)
     for number in range(3):
-        jobs.learn(b"%d" % number, SUM, QUICK)
+        jobs.learn(b"%d" % number, SUM, QUICK, "sum")
     assert jobs.find(KEY, DATA) is None
 
 

@@ -19,6 +19,7 @@ from arraymill_proto.errors import (
     Reason,
     ShapeError,
 )
+from arraymill_server.metrics.counts import Counts
 from arraymill_server.rpc.record import Record, recorded
 from arraymill_server.rpc.tally import Tally
 
@@ -40,7 +41,7 @@ def line_of(error: BaseException | None, exchange: Exchange | None, event: str =
     """What is logged of a job that came so far and ended so."""
 
     def work() -> None:
-        with recorded("ipv4:10.0.0.1:4711", Tally("jobs cancelled")) as record:
+        with recorded("ipv4:10.0.0.1:4711", Tally("jobs cancelled"), Counts()) as record:
             record.event = event
             record.exchange = any_(exchange) if exchange else None
             if error is not None:
@@ -112,7 +113,7 @@ def test_another_event() -> None:
 
 def test_a_call_that_feeds_tells_which_job_and_what_it_brought_itself() -> None:
     exchange = Exchange(job_id="", received_bytes=500)
-    with capture_logs() as logs, recorded("ipv4:10.0.0.1:4711", Tally("jobs cancelled")) as record:
+    with capture_logs() as logs, recorded("ipv4:10.0.0.1:4711", Tally("jobs cancelled"), Counts()) as record:
         record.feeds("j9", any_(exchange))
         exchange.received_bytes = 800
     assert [(line["event"], line["id"], line["received_bytes"]) for line in logs] == [("feed", "j9", 300)]

@@ -1,0 +1,189 @@
+"""What a server has counted since its start: plain numbers, so that counting costs a job half a microsecond.
+
+They belong to the event loop: only its thread counts and reads them. Labels come from fixed sets, whatever clients
+send: the names of the catalogue, outcomes, transports, reasons.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Container, Sequence
+from typing import Final, Protocol
+
+SUCCEEDED: Final = "succeeded"
+FAILED: Final = "failed"
+"""It ended with an error after it had begun."""
+CANCELLED: Final = "cancelled"
+"""Its client, or its client's deadline, has ended it, or its client has gone."""
+REFUSED: Final = "refused"
+"""It ended with an error before it ran."""
+OUTCOMES: Final[tuple[str, ...]] = (SUCCEEDED, FAILED, CANCELLED, REFUSED)
+
+INLINE: Final = "inline"
+"""In the message of a job, or of its answer."""
+GRPC: Final = "grpc"
+"""In frames."""
+BULK: Final = "bulk"
+MEMORY: Final = "memory"
+"""In memory that client and server share."""
+TRANSPORTS: Final[tuple[str, ...]] = (INLINE, GRPC, BULK, MEMORY)
+
+EXPRESSION: Final = "expression"
+"""A job of several operations."""
+PUT: Final = "put"
+"""A job without operations that keeps its value on the server."""
+GET: Final = "get"
+"""Another one without operations: it reads kept arrays, as a rule."""
+UNKNOWN: Final = "unknown"
+"""A job that was refused unread, or whose operation there is not."""
+
+PHASES: Final = ("queued", "received", "computed", "merged", "sent", "total")
+
+DURATION_BOUNDS: Final = tuple(step * 10.0**power for power in range(-5, 3) for step in (1.0, 2.5, 5.0))[1:-2]
+"""25 µs, half of what the smallest job takes, to 100 s, in three steps for each power of ten."""
+
+LAG_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""The loop's clock ticks in milliseconds: below there is nothing to be seen."""
+
+RECENT_LAGS: Final = 20
+"""Lags that `recent_lag_seconds` looks at: those of five seconds."""
+
+
+class PhaseTimes(Protocol):
+    """Where the time of a job went, in seconds; one attribute for each of `PHASES`."""
+
+    queued: float
+    received: float
+    computed: float
+    merged: float
+    sent: float
+    total: float
+
+
+class Histogram:
+    """Counts values by the bounds between which they lie.
+
+    Args:
+        bounds: Ascending; a value belongs to the first one that it does not exceed.
+    """
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds: Final = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        """How many values belong to each bound; the last: to none."""
+        self.sum = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Histogram of {sum(self.counts):,} values>"
+
+    def add(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def copy(self, zeros: int = 0) -> Histogram:
+        """Return a copy in which some more zeros are counted."""
+        copy = Histogram(self.bounds)
+        copy.counts[:] = self.counts
+        copy.counts[0] += zeros
+        copy.sum = self.sum
+        return copy
+
+
+class Traffic:
+    """Bytes of arrays that came from clients and went to them, by their transport."""
+
+    def __init__(self) -> None:
+        self.received: Final[dict[str, int]] = dict.fromkeys(TRANSPORTS, 0)
+        self.sent: Final[dict[str, int]] = dict.fromkeys(TRANSPORTS, 0)
+
+    def __repr__(self) -> str:
+        return f"<Traffic: {sum(self.received.values()):,} bytes in, {sum(self.sent.values()):,} out>"
+
+
+class Counts:
+    """All counts of one server."""
+
+    def __init__(self) -> None:
+        self.jobs: Final[Counter[tuple[str, ...]]] = Counter()
+        """Jobs that have ended, by operation and outcome."""
+        self.refusals: Final[Counter[str]] = Counter()
+        """Jobs that were refused, and other calls that were answered with an error, by reason."""
+        self.traffic: Final = Traffic()
+        self.lag: Final = Histogram(LAG_BOUNDS)
+        """Seconds by which the event loop was late."""
+        self._lags: deque[float] = deque(maxlen=RECENT_LAGS)
+        self._durations = {phase: Histogram(DURATION_BOUNDS) for phase in PHASES}
+        self._played = 0
+        """Jobs that only computed: their other phases are zeros that nobody has added."""
+
+    def __repr__(self) -> str:
+        return f"<Counts of {sum(self.jobs.values()):,} jobs, {self.traffic!r}>"
+
+    def ended(self, operation: str, outcome: str) -> None:
+        """Count the end of a job."""
+        self.jobs[operation, outcome] += 1
+
+    def refused(self, reason: str) -> None:
+        """Count a call that is answered with an error."""
+        self.refusals[reason] += 1
+
+    def turned_away(self, operation: str, reason: str) -> None:
+        """Count a job that is refused."""
+        self.refused(reason)
+        self.ended(operation, REFUSED)
+
+    def took(self, times: PhaseTimes) -> None:
+        """Count the times of a job that has succeeded."""
+        for phase, histogram in self._durations.items():
+            histogram.add(getattr(times, phase))
+
+    def played(self, total: float, computed: float, received_bytes: int, sent_bytes: int) -> None:
+        """Count the times and the bytes of a job that was played on the event loop, in one message each way."""
+        self._played += 1
+        self._durations["total"].add(total)
+        self._durations["computed"].add(computed)
+        self.traffic.received[INLINE] += received_bytes
+        self.traffic.sent[INLINE] += sent_bytes
+
+    def late(self, seconds: float) -> None:
+        """Count by how much the event loop was late."""
+        self.lag.add(seconds)
+        self._lags.append(seconds)
+
+    @property
+    def recent_lag_seconds(self) -> float:
+        """The most by which the event loop was late lately."""
+        return max(self._lags, default=0.0)
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Jobs that have ended, by outcome."""
+        totals: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+        for labels, count in self.jobs.items():
+            totals[labels[-1]] += count
+        return totals
+
+    def durations(self) -> dict[str, Histogram]:
+        """Return the times of jobs that have succeeded, by phase: copies."""
+        played = ("computed", "total")
+        return {
+            phase: histogram.copy(zeros=0 if phase in played else self._played)
+            for phase, histogram in self._durations.items()
+        }
+
+
+def operation_label(names: Sequence[str], known: Container[str], *, is_kept: bool) -> str:
+    """Return what a job is counted as.
+
+    Args:
+        names: Of the operations of its graph; of many, two are enough.
+        known: The names that there are.
+        is_kept: Whether it keeps its value on the server.
+    """
+    if len(names) > 1:
+        return EXPRESSION
+    if names:
+        return names[0] if names[0] in known else UNKNOWN
+    return PUT if is_kept else GET
