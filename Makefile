@@ -70,8 +70,14 @@ bench: $(VENV)/peers/.done $(VENV)/triton/.done
 chaos: setup
 	cd tests && ../$(BIN)/python -m chaos $(ARGS)
 
-# Builds the image and runs it: needs a Docker engine that answers (.ci/run starts one).
-container: setup
+# Tools that only the container tests use, in an environment of their own.
+$(VENV)/container/.done: requirements/container.txt $(VENV)/.setup
+	$(BIN)/python -m venv --clear $(VENV)/container
+	$(VENV)/container/bin/python $(PIP) $(HASHED) -r requirements/container.txt
+	@touch $@
+
+# Builds the images and runs them: needs a Docker engine that answers (.ci/run starts one).
+container: setup $(VENV)/container/.done
 	$(BIN)/python -m pytest -m container -o faulthandler_timeout=0 tests/container $(ARGS)
 
 # Runs examples/node against a server: needs node and npm (.ci/run installs them).

@@ -11,23 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Service:
-    """The server that compose runs."""
-
-    container: str
-    """Its id."""
-    port: int
-    """Where this machine reaches it, on the loopback."""
 
 
 def run(*command: str | Path, seconds: float = 60, env: Mapping[str, str] | None = None) -> str:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
-from container.commands import (
-    ROOT,
-    Service,
-    bootstrapped,
-    certificates,
-    compose_command,
-    free_port,
-    missing,
-    pip_settings,
-    run,
-    succeeds,
-)
-
-IMAGE = "arraymill-test-image"
+from container.commands import ROOT, bootstrapped, certificates, compose_command, missing, pip_settings, run, succeeds
+from container.stack import IMAGES, Stack, Stacks, opened
 
 
 @pytest.fixture(scope="session")
@@ -49,23 +40,51 @@ def base(engine: None, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def service(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The repository's compose file, built and up, under a project, an image and a port of its own."""
-    override = tmp_path_factory.mktemp("compose") / "override.yml"
-    override.write_text(json.dumps({"services": {"server": {"build": {"args": {"BASE": base}, "network": "host"}}}}))
-    files = ["--file", str(ROOT / "docker-compose.yml"), "--file", str(override)]
-    compose = [*compose_command(), "--project-name", "arraymill-test", *files]
-    port = free_port()
-    env = {"ARRAYMILL_IMAGE": IMAGE, "ARRAYMILL_PORT": str(port)}
-    run(*compose, "build", seconds=400, env=env)
-    try:
-        run(*compose, "up", "--detach", "--no-build", env=env)
-        yield Service(run(*compose, "ps", "--quiet", env=env).strip(), port)
-    finally:
-        run(*compose, "down", "--volumes", env=env)
+def override(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What compose is told beside the repository's file: the base of the builds."""
+    build = {"build": {"args": {"BASE": base}, "network": "host"}}
+    file = tmp_path_factory.mktemp("compose") / "override.yml"
+    file.write_text(json.dumps({"services": {"server": build, "load": build}}))
+    return file
 
 
 @pytest.fixture(scope="session")
-def image(service: Service) -> str:
-    """The image that the service runs."""
-    return IMAGE
+def stacks(override: Path) -> Stacks:
+    """Opens projects of the images under test, which are built here; settings are what the compose file reads."""
+    with opened(compose_command(), override, {}) as stack:
+        stack.run("build", "server", "load", seconds=600)
+
+    def stacked(**settings: object) -> AbstractContextManager[Stack]:
+        return opened(compose_command(), override, settings)
+
+    return stacked
+
+
+@pytest.fixture(scope="session")
+def service(stacks: Stacks) -> Iterator[Stack]:
+    """The repository's compose file, up as it is."""
+    with stacks() as stack:
+        stack.run("up", "--detach", "--no-build", "server")
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def image(stacks: Stacks) -> str:
+    """The image that the server runs."""
+    return IMAGES["ARRAYMILL_IMAGE"]
+
+
+@pytest.fixture(scope="session")
+def load_image(stacks: Stacks) -> str:
+    """The image of the load tester."""
+    return IMAGES["ARRAYMILL_LOAD_IMAGE"]
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> Path:
+    """A folder of somebody else's, as a container's first process sees the folders of its host."""
+    folder = tmp_path / "reports"
+    folder.mkdir(mode=0o755)
+    if os.geteuid() == 0:
+        os.chown(folder, 4321, 4321)
+    return folder

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from container.commands import Service, first_health, run
+from container.commands import first_health, run
+from container.stack import Stack
 
 import arraymill as am
 
@@ -30,11 +31,11 @@ print(json.dumps({
 """
 
 
-def test_the_service_becomes_healthy_by_its_own_command(service: Service) -> None:
+def test_the_service_becomes_healthy_by_its_own_command(service: Stack) -> None:
     assert first_health(service.container) == "healthy"
 
 
-def test_a_job_goes_through_the_published_port(service: Service) -> None:
+def test_a_job_goes_through_the_published_port(service: Stack) -> None:
     assert first_health(service.container) == "healthy"
     x = np.random.default_rng(7).standard_normal((3000, 1000))
     with am.Client(f"127.0.0.1:{service.port}") as mill:
@@ -43,7 +44,7 @@ def test_a_job_goes_through_the_published_port(service: Service) -> None:
     assert np.array_equal(root, np.sqrt(abs(x)))
 
 
-def test_the_server_holds_no_rights(service: Service) -> None:
+def test_the_server_holds_no_rights(service: Stack) -> None:
     seen = run("docker", "exec", service.container, "python", "-c", LOOK_AROUND)
     assert json.loads(seen) == {
         "uid": 10001,

@@ -155,17 +155,6 @@ def test_every_extra_and_group_is_pinned_somewhere() -> None:
     }
 
 
-def test_the_image_bears_the_version_of_the_project() -> None:
-    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', (ROOT / "server/Dockerfile").read_text()))
-    project = PROJECT["project"]
-    assert labels == {
-        "title": project["name"],
-        "description": project["description"],
-        "version": project["version"],
-        "licenses": project["license"],
-    }
-
-
 def test_the_bare_client_loads_nothing_of_the_extras(tmp_path: Path) -> None:
     loaded = set(python("import sys, arraymill; print(*{m.partition('.')[0] for m in sys.modules})", tmp_path).split())
     extras = {"click", "rich", "msgspec", "multiprocess", "structlog", "uvloop"}  # gRPC itself loads grpc_health

@@ -1,0 +1,41 @@
+"""Tools of others that the container tests run, from Debian's packages where they are not installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from container.commands import ROOT, missing, run, succeeds
+
+
+def unpack(package: str, base: str, folder: Path) -> Path:
+    """Unpack one of Debian's packages of the base image into a folder; installing it could start a service."""
+    script = f"apt-get update -qq; cd /tmp; apt-get download -qq {package}; dpkg-deb -x {package}_*.deb /out"
+    options = ("--rm", "--network=host", "--user=0", f"--volume={folder}:/out", "--entrypoint=sh")
+    run("docker", "run", *options, base, "-ec", f"{script}; chown -R {os.getuid()} /out", seconds=180)
+    return folder
+
+
+def compose_v1() -> list[str]:
+    """The command of Compose 1.29, where the machine's distribution is old enough to have it."""
+    if not succeeds("docker-compose", "version") or "version 1." not in run("docker-compose", "version"):
+        pytest.skip("docker-compose 1.29 is not installed")
+    return ["docker-compose"]
+
+
+def compose_v2(base: str, folder: Path) -> list[str]:
+    """The command of Compose v2: the installed plugin, or Debian's."""
+    if succeeds("docker", "compose", "version"):
+        return ["docker", "compose"]
+    (plugin,) = unpack("docker-compose", base, folder).rglob("cli-plugins/docker-compose")
+    assert re.search(r"\bv?2\.", run(plugin, "version"))
+    return [str(plugin)]
+
+
+def hadolint() -> str:
+    """The command of hadolint, from requirements/container.txt or wherever it is installed."""
+    local = ROOT / ".venv/container/bin/hadolint"
+    return str(local) if local.exists() else shutil.which("hadolint") or missing("`make container` installs hadolint")
