@@ -82,8 +82,9 @@ export class Mill {
    * @throws {ArraymillError}
    */
   async compute(...given) {
+    if (given.length === 0) throw new TypeError('compute needs at least one expression');
     const last = given.at(-1);
-    const options = Object.getPrototypeOf(last) === Object.prototype ? given.pop() : {};
+    const options = Object.getPrototypeOf(Object(last)) === Object.prototype ? given.pop() : {};
     if (!options.isStreamed && this.#isSmall(given)) {
       try {
         return await this.#computeSmall(given, options);

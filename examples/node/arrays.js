@@ -53,6 +53,7 @@ export class NdArray {
  * @param {string} [dtype] needed for bool (of a Uint8Array), float16 (Uint16Array), complex64 and complex128
  */
 export function array(data, shape, dtype) {
+  if (!ArrayBuffer.isView(data)) throw new TypeError(`${typeof data} given: the elements of an array are a typed array`);
   const name = dtype ?? NATURAL.find((each) => data instanceof STORAGE[each][0]);
   if (!(name in STORAGE)) throw new TypeError(`no dtype ${name}: there are ${Object.keys(STORAGE).join(', ')}`);
   const [Storage, parts] = STORAGE[name];

@@ -57,31 +57,41 @@ export function resident(id) {
 export function graphOf(outputs, isInline) {
   const nodes = [];
   const inputs = [];
-  const known = new Map();
-  const numberOf = (value) => {
-    if (!known.has(value)) {
-      const message = nodeOf(value, numberOf, isInline);
-      if (value instanceof NdArray) inputs.push(value);
-      known.set(value, nodes.push(message) - 1);
+  const numbers = new Map();
+  const open = [...outputs].reverse(); // a stack: expressions may be deeper than calls can be
+  while (open.length > 0) {
+    const value = open.at(-1);
+    const missing = numbers.has(value) ? [] : operandsOf(value).filter((operand) => !numbers.has(operand));
+    if (missing.length > 0) {
+      open.push(...missing.reverse());
+      continue;
     }
-    return known.get(value);
-  };
-  return { graph: { outputs: outputs.map(numberOf), nodes }, inputs };
+    open.pop();
+    if (numbers.has(value)) continue;
+    if (value instanceof NdArray) inputs.push(value);
+    numbers.set(value, nodes.push(nodeOf(value, numbers, isInline)) - 1);
+  }
+  return { graph: { outputs: outputs.map((value) => numbers.get(value)), nodes }, inputs };
 }
 
-function nodeOf(value, numberOf, isInline) {
-  if (value instanceof Operation) return { operation: operationOf(value, numberOf) };
+function operandsOf(value) {
+  if (!(value instanceof Operation)) return [];
+  return [...value.args, ...[...value.params].filter(([key]) => OPERANDS.has(key)).map(([, operand]) => operand)];
+}
+
+function nodeOf(value, numbers, isInline) {
+  if (value instanceof Operation) return { operation: operationOf(value, numbers) };
   if (value instanceof NdArray) return { input: inputOf(value, isInline) };
   if (value instanceof Resident) return { resident: { id: value.id } };
   return { constant: constantOf(value) };
 }
 
-function operationOf({ name, args, params }, numberOf) {
+function operationOf({ name, args, params }, numbers) {
   const given = [...params].map(([key, value]) => [
     key,
-    OPERANDS.has(key) ? { node: numberOf(value) } : paramOf(key, value),
+    OPERANDS.has(key) ? { node: numbers.get(value) } : paramOf(key, value),
   ]);
-  return { name, args: args.map(numberOf), params: Object.fromEntries(given) };
+  return { name, args: args.map((operand) => numbers.get(operand)), params: Object.fromEntries(given) };
 }
 
 function inputOf(x, isInline) {
