@@ -12,7 +12,7 @@ const address = process.argv[2] ?? process.env.ARRAYMILL_SERVER ?? 'localhost:50
 
 const ROWS = 1000;
 const COLUMNS = 2000;
-const LARGE_BYTES = 96 * 2 ** 20;
+const LARGE_BYTES = 80 * 2 ** 20;
 
 /** Steps by their names; each throws where an answer is not what it should be. */
 const STEPS = {

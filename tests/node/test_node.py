@@ -65,6 +65,14 @@ def test_a_wrong_answer_is_told(folder: Path, server: RunningServer) -> None:
     assert re.findall(r"^WRONG  (.+?):", done.stdout, re.MULTILINE) == ["small jobs keep the dtypes of NumPy"]
 
 
+def test_what_its_readme_shows(folder: Path, server: RunningServer) -> None:
+    (shown,) = re.findall(r"^```js\n(.*?)^```$", (EXAMPLE / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (folder / "shown.js").write_text(shown.replace("localhost:50051", server.address))
+    done = demo(folder, server.address, "shown.js")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("float64 [ 1000 ] Float64Array(1000) [")
+
+
 def test_no_server_is_told_in_a_line(folder: Path) -> None:
     done = demo(folder, f"127.0.0.1:{free_port()}")
     assert done.returncode == 1
