@@ -1,4 +1,4 @@
-"""Write what the pages of docs/ tell of the code: operations, commands, errors.
+"""Write what the pages of docs/ tell of the code: operations, commands, errors, metrics, alerts.
 
 python tools/docs.py            write it
 python tools/docs.py --check    compare it with the committed pages; exit code 1 when they differ
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -23,8 +24,11 @@ from arraymill_proto.catalogue import OPERATIONS, BoundParams, Kind, Signature, 
 from arraymill_proto.errors import ERRORS, ArraymillError, Reason
 from arraymill_proto.graph import ArrayType
 from arraymill_server.cli.command import command as serve
+from arraymill_server.metrics.families import FAMILIES
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
+
+RULES: Final = DOCS.parent / "deploy" / "prometheus" / "rules.yml"
 
 HELP_COLUMNS: Final = 110
 
@@ -129,12 +133,35 @@ def _first_line(cls: type) -> str:
     return (inspect.getdoc(cls) or "").splitlines()[0]
 
 
+# ------------------------------------------------------------------ deployment.md
+
+
+def metrics() -> str:
+    """Return the table of metrics."""
+    rows = [(f"`{family.name}`", family.kind, ", ".join(family.labels), family.help) for family in FAMILIES]
+    return table(("metric", "kind", "labels", "what it tells"), rows)
+
+
+def alerts() -> str:
+    """Return the table of alerts, each with what to do."""
+    rows = [
+        (f"`{name}`", severity, runbook)
+        for name, severity, runbook in re.findall(
+            r'^ +- alert: (\w+)$.*?^ +severity: (\w+)$.*?^ +runbook: "(.+?)"$',
+            RULES.read_text(),
+            re.MULTILINE | re.DOTALL,
+        )
+    ]
+    return table(("alert", "severity", "what to do"), rows)
+
+
 # ------------------------------------------------------------------ pages
 
 SECTIONS: Final[dict[str, dict[str, Callable[[], str]]]] = {
     "operations.md": {"operations": operations},
     "command-line.md": {"commands": commands, "exit codes": exit_codes},
     "client.md": {"errors": errors},
+    "deployment.md": {"metrics": metrics, "alerts": alerts},
 }
 """What is written where: pages, the titles of their marks, and what stands between these."""
 
