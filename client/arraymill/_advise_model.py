@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, Literal, TypeAlias
 
-from arraymill._quantities import bytes_text
+from arraymill._quantities import bytes_text, counted
 
 Way: TypeAlias = Literal["local", "sent", "kept"]
 """By NumPy here; on the server, with the inputs sent; on the server, with the inputs kept there."""
@@ -242,7 +242,7 @@ class Advice:
             f"Measured: round trip {duration_text(link.round_trip_seconds)}, "
             f"{rate_text(lane.up_bytes_per_second)} up and {rate_text(lane.down_bytes_per_second)} down ({lane.name}); "
             f"{rate_text(self.local_rate)} by NumPy here on a sample{stand_ins}, {rate_text(self.server_rate)} by "
-            f"{_counted(link.workers, 'worker')}."
+            f"{counted(link.workers, 'worker')}."
         )
 
     @property
@@ -300,7 +300,3 @@ def rate_text(bytes_per_second: float) -> str:
 
 def _two_digits(number: float) -> str:
     return f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

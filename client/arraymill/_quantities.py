@@ -14,3 +14,8 @@ def bytes_text(count: float) -> str:
         count /= 1024
         power += 1
     return f"{count:.0f} {_UNITS[power]}" if count >= 99.5 or not power else f"{count:.3g} {_UNITS[power]}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things: 1 worker, 2,048 workers."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

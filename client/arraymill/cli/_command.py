@@ -24,6 +24,7 @@ from arraymill.cli._jobs import cancel, jobs, watch
 from arraymill.cli._server import health, info, serve
 from arraymill.cli._session import TerminatedError
 from arraymill.cli.demo._command import demo
+from arraymill.cli.top._command import top
 from arraymill_proto.errors import ArraymillError
 
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items())
@@ -76,7 +77,7 @@ def command(ctx: click.Context) -> int:
 _ARRAYS: Final = (compute, transform, put, get, list_arrays, delete)
 _JOBS: Final = (jobs, watch, cancel)
 
-for _entry in (serve, demo, *_ARRAYS, *_JOBS, info, health, doctor, *REDUCTIONS):
+for _entry in (serve, demo, *_ARRAYS, *_JOBS, info, top, health, doctor, *REDUCTIONS):
     command.add_command(_entry)
 
 

@@ -37,10 +37,14 @@ def jobs(settings: Settings) -> None:
 
 
 def row(status: JobStatus) -> tuple[object, ...]:
-    """Return a job as a line of the table; keys that the client made up are of no interest."""
+    """Return a job as a line of the table."""
+    return status.id, key_text(status), status.priority, seconds_text(status.age_seconds), progress_text(status)
+
+
+def key_text(status: JobStatus) -> str:
+    """Return the key of a job for a table; those that the client made up are of no interest."""
     key = "-" if status.key.startswith(OWN_KEY) else status.key or "-"
-    short = key if len(key) <= KEY_CHARS else f"{key[: KEY_CHARS - 1]}…"
-    return status.id, short, status.priority, seconds_text(status.age_seconds), progress_text(status)
+    return key if len(key) <= KEY_CHARS else f"{key[: KEY_CHARS - 1]}…"
 
 
 def document(status: JobStatus) -> dict[str, Any]:

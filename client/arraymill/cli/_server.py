@@ -123,10 +123,14 @@ def _traffic(nbytes: Mapping[str, int]) -> str:
 
 
 def _workers(told: ServerInfo) -> str:
-    """Tell how many there are, and how those ended that were there before."""
+    return f"{told.workers}, {told.busy_workers} busy{endings_text(told)}"
+
+
+def endings_text(told: ServerInfo) -> str:
+    """Tell how those workers ended that were there before, behind a semicolon; empty where there were none."""
     endings = _counts(told.worker_endings)
     if told.recycled_workers:
         endings.append(f"{told.recycled_workers} recycled")
     ended = f"; replaced: {', '.join(endings)}" if endings else ""
     fenced = f"; {told.fenced_workers} cannot be killed" if told.fenced_workers else ""
-    return f"{told.workers}, {told.busy_workers} busy{ended}{fenced}"
+    return f"{ended}{fenced}"

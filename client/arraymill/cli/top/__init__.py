@@ -1,0 +1,1 @@
+"""The command `top`: what a server does, live in a terminal."""
