@@ -99,6 +99,8 @@ class Wants:
         self._open: dict[int, _Want] = {}
         self._last = 0
         self.received_bytes = 0
+        self.open_bytes = 0
+        """Bytes of the open wants that are not there."""
 
     def __repr__(self) -> str:
         return f"<Wants {len(self._open)} open of {self._last} | {self.received_bytes:,} bytes received>"
@@ -107,6 +109,7 @@ class Wants:
         """Note a want; return its number. `token` is given back when all of it is there."""
         self._last += 1
         self._open[self._last] = _Want(wanted, target, token)
+        self.open_bytes += wanted.nbytes
         return self._last
 
     def accept(self, frame: FrameView) -> int | None:
@@ -153,6 +156,7 @@ class Wants:
         want = self._open[record.want]
         want.arriving -= record.length
         self.received_bytes += record.length
+        self.open_bytes -= record.length
         if want.arriving or want.received.ends[0] - want.received.starts[0] < want.wanted.nbytes:
             return None
         del self._open[record.want]
@@ -169,6 +173,7 @@ class Wants:
             self._check_old(Record(number, 0, 0, 0))
             return None
         self.received_bytes += want.wanted.nbytes - want.came
+        self.open_bytes -= want.wanted.nbytes - want.came
         return want.token
 
     def reopen(self) -> list[tuple[int, Wanted]]:
@@ -181,6 +186,7 @@ class Wants:
             The wants to ask for again, with their new numbers.
         """
         forgotten, self._open = self._open, {}
+        self.open_bytes = 0
         for want in forgotten.values():
             self.received_bytes -= want.came
         return [(self.open(want.wanted, want.target, want.token), want.wanted) for want in forgotten.values()]
@@ -199,6 +205,7 @@ class Wants:
     def close(self) -> None:
         """Forget all wants: their memory is about to be given back."""
         self._open.clear()
+        self.open_bytes = 0
 
     def missing(self) -> FrameError | None:
         """The error of a client that stops sending now; None when nothing is missing."""

@@ -55,6 +55,15 @@ class Session:
         if not self.is_replaced:
             self._exchange.receive(frame)
 
+    @property
+    def wanted_bytes(self) -> int:
+        """Bytes that the client may bring."""
+        return 0 if self.is_replaced else self._exchange.wanted_bytes
+
+    async def wait_wanted(self) -> None:
+        """Wait until there are some; for ever when another client brings them."""
+        await self._exchange.wait_wanted()
+
     def input_ended(self) -> None:
         """Another client may bring the rest."""
 

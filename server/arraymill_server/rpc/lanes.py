@@ -73,6 +73,7 @@ class StreamExchange:
         """At most one waits: a client that reads slowly gets the newest."""
         self._frames: deque[tuple[Outgoing, int]] = deque()
         self._news = asyncio.Event()
+        self._wanted = asyncio.Event()
         self._blocks = 0
         self._next_progress = monotonic() + PROGRESS_SECONDS
         self._is_closed = False
@@ -123,6 +124,7 @@ class StreamExchange:
             self._shared.fill(number, wanted, address)
         else:
             self._put(messages.want(number, wanted))
+            self._wanted.set()
         if not is_waiting:  # else its silence goes on
             self._stall.restart()
         if self._input_has_ended:
@@ -181,6 +183,17 @@ class StreamExchange:
             self.moved(came)
         if token is not None and self._peer is not None:
             self._peer.done(token)
+
+    @property
+    def wanted_bytes(self) -> int:
+        """Bytes that the client may bring by frames."""
+        return 0 if self._shared is not None and self._shared.is_open else self._wants.open_bytes
+
+    async def wait_wanted(self) -> None:
+        """Wait until there are some."""
+        while not self.wanted_bytes:
+            self._wanted.clear()
+            await self._wanted.wait()
 
     def input_ended(self) -> None:
         """The client sends nothing more: an error if something is still wanted."""
@@ -257,6 +270,7 @@ class StreamExchange:
         self._put(messages.bulk_ended())
         for number, wanted in self._wants.reopen():
             self._put(messages.want(number, wanted))
+        self._wanted.set()
         self._stall.restart()
         self._news.set()
 

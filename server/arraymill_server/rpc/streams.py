@@ -26,6 +26,15 @@ class Receiver(Protocol):
         """The client sends nothing more."""
         ...
 
+    @property
+    def wanted_bytes(self) -> int:
+        """Bytes that the client was asked for and has not brought."""
+        ...
+
+    async def wait_wanted(self) -> None:
+        """Wait until the client is asked for something that it has not brought."""
+        ...
+
 
 async def begin_stream(context: Context) -> None:
     """Send the initial metadata, which gRPC would send with the first message.
@@ -39,14 +48,25 @@ async def begin_stream(context: Context) -> None:
 async def receive(receiver: Receiver, context: Context) -> None:
     """Read frames until the client ends its half; gRPC receives each while the one before it is copied.
 
+    Only while something is wanted: gRPC frees the operation of a read when it has completed, and never when the call
+    ends before. Those 96 bytes of each job kept the heap around them from being given back: a server grew by 10 MiB in
+    an hour.
+
     Raises:
         FrameError: The client sends something else, or what nobody has asked for.
     """
-    reading = asyncio.ensure_future(context.read())
+    reading: asyncio.Future[Any] | None = None
     try:
-        while (message := await reading) is not grpc.aio.EOF:
-            reading = asyncio.ensure_future(context.read())
-            await asyncio.sleep(0)  # the read begins now, not when the copy has ended
+        while True:
+            if reading is None:
+                await receiver.wait_wanted()
+                reading = asyncio.ensure_future(context.read())
+            message, reading = await reading, None
+            if message is grpc.aio.EOF:
+                break
+            if receiver.wanted_bytes > len(message):
+                reading = asyncio.ensure_future(context.read())
+                await asyncio.sleep(0)  # the read begins now, not when the copy has ended
             request = parse_request(message)
             if not isinstance(request, FrameView):
                 raise FrameError("after Start or Attach the client sends frames only; this message is none")
@@ -54,8 +74,9 @@ async def receive(receiver: Receiver, context: Context) -> None:
             del message, request
         receiver.input_ended()
     finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        if reading is not None:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
 
 async def stop(*tasks: asyncio.Future[Any]) -> None:

@@ -20,9 +20,11 @@ from arraymill_server.testing.calls import MemoryCall
 
 
 class Receiver:
-    """Notes what it gets."""
+    """Notes what it gets, and wants so many bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted_bytes: int = 1 << 30) -> None:
+        self.wanted_bytes = wanted_bytes
+        self.wanted = asyncio.Event()
         self.frames: list[FrameView] = []
         self.has_ended = False
         self.error: Exception | None = None
@@ -34,6 +36,15 @@ class Receiver:
 
     def input_ended(self) -> None:
         self.has_ended = True
+
+    async def wait_wanted(self) -> None:
+        while not self.wanted_bytes:
+            self.wanted.clear()
+            await self.wanted.wait()
+
+    def want(self, nbytes: int) -> None:
+        self.wanted_bytes += nbytes
+        self.wanted.set()
 
 
 class CountingCall(MemoryCall):
@@ -83,6 +94,32 @@ async def test_the_next_frame_is_read_while_one_is_copied() -> None:
     call.end()
     await reading(call, Copying())
     assert begun == [2, 3, 4]
+
+
+async def test_nothing_is_read_while_nothing_is_wanted() -> None:
+    """A read that has begun when the call ends is never freed by gRPC."""
+    call = CountingCall()
+
+    class Wanting(Receiver):
+        def receive(self, frame: FrameView) -> None:
+            super().receive(frame)
+            self.wanted_bytes -= len(frame.data)
+
+    receiver = Wanting(wanted_bytes=0)
+    task = reading(call, receiver)
+    for _ in range(3):
+        call.send(frame_message(1, 0, 0, b"12345678"))
+    await turns(5)
+    assert call.begun == 0
+    receiver.want(16)
+    await until(lambda: len(receiver.frames) == 2)
+    await turns(5)
+    assert (call.begun, call.waiting) == (2, 0)
+    receiver.want(8)
+    await until(lambda: len(receiver.frames) == 3)
+    task.cancel()
+    await asyncio.wait([task])
+    assert (call.begun, call.waiting) == (3, 0)
 
 
 BAD: dict[str, tuple[bytes, str]] = {
