@@ -44,6 +44,11 @@ class Lane:
         return self._route is not None
 
     @property
+    def has_linked(self) -> bool:
+        """Whether there is a connection, or was."""
+        return self._link is not None
+
+    @property
     def is_open(self) -> bool:
         """Whether wants can be answered here."""
         return self._link is not None and self._link.is_open

@@ -103,7 +103,8 @@ class Transfer:
         self._connection = connection
         self._job = job
         self._options = options
-        self._wants: asyncio.Queue[pb.Want] = asyncio.Queue(MAX_WANTS)
+        self._wants: asyncio.Queue[pb.Want | None] = asyncio.Queue(MAX_WANTS)
+        """None ends the client's side of the stream."""
         self._source = Sources(job.inputs)
         self._state = _State()
         self._lane = Lane(options.bulk)
@@ -151,15 +152,15 @@ class Transfer:
     # ------------------------------------------------------------------ writing
 
     async def _write_all(self, call: RawStream) -> None:
-        """Answer wants for ever; the end of the job ends it."""
+        """Answer wants; the end of the job ends it."""
         await call.write(self._opening().SerializeToString())
-        while True:
-            want = await self._wants.get()
+        while (want := await self._wants.get()) is not None:
             source = self._source(want.index, tuple(want.order))
             if self._lane.is_open:
                 await self._lane.answer(want, source)
             else:
                 await self._answer(want, source, call)
+        await call.done_writing()
 
     def _opening(self) -> pb.RunRequest:
         options, bulk = self._options, self._lane.is_wanted
@@ -239,6 +240,8 @@ class Transfer:
             case "done":
                 state.done = response.done
                 self._lane.job_done()
+                if self._lane.has_linked:  # then the server waits for this a little
+                    self._want(None)
                 state.received_bytes = response.done.times.received_bytes
                 state.blocks_done = state.blocks
                 self._report()
@@ -252,7 +255,7 @@ class Transfer:
         while not self._wants.empty():
             self._wants.get_nowait()
 
-    def _want(self, want: pb.Want) -> None:
+    def _want(self, want: pb.Want | None) -> None:
         try:
             self._wants.put_nowait(want)
         except asyncio.QueueFull:

@@ -41,6 +41,8 @@ class Session:
 
     def __init__(self, exchange: FedExchange) -> None:
         self._exchange = exchange
+        self.gate = exchange.gate
+        """Opens for the frames of the client."""
         self.sending = asyncio.ensure_future(exchange.send_all())
         """Writes to the client until the job has ended; cancelled when the client leaves or is replaced."""
         self.is_replaced = False
@@ -54,15 +56,6 @@ class Session:
         """
         if not self.is_replaced:
             self._exchange.receive(frame)
-
-    @property
-    def wanted_bytes(self) -> int:
-        """Bytes that the client may bring."""
-        return 0 if self.is_replaced else self._exchange.wanted_bytes
-
-    async def wait_wanted(self) -> None:
-        """Wait until there are some; for ever when another client brings them."""
-        await self._exchange.wait_wanted()
 
     def input_ended(self) -> None:
         """Another client may bring the rest."""

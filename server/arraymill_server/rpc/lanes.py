@@ -23,6 +23,7 @@ from arraymill_server.rpc.bulk_listener import BulkListener
 from arraymill_server.rpc.inputs import InlineInputs
 from arraymill_server.rpc.shared_lane import SharedLane
 from arraymill_server.rpc.stall import Stall
+from arraymill_server.rpc.streams import Gate
 
 PROGRESS_SECONDS: Final = 0.25
 """Least time between two messages of progress: smooth enough for a bar, nothing beside the frames."""
@@ -73,7 +74,10 @@ class StreamExchange:
         """At most one waits: a client that reads slowly gets the newest."""
         self._frames: deque[tuple[Outgoing, int]] = deque()
         self._news = asyncio.Event()
-        self._wanted = asyncio.Event()
+        self.gate = Gate(self._wanted_bytes)
+        """Opens for the frames of the client."""
+        self.has_bulk = False
+        """Whether the client has opened a bulk connection."""
         self._blocks = 0
         self._next_progress = monotonic() + PROGRESS_SECONDS
         self._is_closed = False
@@ -124,7 +128,7 @@ class StreamExchange:
             self._shared.fill(number, wanted, address)
         else:
             self._put(messages.want(number, wanted))
-            self._wanted.set()
+            self.gate.open()
         if not is_waiting:  # else its silence goes on
             self._stall.restart()
         if self._input_has_ended:
@@ -184,17 +188,6 @@ class StreamExchange:
         if token is not None and self._peer is not None:
             self._peer.done(token)
 
-    @property
-    def wanted_bytes(self) -> int:
-        """Bytes that the client may bring by frames."""
-        return 0 if self._shared is not None and self._shared.is_open else self._wants.open_bytes
-
-    async def wait_wanted(self) -> None:
-        """Wait until there are some."""
-        while not self.wanted_bytes:
-            self._wanted.clear()
-            await self._wanted.wait()
-
     def input_ended(self) -> None:
         """The client sends nothing more: an error if something is still wanted."""
         self._input_has_ended = True
@@ -205,7 +198,7 @@ class StreamExchange:
     # ------------------------------------------------------------------ BulkJob
 
     def bulk_opened(self, connection: BulkConnection) -> None:
-        self._bulk = connection
+        self._bulk, self.has_bulk = connection, True
         if self._is_closed:
             connection.close()
 
@@ -270,7 +263,7 @@ class StreamExchange:
         self._put(messages.bulk_ended())
         for number, wanted in self._wants.reopen():
             self._put(messages.want(number, wanted))
-        self._wanted.set()
+        self.gate.open()
         self._stall.restart()
         self._news.set()
 
@@ -343,6 +336,9 @@ class StreamExchange:
             or (self._shared is not None and self._shared.is_sending)
         )
         return self._wants.oldest() or ("does not read its results" if is_writing else None)
+
+    def _wanted_bytes(self) -> int:
+        return 0 if self._shared is not None and self._shared.is_open else self._wants.open_bytes
 
     def _put(self, message: bytes) -> None:
         self._messages.append(message)

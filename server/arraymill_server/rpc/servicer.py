@@ -50,6 +50,10 @@ from arraymill_server.rpc.turns import Turns
 
 Answer = TypeVar("Answer")
 
+LINGER_SECONDS: Final = 0.02
+"""What a client with a bulk connection has to end its side of a stream once it knows that its job is done. The shipped
+client does at once; without it gRPC would keep the read of each such stream for ever (`streams.Gate`)."""
+
 _log = get_logger(__name__)
 
 
@@ -201,6 +205,9 @@ class Servicer:
             async with patience(self._stall_seconds, "does not read the end of its job"):
                 await context.write(messages.done(job.result(), self._residents))
             is_told = True
+            if exchange.has_bulk:  # whatever was wanted may have come by frames, so a read is under way
+                exchange.gate.over()
+                await asyncio.wait([reader], timeout=LINGER_SECONDS)
         finally:
             exchange.end()
             await stop(job, reader, writer)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import grpc.aio
 
@@ -13,6 +14,37 @@ from arraymill_proto.errors import FrameError
 from arraymill_proto.frames import FrameView
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class Gate:
+    """Lets a stream be read while the client may have something to bring.
+
+    gRPC frees the operation of a read when it has completed, and never when the call ends before. The 96 bytes of each
+    job kept the heap around them from being given back: a server grew by 10 MiB in an hour.
+
+    Args:
+        wanted_bytes: Returns the bytes that the client was asked for and has not brought.
+    """
+
+    def __init__(self, wanted_bytes: Callable[[], int]) -> None:
+        self.wanted_bytes: Final = wanted_bytes
+        self._news = asyncio.Event()
+        self._is_over = False
+
+    async def wait(self) -> None:
+        """Wait until something is wanted, or all is over."""
+        while not self.wanted_bytes() and not self._is_over:
+            self._news.clear()
+            await self._news.wait()
+
+    def open(self) -> None:
+        """There is more that is wanted."""
+        self._news.set()
+
+    def over(self) -> None:
+        """The client has been told of the end: what is read now is the end of its side."""
+        self._is_over = True
+        self._news.set()
 
 
 class Receiver(Protocol):
@@ -27,12 +59,8 @@ class Receiver(Protocol):
         ...
 
     @property
-    def wanted_bytes(self) -> int:
-        """Bytes that the client was asked for and has not brought."""
-        ...
-
-    async def wait_wanted(self) -> None:
-        """Wait until the client is asked for something that it has not brought."""
+    def gate(self) -> Gate:
+        """When to read."""
         ...
 
 
@@ -48,10 +76,6 @@ async def begin_stream(context: Context) -> None:
 async def receive(receiver: Receiver, context: Context) -> None:
     """Read frames until the client ends its half; gRPC receives each while the one before it is copied.
 
-    Only while something is wanted: gRPC frees the operation of a read when it has completed, and never when the call
-    ends before. Those 96 bytes of each job kept the heap around them from being given back: a server grew by 10 MiB in
-    an hour.
-
     Raises:
         FrameError: The client sends something else, or what nobody has asked for.
     """
@@ -59,12 +83,12 @@ async def receive(receiver: Receiver, context: Context) -> None:
     try:
         while True:
             if reading is None:
-                await receiver.wait_wanted()
+                await receiver.gate.wait()
                 reading = asyncio.ensure_future(context.read())
             message, reading = await reading, None
             if message is grpc.aio.EOF:
                 break
-            if receiver.wanted_bytes > len(message):
+            if receiver.gate.wanted_bytes() > len(message):
                 reading = asyncio.ensure_future(context.read())
                 await asyncio.sleep(0)  # the read begins now, not when the copy has ended
             request = parse_request(message)

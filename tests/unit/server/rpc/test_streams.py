@@ -15,7 +15,7 @@ from arraymill_proto.errors import FrameError
 from arraymill_proto.frames import FrameView
 from arraymill_proto.graph import Graph
 from arraymill_proto.v1 import arraymill_pb2 as pb
-from arraymill_server.rpc.streams import receive, stop
+from arraymill_server.rpc.streams import Gate, receive, stop
 from arraymill_server.testing.calls import MemoryCall
 
 
@@ -24,7 +24,7 @@ class Receiver:
 
     def __init__(self, wanted_bytes: int = 1 << 30) -> None:
         self.wanted_bytes = wanted_bytes
-        self.wanted = asyncio.Event()
+        self.gate = Gate(lambda: self.wanted_bytes)
         self.frames: list[FrameView] = []
         self.has_ended = False
         self.error: Exception | None = None
@@ -37,14 +37,9 @@ class Receiver:
     def input_ended(self) -> None:
         self.has_ended = True
 
-    async def wait_wanted(self) -> None:
-        while not self.wanted_bytes:
-            self.wanted.clear()
-            await self.wanted.wait()
-
     def want(self, nbytes: int) -> None:
         self.wanted_bytes += nbytes
-        self.wanted.set()
+        self.gate.open()
 
 
 class CountingCall(MemoryCall):
@@ -120,6 +115,16 @@ async def test_nothing_is_read_while_nothing_is_wanted() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert (call.begun, call.waiting) == (3, 0)
+
+
+async def test_the_end_of_the_clients_side_is_read_when_all_is_over() -> None:
+    call, receiver = CountingCall(), Receiver(wanted_bytes=0)
+    task = reading(call, receiver)
+    await turns(2)
+    receiver.gate.over()
+    call.end()
+    await task
+    assert (call.begun, call.waiting, receiver.has_ended) == (1, 0, True)
 
 
 BAD: dict[str, tuple[bytes, str]] = {
