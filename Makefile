@@ -76,7 +76,8 @@ $(VENV)/container/.done: requirements/container.txt $(VENV)/.setup
 	$(VENV)/container/bin/python $(PIP) $(HASHED) -r requirements/container.txt
 	@touch $@
 
-# Builds the images and runs them: needs a Docker engine that answers (.ci/run starts one).
+# Builds the images and runs them, and opens the load report: needs a Docker engine that answers and Chromium (.ci/run
+# starts the one and installs the other).
 container: setup $(VENV)/container/.done
 	$(BIN)/python -m pytest -m container -o faulthandler_timeout=0 tests/container $(ARGS)
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from container.commands import ROOT, missing, run, succeeds
@@ -39,3 +43,12 @@ def hadolint() -> str:
     """The command of hadolint, from requirements/container.txt or wherever it is installed."""
     local = ROOT / ".venv/container/bin/hadolint"
     return str(local) if local.exists() else shutil.which("hadolint") or missing("`make container` installs hadolint")
+
+
+def playwright_api(patch: pytest.MonkeyPatch) -> Any:
+    """The module `playwright.sync_api`, from requirements/container.txt or wherever it is installed."""
+    for path in (ROOT / ".venv/container").glob("lib/python*/site-packages"):
+        patch.setattr(sys, "path", [*sys.path, str(path)])
+    if find_spec("playwright") is None:
+        missing("`make container` installs playwright")
+    return import_module("playwright.sync_api")

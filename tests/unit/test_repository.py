@@ -79,6 +79,8 @@ def test_the_wheel_holds_the_three_packages_typed_and_with_the_contract(tmp_path
     assert {top for top in tops if not top.endswith(".dist-info")} == set(IMPORT_ROOTS.values())
     assert {f"{package}/py.typed" for package in IMPORT_ROOTS.values()} <= set(names)
     assert "arraymill_proto/v1/arraymill.proto" in names
+    page = {"page/report.html", "page/report.css", "page/report.js", "vendor/uPlot.iife.min.js", "vendor/uPlot.min.css"}
+    assert {f"arraymill/load/{name}" for name in (*page, "vendor/LICENSE.uPlot")} <= set(names)
 
 
 def test_no_text_names_a_package_registry() -> None:

@@ -1,4 +1,7 @@
-"""Results in .npy files, filled through memory: no result has to fit the memory, and no half file is ever seen."""
+"""Results in .npy files, filled through memory: no result has to fit the memory, and no half file is ever seen.
+
+Texts, which are small, are written at once, and no half one is seen either.
+"""
 
 from __future__ import annotations
 
@@ -94,6 +97,24 @@ class OutputFile:
 
     def _remove(self) -> None:
         self._temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text to a file, or replace one.
+
+    Raises:
+        InputError: It cannot be written; what was there before is still there.
+    """
+    check_output(path)
+    place = Path(os.path.realpath(path))
+    temporary = place.with_name(f".{place.name[:200]}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("x", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+        temporary.replace(place)
+    except OSError as exc:
+        temporary.unlink(missing_ok=True)
+        raise file_error(path, exc) from exc
 
 
 def _header(type: ArrayType, fortran: bool) -> bytes:

@@ -18,7 +18,7 @@ from strategies import dtypes, shapes
 
 from arraymill.cli._errors import InputError
 from arraymill.cli._options import OUTPUT
-from arraymill.cli._output import OutputFile
+from arraymill.cli._output import OutputFile, write_text
 from arraymill_proto.graph import ArrayType
 
 FLOATS = ArrayType((3, 5), np.dtype(np.float64))
@@ -115,3 +115,18 @@ def test_a_system_that_cannot_reserve_space_writes_all_the_same(
     with OutputFile(tmp_path / "out.npy", FLOATS) as out:
         out[...] = 3
     assert np.load(tmp_path / "out.npy")[2, 4] == 3
+
+
+def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.html"
+    write_text(path, "first \ud800")
+    assert path.read_text() == "first ?"
+
+    def full(self: Path, target: Path) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(InputError, match=r"out\.html: No space left on device"):
+        write_text(path, "second")
+    assert path.read_text() == "first ?"
+    assert list(tmp_path.iterdir()) == [path]

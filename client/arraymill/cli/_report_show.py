@@ -1,0 +1,99 @@
+"""Reports of load tests in the terminal, and as JSON for programs: the figures alone, or before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import click
+
+from arraymill.cli._show import show_table
+from arraymill.load._comparison import Pair, compare
+from arraymill.load._figures import STAR_MEANS, figures, step_name
+from arraymill.load._report import Report, Step
+
+_SHORT: Final = ("throughput", "p50", "p99", "p99.9", "max", "errors", "wrong")
+"""What a run of several steps tells of each."""
+
+
+def document(report: Report) -> dict[str, Any]:
+    """Return the figures of each step."""
+    return {"title": report.title, "steps": [{"step": step_name(step), **_values(step)} for step in report.steps]}
+
+
+def _values(step: Step) -> dict[str, Any]:
+    return {"figures": [{"name": each.name, "unit": each.unit, "value": each.value} for each in figures(step)]}
+
+
+def comparison_document(before: Report, after: Report) -> dict[str, Any]:
+    """Return what was different, and the figures of both."""
+    told = compare(before, after)
+    return {
+        "differences": list(map(asdict, told.differences)),
+        "warnings": told.warnings,
+        "steps": [{"step": pair.name, "figures": _change_values(pair)} for pair in told.pairs],
+    }
+
+
+def _change_values(pair: Pair) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": change.name,
+            "unit": change.unit,
+            "before": change.before.value,
+            "after": change.after.value,
+            "ratio": change.ratio,
+            "effect": change.effect,
+        }
+        for change in pair.changes
+    ]
+
+
+def show(report: Report) -> None:
+    """Print the figures: all of one step, the most wanted of several."""
+    click.echo(_printable(f"{report.title} · {report.began}"))
+    if report.ended:
+        click.echo(_printable(f"It ended early: {report.ended}"))
+    told = [(step_name(step), figures(step)) for step in report.steps]
+    if len(told) == 1:
+        _columns(["", told[0][0]], [[figure.name, figure.starred()] for figure in told[0][1]])
+    else:
+        rows = [[name, *(figure.starred() for figure in of if figure.name in _SHORT)] for name, of in told]
+        _columns(["", *_SHORT], rows)
+    if any(figure.is_starred for _, of in told for figure in of):
+        click.echo(f"\n{STAR_MEANS}")
+
+
+def show_comparison(before: Report, after: Report) -> None:
+    """Print what was different, then before, after and ratio."""
+    told = compare(before, after)
+    for side, report in (("before:", before), ("after: ", after)):
+        click.echo(_printable(f"{side} {report.title} · {report.began}"))
+    click.echo("\nWhat was different:" if told.differences else "\nNothing was different in plan, server and machine.")
+    if told.differences:
+        texts = [(each.name, each.before, each.after) for each in told.differences]
+        show_table(("", "before", "after"), [tuple(map(_printable, row)) for row in texts])
+    for pair in told.pairs:
+        click.echo()
+        _columns([pair.name, "before", "after", "ratio", ""], [change.texts() for change in pair.changes], words=1)
+    click.echo()
+    if any(change.is_starred for pair in told.pairs for change in pair.changes):
+        click.echo(STAR_MEANS)
+    click.echo("\n".join(map(_printable, told.warnings)))
+
+
+def _printable(text: str) -> str:
+    """Return a text of a document without what would move a terminal's cursor, or that it cannot show."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def _columns(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 0) -> None:
+    """Print texts of numbers in aligned columns, all but the first and some last ones to the right."""
+    numbers = range(1, len(header) - words)
+    widths = {place: max(len(line[place]) for line in (header, *rows)) for place in numbers}
+    lines = [
+        [text.rjust(widths[place]) if place in widths else text for place, text in enumerate(line)]
+        for line in (header, *rows)
+    ]
+    show_table(lines[0], lines[1:])
