@@ -33,7 +33,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "proto").symlink_to(ROOT / "proto")
     folder = root / "examples" / "node"
     shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("node_modules"))
-    run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", folder, seconds=200)
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    if done.returncode != 0:
+        missing(f"npm ci failed: {done.stderr.strip()}")
     return folder
 
 
