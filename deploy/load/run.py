@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def command(arguments: Sequence[str], report: Path) -> list[str]:
     """The load tester's command; `report` has no suffix."""
-    options = ("--json", "--html")
+    options = ("--output", "--html")
     paths = [text for option, suffix in zip(options, SUFFIXES, strict=True) for text in (option, f"{report}{suffix}")]
     return ["arraymill", "load", *paths, *arguments]
 

@@ -15,9 +15,10 @@ import pytest
 from container.commands import ROOT, missing, run, succeeds
 
 
-def unpack(package: str, base: str, folder: Path) -> Path:
-    """Unpack one of Debian's packages of the base image into a folder; installing it could start a service."""
-    script = f"apt-get update -qq; cd /tmp; apt-get download -qq {package}; dpkg-deb -x {package}_*.deb /out"
+def unpack(packages: str, base: str, folder: Path) -> Path:
+    """Unpack packages of the base image's Debian into a folder; installing them could start services."""
+    fetch = f"apt-get update -qq; cd /tmp; apt-get download -qq {packages}"
+    script = f"{fetch}; for each in *.deb; do dpkg-deb -x $each /out; done"
     options = ("--rm", "--network=host", "--user=0", f"--volume={folder}:/out", "--entrypoint=sh")
     run("docker", "run", *options, base, "-ec", f"{script}; chown -R {os.getuid()} /out", seconds=180)
     return folder
