@@ -37,7 +37,7 @@ RETRY_SECONDS: Final = 0.5
 CLOSE_SECONDS: Final = 1.0
 """What answers get to end at the end: their connections are cut by then."""
 
-BACKLOG: Final = 32
+BACKLOG: Final = 128
 
 
 _log = logging.getLogger(__name__)

@@ -85,15 +85,16 @@ class Record:
 
 
 @contextmanager
-def recorded(peer: str, cancelled: Tally, counts: Counts) -> Generator[Record]:
+def recorded(peer: str, cancelled: Tally, counts: Counts, operation: str = UNKNOWN) -> Generator[Record]:
     """Log and count how a job ends: the line is at debug when it is well, was turned away or cancelled, else at info.
 
     Args:
         peer: The client's address.
         cancelled: Counts jobs whose clients have gone.
         counts: Where its end is counted.
+        operation: What it is counted as, if that is known.
     """
-    record, begin = Record(), monotonic()
+    record, begin = Record(operation=operation), monotonic()
     try:
         yield record
     except (asyncio.CancelledError, *GONE):

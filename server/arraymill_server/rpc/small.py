@@ -120,8 +120,8 @@ class SmallJob:
         if self._memory is not None and len(self._graph.nodes) >= LARGE_NODES:
             return pb.ComputeResponse(needs_run=True)  # where it is planned aside
         place = hall.calls.job(client, self._nbytes, is_read=is_read(self._graph))
-        with recorded(self._peer, hall.cancelled, hall.calls.counts) as record, place:
-            record.operation = operation_of(self._graph)
+        operation = operation_of(self._graph)
+        with recorded(self._peer, hall.cancelled, hall.calls.counts, operation) as record, place:
             graph = await hall.jobs.aside.run(client, len(self._graph.nodes), graph_from_pb, self._graph)
             async with hall.jobs.foreseen(graph, client, keep=False), hall.turns.taken(client, self._nbytes):
                 if self._memory is not None:
@@ -184,8 +184,7 @@ class SmallJob:
         part = self._hall.small.find(self._key, data)
         if part is None:
             return None
-        with recorded(self._peer, self._hall.cancelled, self._hall.calls.counts) as record:
-            record.operation = part.known.operation
+        with recorded(self._peer, self._hall.cancelled, self._hall.calls.counts, part.known.operation) as record:
             self._hall.calls.check_open()
             self._hall.calls.jobs.check(self._client, self._nbytes)
             played = self._hall.small.play(part, data)
