@@ -32,6 +32,10 @@ JOB_ROOM_BYTES: Final = 48 * MIB
 (`SLOT_BYTES` of the planner), its partials and results as much again; the largest that was found of float64 is
 ``var`` along a short axis, with 47.98 MiB. Jobs of less run as well, but those of the widest blocks never could."""
 
+STAGING_BYTES: Final = 64 * MIB
+"""Shared memory of each client through which arrays travel that lie elsewhere: six blocks of 4 MiB in and out, with
+their partials. Two jobs at a time that transform large arrays fit."""
+
 WORKER_TASKS: Final = 100_000
 """Tasks after which a worker is replaced unasked. The smallest take 60 µs with their dispatch, so a worker lives for
 6 s at least; its successor costs 13 ms of one core, 0.2 % of that."""
@@ -159,7 +163,8 @@ class ServerConfig:
     /dev/shm's free space and 512 MiB, at least 64 MiB."""
     shared_memory_bytes: int = field(metadata=_size(0))
     """Memory that may be shared with clients on this machine, so that their arrays need not travel, in bytes: beside
-    the arena, and taken only while clients use it; 0 for none. Default: a quarter of the memory limit."""
+    the arena, and taken only while clients use it; at least 64 MiB, which each client needs, or 0 for none. Default: a
+    quarter of the memory limit."""
     resident_budget_bytes: int = field(metadata=_size(0))
     """Part of the arena that resident arrays may hold, in bytes: at most the arena without 48 MiB, which stay for jobs.
     Default: half of the arena, or that if it is less."""
@@ -201,6 +206,11 @@ class ServerConfig:
         for text in self.listen:
             _parsed("listen", parse_address, text)
         _parsed("metrics_listen", _parse_metrics_listen, self.metrics_listen)
+        if 0 < self.shared_memory_bytes < STAGING_BYTES:
+            raise ConfigError(
+                f"shared_memory_bytes is {format_bytes(self.shared_memory_bytes)}, below its bound of "
+                f"{format_bytes(STAGING_BYTES)}: each client needs so much; give more, or 0 to share none"
+            )
         if self.resident_budget_bytes > self.arena_bytes - JOB_ROOM_BYTES:
             raise ConfigError(
                 f"resident_budget_bytes is {format_bytes(self.resident_budget_bytes)}, above its bound of "
@@ -328,11 +338,12 @@ def _machine_defaults(machine: Machine, given: Mapping[str, Any]) -> dict[str, A
     share = min(machine.memory_bytes // 4, machine.shm_free_bytes // 2, DEFAULT_ARENA_LIMIT)
     arena: int = given.get("arena_bytes", max(share, SMALLEST_DEFAULT_ARENA))
     workers: int = given.get("workers", machine.workers)
+    shared = machine.memory_bytes // 4
     private = (machine.memory_bytes - arena) // max(workers, 1)
     return {
         "workers": workers,
         "arena_bytes": arena,
-        "shared_memory_bytes": machine.memory_bytes // 4,
+        "shared_memory_bytes": shared if shared >= STAGING_BYTES else 0,
         "resident_budget_bytes": max(0, min(arena // 2, arena - JOB_ROOM_BYTES)),
         "worker_memory_bytes": min(max(private, 256 * MIB), GIB),
     }

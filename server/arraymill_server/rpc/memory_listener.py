@@ -19,11 +19,11 @@ from typing import Final, Self
 
 from arraymill_proto.errors import ArraymillError
 from arraymill_proto.memory import HELLO
-from arraymill_server.config import ConfigError
+from arraymill_server.config import STAGING_BYTES, ConfigError
 from arraymill_server.log import get_logger
 from arraymill_server.rpc.bulk import fill
 from arraymill_server.rpc.memory_session import Session
-from arraymill_server.rpc.shared import STAGING_BYTES, Budget, SharedMemory, Staging
+from arraymill_server.rpc.shared import Budget, SharedMemory, Staging
 
 HELLO_SECONDS: Final = 5.0
 """Time in which a new connection must say its hello."""

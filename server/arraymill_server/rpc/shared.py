@@ -20,10 +20,6 @@ from arraymill_server.arena.segments import Segment, Segments, create
 from arraymill_server.jobs.shares import Shares
 from arraymill_server.quantities import format_bytes
 
-STAGING_BYTES: Final = 64 << 20
-"""Memory of each client through which arrays travel that lie elsewhere: six blocks of 4 MiB in and out, with their
-partials. Two jobs at a time that transform large arrays fit."""
-
 MAX_SEGMENTS: Final = 1024
 """Segments of one client: each takes two descriptors here, and one and a mapping in every worker."""
 

@@ -61,6 +61,14 @@ def test_the_default_arena_follows_the_scarcest_memory(memory: int, shm: int, ar
     assert config.resident_budget_bytes == min(arena // 2, arena - 48 * MIB)
 
 
+def test_memory_is_shared_with_one_client_at_least_or_with_none() -> None:
+    assert make(shared_memory="64MiB").shared_memory_bytes == 64 * MIB
+    assert make(shared_memory=0).shared_memory_bytes == 0
+    for memory, shared in ((GIB, 256 * MIB), (256 * MIB, 64 * MIB), (255 * MIB, 0)):
+        machine = Machine(cpus=1, memory_bytes=memory, shm_free_bytes=GIB)
+        assert ServerConfig.from_mapping({}, machine=machine).shared_memory_bytes == shared
+
+
 @pytest.mark.parametrize(("arena", "budget"), [(48, 0), (64, 16), (95, 47), (96, 48), (200, 100)])
 def test_residents_leave_room_for_a_job(arena: int, budget: int) -> None:
     config = make(arena=arena * MIB)
@@ -128,6 +136,9 @@ def test_an_unknown_key_names_the_nearest(key: str, near: str) -> None:
         ({"arena": "9GiB"}, "arena_bytes is 9 GiB, but this process may use only 8 GiB of memory in all"),
         ({"arena": "64MiB", "resident_budget": "17MiB"},
          "resident_budget_bytes is 17 MiB, above its bound of 16 MiB: of the arena's 64 MiB, 48 MiB stay for jobs"),
+        ({"shared_memory": "32MiB"},
+         "shared_memory_bytes is 32 MiB, below its bound of 64 MiB: each client needs so much; give more, or 0"),
+        ({"shared_memory": 1}, "shared_memory_bytes is 1 B, below its bound of 64 MiB"),
         ({"resident_ttl": 0}, "resident_ttl_seconds is 0 s, below its bound of 1 s"),
         ({"resident_ttl": float("nan")}, "resident_ttl: nan is not a duration"),
         ({"log_level": "loud"}, "log_level is 'loud', not one of debug, info, warning, error"),
