@@ -41,6 +41,8 @@ async def compute_inline(
     else:
         answer = await connection.call("Compute", request, pb.ComputeResponse, timeout)
     values = values_of(answer, job, options)
+    if options.times is not None:
+        options.times(answer.times)
     if options.progress is not None:
         times = job_times(answer.times)
         options.progress(Progress(times.received_bytes, times.blocks, times.blocks, times))

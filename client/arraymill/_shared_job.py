@@ -90,6 +90,8 @@ def _request_of(job: Computation, told: pb.SharedMemory) -> pb.ComputeRequest:
 
 
 def _results(answer: pb.ComputeResponse, job: Computation, options: Options, *, may_be_placed: bool) -> list[Any]:
+    if options.times is not None:
+        options.times(answer.times)
     if not answer.memory_outputs:
         return values_of(answer, job, options)
     if not may_be_placed:

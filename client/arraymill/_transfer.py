@@ -8,7 +8,7 @@ it is opened meanwhile, and carries the arrays from then on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -58,6 +58,8 @@ class Options:
     outs: Sequence[AnyArray | None] = ()
     """Arrays to fill, by output; shorter than the outputs where there are none."""
     progress: ProgressCallback | None = None
+    times: Callable[[pb.JobTimes], None] | None = None
+    """Told where the time of the job went, when it is done; unlike `progress` it changes nothing in the job's way."""
     keep: pb.Keep | None = None
     """Keep the value on the server instead of fetching it."""
     attach: str = ""
@@ -244,6 +246,8 @@ class Transfer:
                     self._want(None)
                 state.received_bytes = response.done.times.received_bytes
                 state.blocks_done = state.blocks
+                if self._options.times is not None:
+                    self._options.times(response.done.times)
                 self._report()
             case _:
                 pass  # a message of a later version

@@ -21,6 +21,7 @@ from arraymill.cli._doctor import doctor
 from arraymill.cli._errors import InputError, MissingExtraError
 from arraymill.cli._exit_codes import MEANINGS, ExitCode, exit_code
 from arraymill.cli._jobs import cancel, jobs, watch
+from arraymill.cli._load import load
 from arraymill.cli._report import report
 from arraymill.cli._server import health, info, serve
 from arraymill.cli._session import TerminatedError
@@ -78,7 +79,7 @@ def command(ctx: click.Context) -> int:
 _ARRAYS: Final = (compute, transform, put, get, list_arrays, delete)
 _JOBS: Final = (jobs, watch, cancel)
 
-for _entry in (serve, demo, *_ARRAYS, *_JOBS, info, top, health, doctor, report, *REDUCTIONS):
+for _entry in (serve, demo, *_ARRAYS, *_JOBS, info, top, health, doctor, load, report, *REDUCTIONS):
     command.add_command(_entry)
 
 

@@ -37,6 +37,7 @@ class ExitCode(IntEnum):
     CAPACITY = 5
     DEADLINE = 6
     MISSING = 7
+    CONDITION = 8
     INTERRUPTED = 130
     BROKEN_PIPE = 141
     TERMINATED = 143
@@ -44,13 +45,14 @@ class ExitCode(IntEnum):
 
 MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "done",
-    ExitCode.FAILED: "the job failed; demo: an answer is wrong; health: not healthy; doctor: a problem",
+    ExitCode.FAILED: "the job failed; demo, load: an answer is wrong; health: not healthy; doctor: a problem",
     ExitCode.USAGE: "an option or an argument is wrong",
     ExitCode.INPUT: "a file, an expression, an array, a job or a parameter is wrong, or the output cannot be written",
     ExitCode.CONNECTION: "no server answers, the connection was lost, or versions do not match",
     ExitCode.CAPACITY: "the server is busy, or the job can never fit it",
     ExitCode.DEADLINE: "the timeout passed; the job is stopped, unless submitted with its input or a key",
     ExitCode.MISSING: "a package of an extra is not installed",
+    ExitCode.CONDITION: "load: a condition of --fail-if holds",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); the job is cancelled, unless submitted with its input or a key",
     ExitCode.BROKEN_PIPE: "the reader of the output has gone",
     ExitCode.TERMINATED: "terminated (SIGTERM); the job is cancelled, unless submitted with its input or a key",

@@ -39,7 +39,7 @@ def _value(kind: Any, value: object, place: str) -> Any:
     """Return a value of a type, read from what JSON has for it."""
     if dataclasses.is_dataclass(kind):
         return _record(cast("type[Any]", kind), value, place)
-    origin = cast("Any", get_origin(kind))
+    origin: Any = get_origin(kind)
     if origin in _READERS:
         return _READERS[origin](get_args(kind), value, place)
     if kind is Any:
@@ -77,9 +77,10 @@ def _list(kinds: tuple[Any, ...], value: object, place: str) -> list[Any]:
 
 
 def _tuple(kinds: tuple[Any, ...], value: object, place: str) -> tuple[Any, ...]:
-    if not isinstance(value, list) or len(cast("list[object]", value)) != len(kinds):
-        raise _wrong(place, f"a list of {len(kinds)}", value)
-    return tuple(_value(kind, item, place) for kind, item in zip(kinds, cast("list[object]", value), strict=True))
+    items = _list((Any,), value, place)
+    if len(items) != len(kinds):
+        raise _wrong(place, f"a list of {len(kinds)}", items)
+    return tuple(_value(kind, item, place) for kind, item in zip(kinds, items, strict=True))
 
 
 def _dict(kinds: tuple[Any, ...], value: object, place: str) -> dict[str, Any]:

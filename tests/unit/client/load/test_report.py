@@ -14,6 +14,21 @@ from reports import report, step
 from arraymill._text.errors import InputError
 from arraymill.load._report import from_json, read_report, to_json
 
+CHANGES: list[tuple[Callable[[Any], object], str]] = [
+    (lambda told: told.update(format=2), "a report of format 2; this arraymill reads format 1"),
+    (lambda told: told.pop("steps"), "steps is missing"),
+    (lambda told: told.update(steps={}), "steps is '{}', not a list"),
+    (lambda told: told["steps"].append(3), r"steps\[1\] is '3', not an object"),
+    (lambda told: told["steps"][0].update(jobs=1.5), r"steps\[0\].jobs is '1.5', not a whole number"),
+    (
+        lambda told: told["steps"][0].update(errors={"a": None}),
+        r"steps\[0\].errors.a is 'None', not a whole number",
+    ),
+    (lambda told: told["steps"][0]["latency"].update(curve=[[1]]), r"curve\[0\] is '\[1\]', not a list of 2"),
+    (lambda told: told["verdicts"][0].update(is_met=0), r"is_met is '0', not true or false"),
+    (lambda told: told.update(title=None), "title is 'None', not a text"),
+]
+
 
 def test_what_is_written_is_read() -> None:
     told = report(step(), step(None))
@@ -31,23 +46,7 @@ def test_keys_of_a_later_version_are_passed_over() -> None:
     assert from_json(json.dumps(told)) == report()
 
 
-@pytest.mark.parametrize(
-    ("change", "line"),
-    [
-        (lambda told: told.update(format=2), "a report of format 2; this arraymill reads format 1"),
-        (lambda told: told.pop("steps"), "steps is missing"),
-        (lambda told: told.update(steps={}), "steps is '{}', not a list"),
-        (lambda told: told["steps"].append(3), r"steps\[1\] is '3', not an object"),
-        (lambda told: told["steps"][0].update(jobs=1.5), r"steps\[0\].jobs is '1.5', not a whole number"),
-        (
-            lambda told: told["steps"][0].update(errors={"a": None}),
-            r"steps\[0\].errors.a is 'None', not a whole number",
-        ),
-        (lambda told: told["steps"][0]["latency"].update(curve=[[1]]), r"curve\[0\] is '\[1\]', not a list of 2"),
-        (lambda told: told["verdicts"][0].update(is_met=0), r"is_met is '0', not true or false"),
-        (lambda told: told.update(title=None), "title is 'None', not a text"),
-    ],
-)
+@pytest.mark.parametrize(("change", "line"), CHANGES)
 def test_a_field_that_is_wrong_is_named(change: Callable[[Any], object], line: str) -> None:
     told = json.loads(to_json(report()))
     change(told)

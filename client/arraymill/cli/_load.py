@@ -1,0 +1,148 @@
+"""The command `load`: a load test, its report, and the exit code that CI looks at."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from arraymill.cli._errors import MissingExtraError, file_error
+from arraymill.cli._exit_codes import ExitCode
+from arraymill.cli._options import OUTPUT, Settings, connected
+from arraymill.cli._session import TerminatedError, run_cancellable
+from arraymill.cli._show import show_json
+
+if TYPE_CHECKING:
+    from arraymill.load._plan import Plan
+    from arraymill.load._report import Report
+    from arraymill.load._run import End, View
+
+_REFRESHES: Final = 4
+"""Of the live table, per second."""
+
+
+@click.command()
+@click.option("--plan", "file", type=click.Path(path_type=Path), metavar="FILE", help="TOML, of the same names.")
+@click.option("--mix", metavar="MIX", help="What to send: 'sum:1MiB:float64:auto*3, sqrt:64KiB, (a*b).sum():1000x500'.")
+@click.option("--clients", metavar="N", help="Clients, each with connections of its own. [default: 8]")
+@click.option("--in-flight", metavar="N", help="Closed loop: jobs that each client has under way. [default: 1]")
+@click.option("--rate", metavar="JOBS/S", help="Open loop: send at this rate, however the server is doing.")
+@click.option("--arrival", metavar="HOW", help="Open loop: uniform or poisson. [default: uniform]")
+@click.option(
+    "--step-rate", metavar="A:B:STEP", help="Open loop: hold rates one after the other: 100:1000:100, or :x2."
+)
+@click.option("--duration", metavar="TIME", help="Of each step: 30s, 5min. [default: 10s]")
+@click.option("--count", metavar="N", help="Jobs, instead of a duration.")
+@click.option("--warm-up", metavar="TIME", help="Before the first step; does not count. [default: 2s]")
+@click.option("--check", metavar="N", help="Compare every N-th answer with NumPy's; 0: none. [default: 100]")
+@click.option("--processes", metavar="N", help="That send. [default: half of the cores, at most 4]")
+@click.option("--seed", metavar="N", help="Of arrays, arrivals and the order of the mix. [default: 0]")
+@click.option("--title", metavar="TEXT", help="Of the report.")
+@click.option("--fail-if", multiple=True, metavar="CONDITION", help="p99>50ms, errors>0, …: exit code 8. Repeatable.")
+@click.option("-o", "--output", type=OUTPUT, help="Write the report as JSON.")
+@click.option("--html", type=OUTPUT, help="Write the report as one HTML file.")
+@connected
+def load(settings: Settings, file: Path | None, output: Path | None, html: Path | None, **given: Any) -> None:
+    """Send jobs from many clients, and measure how long the answers take.
+
+    \b
+    arraymill load --mix 'sum:1MiB, sqrt:64KiB*3' --clients 32 --duration 30s
+    arraymill load --mix sum:8KiB --rate 2000 --arrival poisson --fail-if 'p99>50ms' --fail-if 'errors>0'
+    arraymill load --mix sum:1MiB --step-rate 100:3200:x2 -o knee.json --html knee.html
+
+    Without a rate each client sends its next job when it has its answer (closed loop). With one, jobs are sent at times
+    that were fixed before (open loop), and latency counts from these: a stall counts for all who had to wait for it.
+
+    A job may take 30 s (--timeout). Errors do not end the run; it ends early when the server is silent for 10 s. The
+    report is written in any case.
+    """
+    if find_spec("hdrh") is None:
+        raise MissingExtraError("the load tester", "hdrhistogram", "load")
+    from arraymill.load._plan import read_file, read_plan  # noqa: PLC0415  # needs the packages of the extra
+    from arraymill.load._run import Run  # noqa: PLC0415
+
+    options = {key: value for key, value in given.items() if value not in (None, ())}
+    if settings.timeout is not None:
+        options["timeout"] = settings.timeout
+    plan = read_plan({} if file is None else read_file(file), options)
+    with _view(settings, plan) as view:
+        run = Run(plan, settings.server, view)
+        report = run_cancellable(run.run)
+    write_report(report, output, html)
+    _show(settings, report)
+    _exit(report, run.end)
+
+
+def write_report(report: Report, output: Path | None, html: Path | None) -> None:
+    """Write a report to files.
+
+    Raises:
+        InputError: One cannot be written.
+    """
+    from arraymill.load._html import render  # noqa: PLC0415
+    from arraymill.load._report import to_json  # noqa: PLC0415
+
+    for path, write in ((output, to_json), (html, render)):
+        if path is not None:
+            try:
+                path.write_text(write(report), encoding="utf-8")
+            except OSError as exc:
+                raise file_error(path, exc) from exc
+
+
+@contextmanager
+def _view(settings: Settings, plan: Plan) -> Generator[View]:
+    """Show the run: a table on a terminal, lines elsewhere, nothing where nobody wants it."""
+    from arraymill.load._view import LiveView, PlainView, QuietView  # noqa: PLC0415
+
+    if settings.quiet or settings.as_json:
+        yield QuietView()
+    elif not sys.stderr.isatty():
+        yield PlainView()
+    else:
+        from rich.console import Console  # noqa: PLC0415
+        from rich.live import Live  # noqa: PLC0415
+
+        with Live(console=Console(stderr=True), transient=True, refresh_per_second=_REFRESHES) as live:
+            yield LiveView(live, plan)
+
+
+def _show(settings: Settings, report: Report) -> None:
+    from arraymill.load._document import plain  # noqa: PLC0415
+    from arraymill.load._view import summary  # noqa: PLC0415
+
+    if settings.as_json:
+        show_json(plain(report))
+    else:
+        for line in summary(report):
+            click.echo(line)
+
+
+def _exit(report: Report, end: End | None) -> None:
+    """End with the code of what went wrong, if anything did; the first of these counts."""
+    from arraymill.load._run import End  # noqa: PLC0415
+
+    codes = {End.LOST: ExitCode.CONNECTION, End.NOT_HELD: ExitCode.FAILED, End.GENERATOR: ExitCode.FAILED}
+    if end is End.INTERRUPTED:
+        raise KeyboardInterrupt
+    if end is End.TERMINATED:
+        raise TerminatedError
+    if end is not None:
+        reasons = [step.generator.reason for step in report.steps[-1:] if end is End.NOT_HELD]
+        click.echo(f"arraymill: {': '.join([end.value, *reasons])}", err=True)
+        raise click.exceptions.Exit(codes[end])
+    met = [verdict.condition for verdict in report.verdicts if verdict.is_met]
+    if met:
+        click.echo(f"arraymill: failed, as {', '.join(met)}", err=True)
+        raise click.exceptions.Exit(ExitCode.CONDITION)
+    if any(step.wrong for step in report.steps):
+        click.echo("arraymill: answers differ from NumPy's", err=True)
+        raise click.exceptions.Exit(ExitCode.FAILED)
+    if not any(step.jobs for step in report.steps):
+        click.echo("arraymill: no job ended well", err=True)
+        raise click.exceptions.Exit(ExitCode.FAILED)
