@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from arraymill.cli._errors import MissingExtraError, file_error
+from arraymill.cli._errors import MissingExtraError
 from arraymill.cli._exit_codes import ExitCode
 from arraymill.cli._options import OUTPUT, Settings, connected
+from arraymill.cli._output import write_text
 from arraymill.cli._session import TerminatedError, run_cancellable
 from arraymill.cli._show import show_json
 
@@ -89,10 +90,7 @@ def write_report(report: Report, output: Path | None, html: Path | None) -> None
 
     for path, write in ((output, to_json), (html, render)):
         if path is not None:
-            try:
-                path.write_text(write(report), encoding="utf-8")
-            except OSError as exc:
-                raise file_error(path, exc) from exc
+            write_text(path, write(report))
 
 
 @contextmanager

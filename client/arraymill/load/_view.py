@@ -14,6 +14,9 @@ from arraymill.load._report import Distribution, Report, Step
 
 _SERVER: Final = ("running_jobs", "waiting_jobs", "busy_workers", "arena_used_bytes", "loop_lag_seconds")
 
+MAX_WHOLE: Final = 2
+"""Steps of which all is told; of more, a line each."""
+
 
 class QuietView:
     """Shows nothing."""
@@ -99,7 +102,9 @@ def duration_text(seconds: float) -> str:
 
 def summary(report: Report) -> list[str]:
     """Return what a report says, in lines."""
-    lines = [line for number, step in enumerate(report.steps) for line in _step_lines(step, number, len(report.steps))]
+    of, lines = len(report.steps), list[str]()
+    for number, step in enumerate(report.steps):
+        lines += _step_lines(step, number, of) if of <= MAX_WHOLE else [_step_line(step)]
     if report.plan.get("step_rate"):
         knee = "below the first rate, or not found" if report.knee is None else f"{report.knee:g} jobs/s"
         lines.append(f"knee          {knee}")
@@ -109,6 +114,13 @@ def summary(report: Report) -> list[str]:
     if report.ended:
         lines.append(f"ended early   {report.ended}")
     return lines
+
+
+def _step_line(step: Step) -> str:
+    latency = "" if step.latency is None else f", {_distribution_text(step.latency)}"
+    errors = f", {errors_text(step.errors)}" if step.errors else ""
+    limit = ", the generator is the limit" if step.generator.is_limit else ""
+    return f"{step.rate or 0:>8g} jobs/s    {step.jobs_per_second:,.1f}/s{latency}{errors}{limit}"
 
 
 def _step_lines(step: Step, number: int, of: int) -> Iterator[str]:
