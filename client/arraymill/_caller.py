@@ -28,6 +28,7 @@ from arraymill._limits import (
 )
 from arraymill._mapped import may_be_same_file
 from arraymill._memory_route import LEAST_BYTES, MemoryRoute
+from arraymill._new_array import new_array
 from arraymill._retry import Passes, Retry
 from arraymill._shared_job import compute_shared, suits
 from arraymill._transfer import Options, Transfer
@@ -319,7 +320,7 @@ class Caller:
                     segment = await session.allocate(type.nbytes)
                     session.keep(segment)
                     return np.ndarray(type.shape, type.dtype, segment.bytes[: type.nbytes])
-        return np.empty(type.shape, type.dtype)
+        return new_array(type)
 
     def shares(self, nbytes: int) -> bool:
         """Tell whether jobs of so many bytes go through memory shared with the server, as far as is known."""

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
-import numpy as np
 from numpy.typing import DTypeLike
 
 from arraymill._array import Array, Handle, Operand, asarray
@@ -16,11 +15,10 @@ from arraymill._graph import build
 from arraymill._info import ArrayInfo, ProgressCallback, array_info
 from arraymill._layout import AnyArray
 from arraymill._limits import checked_id, checked_seconds
+from arraymill._new_array import new_type
 from arraymill._reductions import Outs, Result
 from arraymill._transfer import Options
-from arraymill_proto.dtypes import native, to_code
 from arraymill_proto.errors import ArrayNotFoundError
-from arraymill_proto.graph import ArrayType
 from arraymill_proto.identity import check_name
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
@@ -58,11 +56,11 @@ class Arrays(ABC):
 
         Raises:
             ConnectionFailedError: No server answers.
+            ParameterError, ShapeError: There are no arrays of this shape.
             DTypeError: There are no arrays of this dtype here.
+            TooLargeError: Nothing is shared, and this process has no memory for it.
         """
-        to_code(dtype)
-        plain = np.broadcast_to(np.empty((), native(dtype)), shape)
-        return await self._caller.empty(ArrayType(plain.shape, plain.dtype), timeout)
+        return await self._caller.empty(new_type(shape, dtype), timeout)
 
     # ------------------------------------------------------------------ resident arrays
 
