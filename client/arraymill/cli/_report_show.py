@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from arraymill.cli._show import show_table
-from arraymill.load._comparison import Pair, compare
+from arraymill.load._comparison import Change, compare
 from arraymill.load._figures import STAR_MEANS, figures, step_name
 from arraymill.load._report import Report, Step
 
@@ -32,22 +32,20 @@ def comparison_document(before: Report, after: Report) -> dict[str, Any]:
     return {
         "differences": list(map(asdict, told.differences)),
         "warnings": told.warnings,
-        "steps": [{"step": pair.name, "figures": _change_values(pair)} for pair in told.pairs],
+        "knee": _change_value(told.knee) if told.knee else None,
+        "steps": [{"step": pair.name, "figures": list(map(_change_value, pair.changes))} for pair in told.pairs],
     }
 
 
-def _change_values(pair: Pair) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": change.name,
-            "unit": change.unit,
-            "before": change.before.value,
-            "after": change.after.value,
-            "ratio": change.ratio,
-            "effect": change.effect,
-        }
-        for change in pair.changes
-    ]
+def _change_value(change: Change) -> dict[str, Any]:
+    return {
+        "name": change.name,
+        "unit": change.unit,
+        "before": change.before.value,
+        "after": change.after.value,
+        "ratio": change.ratio,
+        "effect": change.effect,
+    }
 
 
 def show(report: Report) -> None:
@@ -74,9 +72,13 @@ def show_comparison(before: Report, after: Report) -> None:
     if told.differences:
         texts = [(each.name, each.before, each.after) for each in told.differences]
         show_table(("", "before", "after"), [tuple(map(_printable, row)) for row in texts])
+    if told.knee:
+        _, first, second, _, words = told.knee.texts()
+        click.echo(f"\nknee: {first} before, {second} after{f' ({words})' if words else ''}")
     for pair in told.pairs:
         click.echo()
-        _columns([pair.name, "before", "after", "ratio", ""], [change.texts() for change in pair.changes], words=1)
+        shown = [change for change in pair.changes if len(told.pairs) == 1 or change.name in _SHORT]
+        _columns([pair.name, "before", "after", "ratio", ""], [change.texts() for change in shown], words=1)
     click.echo()
     if any(change.is_starred for pair in told.pairs for change in pair.changes):
         click.echo(STAR_MEANS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -114,16 +115,29 @@ class Comparison:
     warnings: list[str]
     """Why the figures are to be read with care."""
     pairs: list[Pair]
+    knee: Change | None
+    """None where neither run has one."""
 
     def telling_pair(self) -> Pair | None:
-        """Return the pair with most jobs in a second before; None: there is none."""
-        return max(self.pairs, key=lambda pair: pair.before.jobs_per_second, default=None)
+        """Return the pair with most jobs in a second that both runs held, else of all; None: there is none."""
+        knees = (self.knee.before.value, self.knee.after.value) if self.knee else ()
+        held = min((knee for knee in knees if knee is not None), default=math.inf)
+        both = [pair for pair in self.pairs if (pair.before.rate or 0) <= held]
+        return max(both or self.pairs, key=lambda pair: pair.before.jobs_per_second, default=None)
 
 
 def compare(before: Report, after: Report) -> Comparison:
     """Compare two runs, step by step where they asked for the same."""
     pairs = list(_pairs(before, after))
-    return Comparison(list(_differences(before, after)), list(_warnings(before, after, pairs)), pairs)
+    return Comparison(
+        list(_differences(before, after)), list(_warnings(before, after, pairs)), pairs, _knee(before, after)
+    )
+
+
+def _knee(before: Report, after: Report) -> Change | None:
+    if before.knee is None and after.knee is None:
+        return None
+    return Change(*(Figure("knee", "per second", report.knee, "high") for report in (before, after)))
 
 
 def _pairs(before: Report, after: Report) -> Iterator[Pair]:

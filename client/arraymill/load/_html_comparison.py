@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from arraymill.load._comparison import Change, Comparison, Difference, Pair, compare
 from arraymill.load._figures import STAR_MEANS, value_text
 from arraymill.load._html_report import page_foot, page_head, run_line, setup_section
@@ -12,7 +15,7 @@ from arraymill.load._report import Part, Report
 from arraymill.load._step_plots import curve_plot, rates_plot
 from arraymill.load._timeline import courses_plot, timeline
 
-_SIDES = ("before", "after")
+_SIDES: Final = ("before", "after")
 
 
 def comparison_body(before: Report, after: Report) -> tuple[Markup, list[Plot]]:
@@ -25,7 +28,7 @@ def comparison_body(before: Report, after: Report) -> tuple[Markup, list[Plot]]:
         _runs(before, after),
         _warnings(told),
         _differences(told.differences),
-        *(_changes(each) for each in told.pairs),
+        _figures(told, pair) if pair else "",
         plots_section("Latency", latency),
         plots_section("Throughput", throughput, class_="pair"),
         phases_section(list(zip(_SIDES, (pair.before, pair.after), strict=True))) if pair else "",
@@ -50,7 +53,12 @@ def _runs(before: Report, after: Report) -> Markup:
 
 
 def _warnings(told: Comparison) -> Markup:
-    return element("ul", (element("li", warning, class_="warn") for warning in told.warnings), class_="verdicts")
+    lines = [element("li", warning, class_="warn") for warning in told.warnings]
+    if told.knee:
+        _, before, after, _, words = told.knee.texts()
+        line = f"{before} before, {after} after{f' ({words})' if words else ''}"
+        lines.append(element("li", element("strong", "Knee: "), line, class_="plain"))
+    return element("ul", lines, class_="verdicts")
 
 
 def _differences(differences: list[Difference]) -> Markup:
@@ -64,14 +72,37 @@ def _differences(differences: list[Difference]) -> Markup:
     return element("section", title, table(("", *_SIDES), rows, class_="differences"))
 
 
+def _figures(told: Comparison, pair: Pair) -> Markup:
+    """Return the figures of the pair that tells most; the others one line each, and all of theirs to be opened."""
+    title = element("h2", f"Figures at {pair.name}")
+    if len(told.pairs) == 1:
+        return element("section", title, _changes(pair))
+    header = ("load", *(f"{name} {side}" for name in _OVERVIEW for side in (*_SIDES, "ratio")))
+    rows = [(each.name, *_overview(each)) for each in told.pairs]
+    others = (
+        element("details", element("summary", f"Figures at {each.name}"), _changes(each))
+        for each in told.pairs
+        if each is not pair
+    )
+    overview = element("section", element("h2", "Load by load"), table(header, rows))
+    return join([overview, element("section", title, _changes(pair), others)])
+
+
+_OVERVIEW: Final = ("throughput", "p50", "p99")
+
+
+def _overview(pair: Pair) -> list[str]:
+    by_name = {change.name: change.texts()[1:4] for change in pair.changes}
+    return [text for name in _OVERVIEW for text in by_name[name]]
+
+
 def _changes(pair: Pair) -> Markup:
     header = ("figure", *_SIDES, "ratio", "change")
     head = element("thead", element("tr", (element("th", text, scope="col") for text in header)))
     rows = element("tbody", map(_change_row, pair.changes))
     whole = element("div", element("table", head, rows, class_="changes"), class_="scroll", tabindex="0")
     is_starred = any(change.is_starred for change in pair.changes)
-    note = element("p", STAR_MEANS, class_="note") if is_starred else ""
-    return element("section", element("h2", f"Figures at {pair.name}"), whole, note)
+    return join([whole, element("p", STAR_MEANS, class_="note") if is_starred else ""])
 
 
 def _change_row(change: Change) -> Markup:
@@ -85,7 +116,8 @@ def _latency_plots(before: Report, after: Report, pair: Pair | None) -> list[Plo
     courses = list(zip(_SIDES, (timeline(before), timeline(after)), strict=True))
     plots = [courses_plot("latency", "p99 over time", "seconds", courses, lambda second: second.p99)]
     if pair:
-        plots.append(curve_plot([("before", pair.before.latency, "grey"), ("after", pair.after.latency, "blue")]))
+        curve = curve_plot([("before", pair.before.latency, "grey"), ("after", pair.after.latency, "blue")])
+        plots.append(replace(curve, title=f"{curve.title}, at {pair.name}"))
     if len(before.steps) > 1 and len(after.steps) > 1:
         plots.append(rates_plot(before, after))
     return plots

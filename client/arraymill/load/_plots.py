@@ -101,7 +101,7 @@ def quantile_place(quantile: float, count: int) -> float:
 
 def plots_section(title: str, plots: Iterable[Plot], *, class_: str = "", note: str = "") -> Markup:
     """Return a section of some plots beside or below each other."""
-    words = element("p", note, class_="note") if note else Markup()
+    words = element("p", note, class_="note hint") if note else Markup()
     figures = element("div", (plot.figure() for plot in plots), class_=f"plots {class_}".strip())
     return element("section", element("h2", title), words, figures)
 

@@ -87,7 +87,7 @@ def rates_plot(before: Report, after: Report) -> Plot:
         texts.append({step_name(step): _texts(step, ("p99",))[0] for step in steps})
     steps = [*before.steps, *after.steps]
     told = ((before.knee, "knee before"), (after.knee, "knee after"))
-    knees = [(knee, name) for knee, name in told if knee is not None and _is_open(steps)]
+    knees = sorted((knee, name) for knee, name in told if knee is not None and _is_open(steps))
     rows = [(name, *(column.get(name, "–") for column in texts)) for name in dict.fromkeys([*texts[0], *texts[1]])]
     header = ("asked for", "p99 before", "p99 after")
     return Plot("rate", _rate_title(steps), _rate_axis(steps), "seconds", groups, header, rows, "", knees)

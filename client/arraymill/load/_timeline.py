@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Final
 
 from arraymill.load._figures import Unit, clock_text, step_name, value_text
-from arraymill.load._plots import Line, Plot
+from arraymill.load._plots import Line, Plot, Style
 from arraymill.load._report import Report, Second
 
 MOST_ROWS: Final = 60
@@ -115,6 +115,9 @@ def throughput_plots(course: Timeline) -> list[Plot]:
     ]
 
 
+_COURSES: Final[tuple[tuple[str, Style], ...]] = (("grey", "dashed"), ("blue", "line"))
+
+
 def courses_plot(
     identity: str,
     title: str,
@@ -122,10 +125,10 @@ def courses_plot(
     courses: Sequence[tuple[str, Timeline]],
     get: Callable[[Second], float | None],
 ) -> Plot:
-    """Return one number of the seconds of several runs over each other, the first run in grey."""
+    """Return one number of the seconds of several runs over each other, the first run dashed."""
     groups = [
-        (course.places, [Line(name, color, course.values(get))])
-        for (name, course), color in zip(courses, ("grey", "blue"), strict=False)
+        (course.places, [Line(name, color, course.values(get), style)])
+        for (name, course), (color, style) in zip(courses, _COURSES, strict=False)
     ]
 
     def text(seconds: Sequence[Second]) -> str:

@@ -66,6 +66,7 @@ def test_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     assert told.index("What was different:") < told.index("server.workers") < told.index("52 % lower, better")
     assert "One run of each" in told
     assert run(["report", "a.json", "steps.json"]) == ExitCode.OK
+    assert "knee: – before, 6,000/s after (not measured before)" in capsys.readouterr().out
     assert run(["report", "few.json", "nothing.json"]) == ExitCode.OK
 
 

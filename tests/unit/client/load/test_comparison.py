@@ -80,6 +80,27 @@ def test_steps_of_the_same_load_are_compared() -> None:
     assert pair.name == "4,000 jobs/s"
 
 
+def test_knees_are_compared() -> None:
+    before = pages.stepped()
+    told = compare(before, replace(before, knee=4000.0)).knee
+    assert told is not None
+    assert told.texts() == ("knee", "6,000/s", "4,000/s", "0.67", "33 % lower, worse")
+    lost = compare(before, replace(before, knee=None)).knee
+    assert lost is not None
+    assert lost.words() == "not measured after"
+    assert compare(BEFORE, BEFORE).knee is None
+
+
+def test_the_pair_that_tells_most_is_one_that_both_held() -> None:
+    before = pages.stepped()
+    for knee, rate in ((4000.0, 4000), (None, 6000), (1.0, 8000)):
+        pair = compare(before, replace(before, knee=knee, ended="x")).telling_pair()
+        assert pair is not None
+        assert pair.before.rate == rate
+    assert compare(before, pages.nothing()).telling_pair() is not None
+    assert compare(before, replace(before, steps=[])).telling_pair() is None
+
+
 def test_single_steps_are_compared_whatever_they_are() -> None:
     told = compare(BEFORE, pages.report(pages.step(3000.0)))
     assert [pair.name for pair in told.pairs] == ["2,000 jobs/s and 3,000 jobs/s"]

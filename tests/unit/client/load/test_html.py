@@ -169,7 +169,13 @@ def test_a_comparison_says_first_what_was_different() -> None:
     before = pages.stepped()
     after = replace(before, server={**before.server, "workers": 16}, title="With 16 workers")
     read = Page(render_comparison(before, after))
-    order = ["Where is the knee? → With 16 workers", "One run of each", "server.workers416", "Figures at 1,000 jobs/s"]
+    order = [
+        "Where is the knee? → With 16 workers",
+        "One run of each",
+        "server.workers416",
+        "Load by load",
+        "Figures at 6,000 jobs/s",
+    ]
     assert [read.text.index(words) for words in order] == sorted(read.text.index(words) for words in order)
     assert [plot["id"] for plot in json.loads(read.content["script"][0])] == [
         *("latency", "percentiles", "rate", "jobs", "bytes"),

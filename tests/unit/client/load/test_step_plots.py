@@ -51,6 +51,6 @@ def test_steps_of_clients_have_no_knee() -> None:
 def test_two_runs_of_rates() -> None:
     after = replace(pages.stepped(), steps=pages.stepped().steps[:2], knee=2000.0)
     plot = rates_plot(pages.stepped(), after)
-    assert plot.marks == [(6000, "knee before"), (2000, "knee after")]
+    assert plot.marks == [(2000, "knee after"), (6000, "knee before")]
     assert plot.rows[4][2] == "–"
     assert plot.groups[1][1][0].values == pytest.approx(plot.groups[0][1][0].values[:2])
