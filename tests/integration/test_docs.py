@@ -17,6 +17,7 @@ from servers import RunningServer
 import arraymill as am
 from arraymill.cli._command import run
 from arraymill.cli._exit_codes import ExitCode
+from arraymill.load._plan import read_plan
 from arraymill_server.cgroup import Machine
 from arraymill_server.cli.command import command as serve
 from arraymill_server.config import ServerConfig
@@ -141,8 +142,11 @@ def leads(page: Path, target: str, anchor: str) -> bool:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_settings_of_a_page_are_read(page: Path) -> None:
-    for block in blocks(page, "toml"):
-        ServerConfig.from_mapping(tomllib.loads(block), machine=MACHINE)
+    for settings in map(tomllib.loads, blocks(page, "toml")):
+        if "mix" in settings:
+            read_plan(settings, {})
+        else:
+            ServerConfig.from_mapping(settings, machine=MACHINE)
     for unit in blocks(page, "ini"):
         (line,) = re.findall(r"^ExecStart=\S+ (.+)$", unit, re.MULTILINE)
         check_arraymill(shlex.split(line))
