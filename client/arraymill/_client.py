@@ -14,6 +14,7 @@ from arraymill._caller import Caller
 from arraymill._client_arrays import Arrays
 from arraymill._connection import Connection
 from arraymill._expression import apply_parts, expression_of
+from arraymill._fork import is_child
 from arraymill._graph import Computation, build
 from arraymill._info import ProgressCallback, ServerInfo, server_info
 from arraymill._job import AsyncJob
@@ -121,8 +122,10 @@ class AsyncClient(Reductions, Arrays):
         Submitted jobs that have their inputs go on. Those that lack some are cancelled, with a warning (logger
         "arraymill"), unless they were submitted under a `key`: then somebody may submit them again, and go on. Those
         that had all inputs once, and have not ended, may need them again and fail then: of them a warning is logged.
+        In the child of a fork nothing happens: the connection is its parent's.
         """
-        await self._caller.close()
+        if not is_child():
+            await self._caller.close()
 
     # ------------------------------------------------------------------ jobs
 

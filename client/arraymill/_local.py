@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import subprocess
 import sys
+import weakref
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import Final
 
 from arraymill._client import AsyncClient
+from arraymill._fork import is_child
 from arraymill._limits import checked_count
 from arraymill._sync import Client
 from arraymill_proto.errors import ArraymillError, ConnectionFailedError, ParameterError
@@ -80,7 +83,7 @@ class Local:
             if client is not None:
                 client.close()
         finally:
-            if server is not None:
+            if server is not None and not is_child():
                 server.stop()
 
     async def __aenter__(self) -> AsyncClient:
@@ -100,7 +103,7 @@ class Local:
             if client is not None:
                 await client.close()
         finally:
-            if server is not None:
+            if server is not None and not is_child():
                 await asyncio.to_thread(server.stop)
 
     def _start(self) -> _Server:
@@ -135,13 +138,12 @@ class _Server:
     """The process of a server, and the folder of its socket."""
 
     def __init__(self, workers: int, arena: str) -> None:
-        from tempfile import TemporaryDirectory, gettempdir  # noqa: PLC0415  # `import arraymill` does not pay for it
+        from tempfile import gettempdir, mkdtemp  # noqa: PLC0415  # `import arraymill` does not pay for it
 
         parent = gettempdir()
-        self._folder = TemporaryDirectory(  # mode 700
-            prefix="arraymill-", dir=parent if len(parent.encode()) <= LONGEST_PARENT else "/tmp"
-        )
-        self.address = f"unix:{self._folder.name}/socket"
+        folder = mkdtemp(prefix="arraymill-", dir=parent if len(parent.encode()) <= LONGEST_PARENT else "/tmp")
+        self._remove_folder = weakref.finalize(self, _remove, folder, os.getpid())
+        self.address = f"unix:{folder}/socket"
         # -P: a module in the current directory must not hide one of the server's.
         command = [sys.executable, "-P", "-m", "arraymill_server", "--listen", self.address, "--exit-on-stdin-eof"]
         command += ["--workers", str(workers), "--arena", arena, "--log-level", "warning"]
@@ -200,7 +202,7 @@ class _Server:
         self._process.wait()
         self._stdin.close()
         self._stdout.close()
-        self._folder.cleanup()
+        self._remove_folder()
 
     def _check_line(self) -> None:
         """Read the line, which comes in one piece: at the end of file there is none."""
@@ -215,6 +217,14 @@ class _Server:
             raise ConnectionFailedError(
                 f"the private server did not start (exit code {code}); what it says on stderr tells why", exit_code=code
             )
+
+
+def _remove(folder: str, owner: int) -> None:
+    """Remove a server's folder; at the end of a forked child it is left to its parent."""
+    from shutil import rmtree  # noqa: PLC0415  # likewise
+
+    if os.getpid() == owner:
+        rmtree(folder, ignore_errors=True)
 
 
 def _not_ready() -> ConnectionFailedError:

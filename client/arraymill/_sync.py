@@ -10,6 +10,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from arraymill._background import run
 from arraymill._client import CONNECT_SECONDS, AsyncClient
+from arraymill._fork import is_child
 from arraymill._job import AsyncJob
 from arraymill._job_info import JobStatus
 from arraymill._retry import RETRY_SECONDS
@@ -64,6 +65,17 @@ def _blocking(
     def call(self: _Facade[A], /, *args: P.args, **kwargs: P.kwargs) -> T:
         with _named(self, method):
             return run(method, _twin(self), *args, **kwargs)
+
+    return call
+
+
+def _closing(method: Callable[[AsyncClient], Coroutine[Any, Any, None]]) -> Callable[[_Facade[AsyncClient]], None]:
+    """Return the same method without await, which does nothing in the child of a fork: there is no loop to run it."""
+
+    @wraps(method)
+    def call(self: _Facade[AsyncClient], /) -> None:
+        if not is_child():
+            run(method, _twin(self))
 
     return call
 
@@ -191,7 +203,7 @@ class Client(_Facade[AsyncClient]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    close = _blocking(AsyncClient.close)
+    close = _closing(AsyncClient.close)
 
     compute = _blocking(AsyncClient.compute)
     transform = _blocking(AsyncClient.transform)
