@@ -65,10 +65,12 @@ class MemorySession:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        weakref.finalize(self, sock.close)  # who forgets a client is not told of its socket
         self._feed = MessageFeed()
         self._messages: deque[bytes] = deque()
         self._fds: deque[int] = deque()
         self._unsent = bytearray()
+        self._is_writer_set = False
         self._jobs: dict[int, SharedRanges] = {}
         self._early: dict[int, list[pb.MemoryResponse]] = {}
         """What came for jobs that are not known; the server says when they have ended."""
@@ -331,12 +333,16 @@ class MemorySession:
             while self._unsent:
                 del self._unsent[: self._sock.send(self._unsent)]
         except BlockingIOError:
-            self._loop.add_writer(self._sock, self._flush)
-            return
+            pass
         except OSError:
             self._end(None)
             return
-        self._loop.remove_writer(self._sock)
+        if self._is_writer_set != bool(self._unsent):
+            self._is_writer_set = bool(self._unsent)
+            if self._is_writer_set:
+                self._loop.add_writer(self._sock, self._flush)
+            else:
+                self._loop.remove_writer(self._sock)
 
     def _end(self, error: ArraymillError | None) -> None:
         """End the connection, and tell whoever counts on it; with what the server said that it must not."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import mmap
 import os
 import socket
+import warnings
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -166,6 +168,36 @@ async def test_memory_that_could_shrink_is_not_mapped(tmp_path: Path) -> None:
         with pytest.raises(ConnectionFailedError):
             await asking
         assert not session.is_open
+
+
+async def test_a_session_that_is_forgotten_closes_its_socket_without_a_warning() -> None:
+    """As when an event loop ends whose client nobody has closed."""
+    own, peer = socket.socketpair()
+    session = MemorySession(own)
+    with warnings.catch_warnings(record=True) as told, closing(peer):
+        warnings.simplefilter("always")
+        del own, session
+        gc.collect()
+        assert peer.recv(1) == b""
+    assert told == []
+
+
+async def test_what_the_socket_does_not_take_is_sent_when_it_does(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (server, session):
+        for want in range(10_000):
+            session.filled(1, want)
+        assert [(await server.heard()).filled.want for _ in range(10_000)] == list(range(10_000))
+
+
+async def test_a_message_that_the_socket_takes_asks_nothing_of_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(tmp_path) as (server, session):
+        with monkeypatch.context() as patch:
+            for name in ("add_writer", "remove_writer"):
+                patch.setattr(asyncio.get_running_loop(), name, pytest.fail, raising=False)
+            session.filled(1, 7)
+        assert (await server.heard()).filled.want == 7
 
 
 @pytest.mark.parametrize("lie", ["no memory", "larger than it is", "garbage"])
