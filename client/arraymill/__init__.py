@@ -23,6 +23,7 @@ from arraymill._info import ArrayInfo, JobTimes, OperationInfo, Progress, Server
 from arraymill._job import AsyncJob
 from arraymill._job_info import JobNotDoneError, JobState, JobStatus
 from arraymill._local import Local, local
+from arraymill._segment import is_shared
 from arraymill._sync import Client, Job
 from arraymill_proto.errors import (
     ArrayExistsError,
@@ -109,6 +110,7 @@ __all__ = [
     "WorkerError",
     "__version__",
     "asarray",
+    "is_shared",
     "local",
 ]
 

@@ -47,7 +47,8 @@ class Arrays(ABC):
 
         As an input it is read where it lies, without a copy; so are views of it with steps that are not negative. It is
         an ordinary ndarray otherwise, and lives as long as somebody refers to it. Where no memory can be shared it is
-        np.empty's. What is written there while a job reads it may or may not be seen by the job.
+        np.empty's; `is_shared` tells. What is written there while a job reads it may or may not be seen by the job.
+        Children of a fork see what the parent writes there, and the parent what they write: it is one memory.
 
         Args:
             shape: Of the array.
