@@ -39,7 +39,7 @@ demo: setup
 	@$(BIN)/arraymill demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not container and not node" $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not container and not node and not timing" $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -11,6 +11,7 @@ from chaos.figures import Figures
 from chaos.machine import Machine, odd_machine, plain_machine, small_machine
 from chaos.rows.cancels import cancels
 from chaos.rows.clients import lost_clients
+from chaos.rows.load import many_clients
 from chaos.rows.machine import machine_tricks
 from chaos.rows.network import broken_links
 from chaos.rows.overload import PLACES, overload, unfair_share
@@ -170,6 +171,13 @@ ROWS: Final[Mapping[str, Row]] = {
         body=rolling_restarts,
         short={"restarts": 1, "clients": 2, "in_flight": 1, "largest": MIB},
         options=("--take-over", "--drain", "30"),
+        shares_site=True,
+    ),
+    "clients256": Row(
+        fault="none: 256 clients at once for 5 minutes, driven by `arraymill load`",
+        load="closed loop, 8 KiB to 4 MiB, on all lanes",
+        body=many_clients,
+        short={"clients": 8, "seconds": 1.0},
         shares_site=True,
     ),
     "soak": Row(

@@ -213,8 +213,8 @@ def _generator(results: Sequence[Mapping[str, Any]], rate: float | None, latency
     late = None if rate is None else _distribution(results, LATE, is_whole=False)
     meant, sent = _sum(results, "meant"), _sum(results, "sent_in_time")
     held = None if rate is None else rate * (sent / meant if meant else 0.0)
-    was_full = any(result["was_full"] for result in results)
-    reason = "" if was_full else _reason(share, rate, held, late, latency)
+    waited = any(result["was_full"] for result in results) and share < BUSY_SHARE  # for answers of the server
+    reason = "" if waited else _reason(share, rate, held, late, latency)
     return Generator(
         processes=len(results),
         cpu_share=share,

@@ -30,7 +30,8 @@ MAX_CLIENTS: Final = 4096
 
 MAX_STEPS: Final = 200
 MAX_PROCESSES: Final = 64
-MAX_RATE: Final = 1e6
+MAX_RATE: Final = 1e5
+"""A process sends some thousand jobs per second."""
 
 _PROCESSES: Final = max(1, min(4, (os.cpu_count() or 1) // 2))
 """Half of the cores: the server may need the others. More must be asked for."""

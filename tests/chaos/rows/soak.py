@@ -79,7 +79,7 @@ async def soak(
         for first, address in ((0, run.site.address), (1 << 32, run.address()))
     ]
     troubling = asyncio.ensure_future(_trouble(run, proxy, names, pause, told))
-    samples = await _sample(run, seconds)
+    samples = await sample(run, seconds)
     troubling.cancel()
     over.set()
     await asyncio.gather(*working)
@@ -89,7 +89,7 @@ async def soak(
     judge_growth(run, samples)
 
 
-async def _sample(run: Trial, seconds: float) -> list[Sample]:
+async def sample(run: Trial, seconds: float) -> list[Sample]:
     """Look at the server now and then."""
     begin, samples = monotonic(), list[Sample]()
     while monotonic() < begin + seconds:

@@ -1,0 +1,62 @@
+"""Row of the table: many clients at once, for minutes, driven by `arraymill load` itself."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Final
+
+from chaos.rows.soak import judge_growth, sample
+from chaos.trial import Trial
+
+from arraymill.load._report import Report, read_report
+
+MIX: Final = "sum:8KiB*8, sqrt:64KiB*4, sum:1MiB*2, (a * b).sum(axis=0):1000x500"
+"""Small jobs, jobs on streams, and jobs in shared memory."""
+
+CHECK: Final = 20
+"""Every so-manieth answer is compared with NumPy's."""
+
+START_SECONDS: Final = 120.0
+"""What the load tester takes besides, at most: 256 connections, and the last answers."""
+
+
+async def many_clients(run: Trial, *, clients: int = 256, seconds: float = 300.0) -> None:
+    """Clients that send one job after the other: none may fail, and the server's memory must not grow."""
+    path = run.site.folder / "load.json"
+    loading = asyncio.ensure_future(_load(run, clients, seconds, path))
+    samples = await sample(run, seconds)
+    try:
+        code = await asyncio.wait_for(loading, START_SECONDS)
+    finally:
+        loading.cancel()
+    if code:
+        run.complaints.append(f"arraymill load has ended with {code}")
+    _judge(run, read_report(path))
+    judge_growth(run, samples)
+
+
+async def _load(run: Trial, clients: int, seconds: float, path: Path) -> int:
+    words = ["--server", run.site.address, "--mix", MIX, "--check", str(CHECK), "--processes", "2", "--warm-up", "0"]
+    words += ["--clients", str(clients), "--duration", f"{seconds:g}s", "--seed", str(run.plan.seed), "-q"]
+    command = [sys.executable, "-m", "arraymill", "load", *words, "--output", str(path), "--fail-if", "errors>0"]
+    with (run.site.folder / "load.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+        try:
+            return await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+def _judge(run: Trial, report: Report) -> None:
+    (step,) = report.steps
+    run.figures["clients"] = f"{step.clients}, {step.jobs:,} jobs, {step.jobs_per_second:,.0f} jobs/s"
+    run.figures["errors"] = f"{sum(step.errors.values())}, {step.wrong} wrong of {step.checked:,} answers checked"
+    if step.latency is not None:
+        quantiles = step.latency.quantiles
+        run.figures["time of a job"] = f"p50 {1e3 * quantiles['0.5']:.0f} ms, p99 {1e3 * quantiles['0.99']:.0f} ms"
+    if step.errors or not step.jobs:
+        run.complaints.append(f"jobs have failed: {step.errors or 'none ended well'}")
