@@ -10,7 +10,7 @@ import click
 
 from arraymill.cli._show import show_table
 from arraymill.load._comparison import Change, compare
-from arraymill.load._figures import STAR_MEANS, figures, step_name
+from arraymill.load._figures import STAR_MEANS, figures, report_title, step_name
 from arraymill.load._report import Report, Step
 
 _SHORT: Final = ("throughput", "p50", "p99", "p99.9", "max", "errors", "wrong")
@@ -50,7 +50,7 @@ def _change_value(change: Change) -> dict[str, Any]:
 
 def show(report: Report) -> None:
     """Print the figures: all of one step, the most wanted of several."""
-    click.echo(_printable(f"{report.title} · {report.began}"))
+    click.echo(_printable(f"{report_title(report)} · {report.began}"))
     if report.ended:
         click.echo(_printable(f"It ended early: {report.ended}"))
     told = [(step_name(step), figures(step)) for step in report.steps]
@@ -67,7 +67,7 @@ def show_comparison(before: Report, after: Report) -> None:
     """Print what was different, then before, after and ratio."""
     told = compare(before, after)
     for side, report in (("before:", before), ("after: ", after)):
-        click.echo(_printable(f"{side} {report.title} · {report.began}"))
+        click.echo(_printable(f"{side} {report_title(report)} · {report.began}"))
     click.echo("\nWhat was different:" if told.differences else "\nNothing was different in plan, server and machine.")
     if told.differences:
         texts = [(each.name, each.before, each.after) for each in told.differences]

@@ -196,8 +196,10 @@ def leaf_text(name: str, value: object) -> str:
     if isinstance(value, (int, float)):
         return _scalar_text(name, value)
     if isinstance(value, Mapping):
-        told = cast("Mapping[str, object]", value).items()
-        return " ".join(leaf_text(key, item) for key, item in told if item is not None)
+        told = cast("Mapping[str, object]", value)
+        weight = f"*{told['weight']:g}" if isinstance(told.get("weight"), (int, float)) and told["weight"] != 1 else ""
+        texts = (leaf_text(key, item) for key, item in told.items() if key != "weight" and item is not None)
+        return " ".join(filter(None, texts)) + weight
     if isinstance(value, list):
         return ", ".join(leaf_text(name, item) for item in cast("list[object]", value))
     return str(value)

@@ -98,6 +98,12 @@ def telling_step(report: Report) -> Step | None:
     return next(iter(knee), None) or max(report.steps, key=lambda step: step.jobs_per_second, default=None)
 
 
+def report_title(report: Report) -> str:
+    """Return what to call a run that has no title of its own as well."""
+    address = report.server.get("address")
+    return report.title or (f"Load test of {address}" if address else "Load test")
+
+
 def some_steps(report: Report) -> list[Step]:
     """Return as many steps as can be told apart when drawn together: all, or the first, the last and some between."""
     last = len(report.steps) - 1
@@ -134,18 +140,11 @@ def clock_text(seconds: float) -> str:
     return f"{text}:{rest // 10:02}" + (f".{rest % 10}" if rest % 10 else "")
 
 
-def _byte_rate_text(rate: float) -> str:
-    for unit, size in (("B/s", 1.0), ("kB/s", 1e3), ("MB/s", 1e6)):
-        if abs(rate) < 999.5 * size:
-            return f"{number_text(rate / size)} {unit}"
-    return f"{number_text(rate / 1e9)} GB/s"
-
-
 _TEXTS: Final[dict[Unit, Callable[[float], str]]] = {
     "seconds": seconds_text,
     "bytes": bytes_text,
     "per second": lambda value: f"{number_text(value)}/s",
-    "bytes per second": _byte_rate_text,
+    "bytes per second": lambda value: f"{bytes_text(value)}/s",
     "share": lambda value: f"{number_text(value * 100)} %",
     "count": number_text,
 }

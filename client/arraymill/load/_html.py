@@ -14,6 +14,7 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
+from arraymill.load._figures import report_title
 from arraymill.load._html_comparison import comparison_body
 from arraymill.load._html_report import report_body
 from arraymill.load._markup import Markup, data_script, element
@@ -26,12 +27,12 @@ _STYLES: Final = ("vendor/uPlot.min.css", "page/report.css")
 
 def render(report: Report) -> str:
     """Return the page of one run."""
-    return _page(report.title or "Load test", report.arraymill, *report_body(report))
+    return _page(report_title(report), report.arraymill, *report_body(report))
 
 
 def render_comparison(before: Report, after: Report) -> str:
     """Return the page of two runs over each other."""
-    title = f"{before.title or 'Load test'} against {after.title or 'load test'}"
+    title = f"{report_title(before)} against {report_title(after)}"
     return _page(title, after.arraymill, *comparison_body(before, after))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from arraymill.load._comparison import Change, Comparison, Difference, Pair, compare
-from arraymill.load._figures import STAR_MEANS, value_text
+from arraymill.load._figures import STAR_MEANS, report_title, value_text
 from arraymill.load._html_report import page_foot, page_head, run_line, setup_section
 from arraymill.load._markup import Markup, element, join, table
 from arraymill.load._parts import phases_section
@@ -41,12 +41,14 @@ def comparison_body(before: Report, after: Report) -> tuple[Markup, list[Plot]]:
 
 
 def _title(before: Report, after: Report) -> str:
-    return before.title if before.title == after.title else f"{before.title} → {after.title}"
+    return " → ".join(dict.fromkeys(map(report_title, (before, after))))
 
 
 def _runs(before: Report, after: Report) -> Markup:
     rows = (
-        element("div", element("dt", side), element("dd", element("strong", report.title), " · ", run_line(report)))
+        element(
+            "div", element("dt", side), element("dd", element("strong", report_title(report)), " · ", run_line(report))
+        )
         for side, report in zip(_SIDES, (before, after), strict=True)
     )
     return element("dl", rows, class_="runs")

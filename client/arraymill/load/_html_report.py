@@ -14,6 +14,7 @@ from arraymill.load._figures import (
     clock_text,
     figures,
     number_text,
+    report_title,
     seconds_text,
     some_steps,
     step_name,
@@ -52,14 +53,14 @@ def report_body(report: Report) -> tuple[Markup, list[Plot]]:
         plots_section("The server meanwhile", server, class_="pair") if server else "",
         setup_section(report),
     )
-    head = page_head("Load test", report.title, run_line(report), plan_line(report))
+    head = page_head("Load test", report_title(report), run_line(report), plan_line(report))
     return join([head, body, page_foot(report)]), [latency, curve, *by_rate, *throughput, *server]
 
 
 def page_head(kind: str, title: str, *lines: str) -> Markup:
     """Return the head of a page; its button works with the script only."""
     below = (element("p", line, class_="below") for line in lines if line)
-    words = element("div", element("div", kind, class_="kind"), element("h1", title or kind), below)
+    words = element("div", element("div", kind, class_="kind"), element("h1", title), below)
     return element("header", words, element("button", "Dark", class_="theme", type="button", hidden=""))
 
 
@@ -87,7 +88,7 @@ def _in_line(texts: Sequence[str]) -> str:
 
 def plan_line(report: Report) -> str:
     """Return the short ones of what was asked for; the page's end tells all."""
-    leaves = [(name, text) for name, text in flat(report.plan).items() if text not in ("", "–", report.title)]
+    leaves = [(name, text) for name, text in flat(report.plan).items() if name != "title" and text not in ("", "–")]
     short = [f"{name.replace('_', ' ')} {text}" for name, text in leaves if len(name) + len(text) <= _SHORT]
     return _in_line(short[:_MOST_SHORT])
 
@@ -117,15 +118,27 @@ def _verdict_lines(report: Report) -> Iterator[Markup]:
         yield _line("bad", "No job ended well", "there are no latencies to show")
     if report.ended:
         yield _line("warn", "Ended early", report.ended)
-    for name, step in _named(report.steps):
-        if step.generator.is_limit:
-            at = f" at {name}" if name else ""
-            yield _line("warn", f"The load tester was the limit{at}", step.generator.reason)
+    yield from _limit_line([(name, step) for name, step in _named(report.steps) if step.generator.is_limit])
     held = [verdict for verdict in report.verdicts if not verdict.is_met]
     if held:
         yield _line("plain" if failed else "good", "Passed", "; ".join(map(_verdict_text, held)))
     if report.knee is not None:
         yield _line("plain", "Knee", f"the server held {number_text(report.knee)} jobs/s")
+    elif len(report.steps) > 1 and report.steps[0].rate is not None:
+        yield _line("plain", "No knee", "it is below the first rate, or was not found")
+
+
+def _limit_line(limited: Sequence[tuple[str, Step]]) -> Iterator[Markup]:
+    if limited:
+        names = [name for name, _ in limited if name]
+        some = (
+            f"{', '.join(names[:_MOST_NAMES])}{f' and {len(names) - _MOST_NAMES} more' if names[_MOST_NAMES:] else ''}"
+        )
+        head = f"The load tester was the limit{f' at {some}' if names else ''}"
+        yield _line("warn", head, limited[-1][1].generator.reason)
+
+
+_MOST_NAMES: Final = 5
 
 
 def _line(kind: str, head: str, words: str) -> Markup:

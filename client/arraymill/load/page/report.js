@@ -18,12 +18,11 @@
     return `${digits(value / size)} ${name}`;
   };
   const SECONDS = [[1, "s"], [1e-3, "ms"], [1e-6, "µs"]];
-  const RATES = [[1e9, "GB/s"], [1e6, "MB/s"], [1e3, "kB/s"], [1, "B/s"]];
   const BYTES = [5, 4, 3, 2, 1, 0].map((power) => [1024 ** power, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"][power]]);
   const TEXTS = {
     "seconds": (value) => (value === 0 ? "0 s" : scaled(value, SECONDS)),
     "bytes": (value) => scaled(value, BYTES),
-    "bytes per second": (value) => scaled(value, RATES),
+    "bytes per second": (value) => `${scaled(value, BYTES)}/s`,
     "per second": (value) => `${digits(value)}/s`,
     "share": (value) => `${digits(value * 100)} %`,
     "count": digits,
@@ -177,7 +176,7 @@
       size: (u, values) => Math.max(36, ...(values ?? []).map((value) => value.length * 7.2 + 14)),
       values: (_, splits) => splits.map(TEXTS[plot.unit]),
     };
-    if (plot.unit === "bytes") y.incrs = POWERS;
+    if (plot.unit.startsWith("bytes")) y.incrs = POWERS;
     if (plot.unit === "count") y.incrs = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7, 1e8, 1e9];
     if (plot.log) Object.assign(y, { splits: decades, filter: (_, splits) => splits });
     return [x, y];

@@ -61,14 +61,16 @@ def test_what_was_different_is_told() -> None:
 
 
 def test_trees_become_texts() -> None:
-    tree: dict[str, Any] = {
-        "a": {"b_bytes": 1 << 20, "c": {}},
-        "warm_up": 2.0,
-        "on": True,
-        "no": None,
-        "mix": [{"op": "sum", "n": 3}],
+    mix = [{"work": "sum", "count": 3, "weight": 2.0, "dtype": ""}, {"work": "sqrt", "weight": 1}]
+    tree: dict[str, Any] = {"a": {"b_bytes": 1 << 20, "c": {}}, "warm_up": 2.0, "on": True, "no": None, "mix": mix}
+    assert flat(tree) == {
+        "a.b_bytes": "1 MiB",
+        "a.c": "",
+        "warm_up": "2 s",
+        "on": "yes",
+        "no": "–",
+        "mix": "sum 3*2, sqrt",
     }
-    assert flat(tree) == {"a.b_bytes": "1 MiB", "a.c": "", "warm_up": "2 s", "on": "yes", "no": "–", "mix": "sum 3"}
 
 
 def test_steps_of_the_same_load_are_compared() -> None:

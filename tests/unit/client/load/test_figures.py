@@ -34,7 +34,7 @@ from arraymill.load._figures import (
         (0.5, "share", "50 %"),
         (1234.0, "per second", "1,234/s"),
         (999.0, "bytes per second", "999 B/s"),
-        (1.5e9, "bytes per second", "1.5 GB/s"),
+        (1.5 * (1 << 30), "bytes per second", "1.5 GiB/s"),
         (1 << 30, "bytes", "1 GiB"),
         (None, "bytes", "–"),
         (math.nan, "seconds", "–"),

@@ -119,7 +119,7 @@ def test_a_reader_sees_the_verdict_first() -> None:
         (Verdict(condition="p99.9 > 1s", value=0.25, is_met=False), "Passed: not p99.9 > 1s (250 ms measured)"),
         (Verdict(condition="errors>0", value=12345.0, is_met=True), "errors>0 (12,345 measured)"),
         (Verdict(condition="knee<100/s", value=None, is_met=True), "knee<100/s (nothing measured)"),
-        (Verdict(condition="bandwidth<1GiB/s", value=2e9, is_met=False), "(2 GB/s measured)"),
+        (Verdict(condition="bandwidth<1GiB/s", value=float(2 << 30), is_met=False), "(2 GiB/s measured)"),
         (Verdict(condition="", value=1.0, is_met=True), " (1 measured)"),
     ],
 )
@@ -137,11 +137,21 @@ def test_a_verdict_has_the_unit_of_what_it_names(verdict: Verdict, words: str) -
         (replace(pages.report(), steps=[]), "No job ended well"),
         (replace(pages.report(), began="2026-03-01T09:30:00+02:00"), "2026-03-01 07:30:00 UTC"),
         (replace(pages.report(), began="yesterday"), "yesterday"),
+        (replace(pages.report(), title=""), "Load test of localhost:50051"),
+        (replace(pages.stepped(), knee=None), "No knee: it is below the first rate"),
         (replace(pages.report(), began="0001-01-01T00:00:00+12:00"), "0001-01-01T00:00:00+12:00"),
     ],
 )
 def test_what_a_reader_must_know(report: Report, words: str) -> None:
     assert words in Page(render(report)).text.replace("\u00a0", " ")
+
+
+def test_many_limits_are_one_line() -> None:
+    limit = replace(pages.step().generator, is_limit=True, reason="too slow")
+    steps = [replace(pages.step(float(rate), number=1), generator=limit) for rate in range(1, 9)]
+    told = Page(render(pages.report(*steps))).text
+    assert told.count("The load tester was the limit") == 1
+    assert "limit at 1 jobs/s, 2 jobs/s, 3 jobs/s, 4 jobs/s, 5 jobs/s and 3 more: too slow" in told
 
 
 def test_a_run_without_conditions_has_no_verdict() -> None:

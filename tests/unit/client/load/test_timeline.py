@@ -50,7 +50,7 @@ def test_rates_are_those_of_a_second() -> None:
     course = timeline(pages.report(replace(pages.step(), series=[half])))
     jobs, sent = throughput_plots(course)
     assert [line.values[0] for line in jobs.groups[0][1]] == [2000.0, 200.0]
-    assert sent.rows == [("0:00", "2 kB/s")]
+    assert sent.rows == [("0:00", "1.95 KiB/s")]
 
 
 def test_what_the_server_tells_is_drawn_by_unit() -> None:
