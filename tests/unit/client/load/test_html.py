@@ -148,10 +148,10 @@ def test_what_a_reader_must_know(report: Report, words: str) -> None:
 
 def test_many_limits_are_one_line() -> None:
     limit = replace(pages.step().generator, is_limit=True, reason="too slow")
-    steps = [replace(pages.step(float(rate), number=1), generator=limit) for rate in range(1, 9)]
+    steps = [replace(pages.step(float(rate), number=1), generator=limit) for rate in range(10, 90, 10)]
     told = Page(render(pages.report(*steps))).text
     assert told.count("The load tester was the limit") == 1
-    assert "limit at 1 jobs/s, 2 jobs/s, 3 jobs/s, 4 jobs/s, 5 jobs/s and 3 more: too slow" in told
+    assert "limit at 10 jobs/s, 20 jobs/s, 30 jobs/s, 40 jobs/s, 50 jobs/s and 3 more: too slow" in told
 
 
 def test_a_run_without_conditions_has_no_verdict() -> None:
