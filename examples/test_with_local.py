@@ -2,7 +2,7 @@
 
 It starts in about a second, once for all tests.
 
-    pip install 'arraymill[server]' pytest
+    pip install '.[server]' pytest
     pytest examples/test_with_local.py
 """
 
