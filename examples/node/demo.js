@@ -107,13 +107,17 @@ const STEPS = {
 
   async 'a job is cancelled in the middle'(mill) {
     const stop = new AbortController();
+    const { endedJobs: before } = await mill.serverInfo();
     const x = array(new Float64Array(LARGE_BYTES / 8));
     const onProgress = (kind) => kind === 'accepted' && stop.abort();
     const cancelled = await failure(mill.compute(apply('sum', x), { onProgress, signal: stop.signal }));
     assert.equal(cancelled.reason, 'CANCELLED');
-    const before = AbortSignal.abort();
-    assert.equal((await failure(mill.compute(apply('sum', 1), { signal: before }))).reason, 'CANCELLED');
-    await until(async () => (await mill.serverInfo()).runningJobs === '0');
+    const aborted = AbortSignal.abort();
+    assert.equal((await failure(mill.compute(apply('sum', 1), { signal: aborted }))).reason, 'CANCELLED');
+    await until(async () => {
+      const { runningJobs, endedJobs } = await mill.serverInfo();
+      return runningJobs === '0' && Number(endedJobs.cancelled) > Number(before.cancelled);
+    });
   },
 
   async 'a deadline stops a job'(mill) {

@@ -15,6 +15,10 @@ from arraymill_proto.frames import FrameView
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
+CANCEL_SECONDS: Final = 0.1
+"""From the end of a client's half until its job counts as failed for want of input. Whoever cancels ends its half as
+well, and gRPC may tell of that first, and of the cancelling a moment later: such jobs are cancelled, not failed."""
+
 
 class Gate:
     """Lets a stream be read while the client may have something to bring.
@@ -96,6 +100,8 @@ async def receive(receiver: Receiver, context: Context) -> None:
                 raise FrameError("after Start or Attach the client sends frames only; this message is none")
             receiver.receive(request)
             del message, request
+        if receiver.gate.wanted_bytes():
+            await asyncio.sleep(CANCEL_SECONDS)
         receiver.input_ended()
     finally:
         if reading is not None:

@@ -76,6 +76,19 @@ async def test_frames_in_their_order_and_the_end() -> None:
     assert (receiver.has_ended, call.waiting) == (True, 0)
 
 
+async def test_a_client_that_cancels_has_not_left_its_input_out() -> None:
+    """gRPC tells of the end of its half first."""
+    call, receiver = CountingCall(), Receiver()
+    task = reading(call, receiver)
+    call.end()
+    await until(lambda: call.begun == 1 and call.waiting == 0)
+    await turns(5)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert not receiver.has_ended
+
+
 async def test_the_next_frame_is_read_while_one_is_copied() -> None:
     call = CountingCall()
     begun: list[int] = []
