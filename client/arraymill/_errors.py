@@ -173,6 +173,11 @@ def error_of(
     return kind(message, reason=reason, **kept)
 
 
+def is_told(error: object) -> bool:
+    """Tell whether a call has failed with what an arraymill server said, and not with what gRPC made up here."""
+    return isinstance(error, grpc.aio.AioRpcError) and _explain(error).reason is not None
+
+
 def _explain(error: RpcError) -> Explanation:
     """Read google.rpc.Status from the trailing metadata; whatever cannot be read explains nothing."""
     for key, value in error.trailing_metadata() or ():

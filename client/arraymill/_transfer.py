@@ -17,6 +17,7 @@ import numpy as np
 
 from arraymill._bulk import BulkRoute
 from arraymill._connection import Connection, RawStream
+from arraymill._errors import is_told
 from arraymill._graph import Computation
 from arraymill._heap import keep_frames_warm
 from arraymill._info import ArrayInfo, Progress, ProgressCallback, array_info, job_times
@@ -141,15 +142,21 @@ class Transfer:
                 if not await self._lane.rest():
                     raise self._lost()
             finally:
+                may_go_on = self._shared.leaves_results and not self._has_ended(reader)
                 try:
                     await _end(call, reader, writer, self._shared.garbled, *self._lane.tasks)
                 finally:
                     self._lane.close()
                     self._shared.close()
-                    if self._shared.leaves_results and self._state.done is None:
+                    if may_go_on:
                         await asyncio.sleep(END_SECONDS)
                     del reader, writer  # their errors hold this frame: a circle would keep the arrays for a while
         return self._results()
+
+    def _has_ended(self, reader: asyncio.Future[None]) -> bool:
+        """Tell whether the server has said how the job ended: it does so when no worker has it any more."""
+        has_failed = reader.done() and not reader.cancelled() and is_told(reader.exception())
+        return has_failed or self._state.done is not None
 
     # ------------------------------------------------------------------ writing
 

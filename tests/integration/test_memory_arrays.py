@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory_lane import MemoryTraffic
 from profiles import examples
+from servers import RunningServer
 from strategies import dtypes
 
 import arraymill as am
-from arraymill import _caller, _shared_job
+from arraymill import _caller, _shared_job, _transfer
 from arraymill_proto.dtypes import DType
+from arraymill_proto.errors import ComputationError
 from arraymill_server.app.server import App
 from arraymill_server.config import ServerConfig
 from arraymill_server.quantities import MIB
@@ -97,3 +99,17 @@ async def compare(mill: am.AsyncClient, data: st.DataObject, whole: Any, rest: A
     result = await mill.compute(am.asarray(x) + am.asarray(x), out=out)
     assert out is None or result is out
     np.testing.assert_array_equal(result, known)
+
+
+async def test_nobody_waits_for_a_job_that_the_server_has_ended(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No worker writes to its results any more when the server says that it has failed."""
+    monkeypatch.setattr(_transfer, "END_SECONDS", 3600.0)
+    async with am.AsyncClient(server.address, retry_for=0) as mill:
+        x, out = await mill.empty(1 << 18, np.int64), await mill.empty(1 << 18, np.int64)
+        assert am.is_shared(out)
+        x[...] = -1
+        with pytest.raises(ComputationError, match="negative"):
+            async with asyncio.timeout(60):
+                await mill.transform("power", x, x, out=out, progress=lambda _: None)  # reports come on a stream

@@ -66,8 +66,8 @@ async def test_no_call_waits_longer_than_the_server_lets_it(jobs: FakeJobServer,
     job = await held(jobs, worker)
     with pytest.raises(DeadlineError):
         await job.result(timeout=0.1)
-    assert set(jobs.waits[:-1]) == {0.01}
-    assert len(jobs.waits) > 3
+    assert max(jobs.waits) == 0.01
+    assert jobs.waits.count(0.01) > 2
 
 
 async def test_a_server_that_does_not_wait_is_not_asked_all_the_time(
