@@ -31,6 +31,7 @@ def main() -> None:
     with am.Client() as mill:
         x, y = mill.empty(ELEMENTS), mill.empty(ELEMENTS)
         x[:] = values
+        print("shared with the server" if am.is_shared(x) else "no memory could be shared")
         for name, source, target in (("ordinary arrays", values, np.empty(ELEMENTS)), ("shared arrays", x, y)):
             mill.transform("sqrt", source, out=target)
             begin = perf_counter()
