@@ -136,7 +136,7 @@ class Monitor:
         restarts: dict[str, float] = {**dict.fromkeys(CAUSES, 0), **status.endings}
         restarts[Ending.RECYCLED.value] = status.recycled
         return {
-            "arraymill_jobs_total": counts.jobs.copy(),
+            "arraymill_jobs_total": counts.jobs,
             "arraymill_job_duration_seconds": _labelled(counts.durations()),
             "arraymill_worker_restarts_total": _labelled(restarts),
             "arraymill_received_bytes_total": _labelled(counts.traffic.received),

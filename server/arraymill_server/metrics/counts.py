@@ -1,4 +1,4 @@
-"""What a server has counted since its start: plain numbers, so that counting costs a job half a microsecond.
+"""What a server has counted since its start: plain numbers, so that counting costs a small job less than a microsecond.
 
 They belong to the event loop: only its thread counts and reads them. Labels come from fixed sets, whatever clients
 send: the names of the catalogue, outcomes, transports, reasons.
@@ -46,6 +46,9 @@ DURATION_BOUNDS: Final = tuple(step * 10.0**power for power in range(-5, 3) for 
 LAG_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """The loop's clock ticks in milliseconds: below there is nothing to be seen."""
 
+NOTED: Final = 256
+"""Values that a histogram counts at once, in 30 µs."""
+
 RECENT_LAGS: Final = 20
 """Lags that `recent_lag_seconds` looks at: those of five seconds."""
 
@@ -64,31 +67,52 @@ class PhaseTimes(Protocol):
 class Histogram:
     """Counts values by the bounds between which they lie.
 
+    Values are counted some at a time: to note one costs a third of what it would cost to count it.
+
     Args:
         bounds: Ascending; a value belongs to the first one that it does not exceed.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds: Final = tuple(bounds)
-        self.counts = [0] * (len(self.bounds) + 1)
-        """How many values belong to each bound; the last: to none."""
-        self.sum = 0.0
+        self._counts = [0] * (len(self.bounds) + 1)
+        self._sum = 0.0
+        self._noted: list[float] = []
 
     def __repr__(self) -> str:
         return f"<Histogram of {sum(self.counts):,} values>"
 
     def add(self, value: float) -> None:
         """Count a value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+        self._noted.append(value)
+        if len(self._noted) >= NOTED:
+            self._count()
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many values belong to each bound; the last: to none."""
+        self._count()
+        return tuple(self._counts)
+
+    @property
+    def sum(self) -> float:
+        """Of all values."""
+        self._count()
+        return self._sum
 
     def copy(self, zeros: int = 0) -> Histogram:
         """Return a copy in which some more zeros are counted."""
         copy = Histogram(self.bounds)
-        copy.counts[:] = self.counts
-        copy.counts[0] += zeros
-        copy.sum = self.sum
+        copy._counts[:] = self.counts
+        copy._counts[0] += zeros
+        copy._sum = self._sum
         return copy
+
+    def _count(self) -> None:
+        for value in self._noted:
+            self._counts[bisect_left(self.bounds, value)] += 1
+        self._sum += sum(self._noted)
+        self._noted.clear()
 
 
 class Traffic:
@@ -106,8 +130,7 @@ class Counts:
     """All counts of one server."""
 
     def __init__(self) -> None:
-        self.jobs: Final[Counter[tuple[str, ...]]] = Counter()
-        """Jobs that have ended, by operation and outcome."""
+        self._jobs = {outcome: Counter[str]() for outcome in OUTCOMES}
         self.refusals: Final[Counter[str]] = Counter()
         """Jobs that were refused, and other calls that were answered with an error, by reason."""
         self.traffic: Final = Traffic()
@@ -115,15 +138,16 @@ class Counts:
         """Seconds by which the event loop was late."""
         self._lags: deque[float] = deque(maxlen=RECENT_LAGS)
         self._durations = {phase: Histogram(DURATION_BOUNDS) for phase in PHASES}
+        self._total, self._computed = self._durations["total"], self._durations["computed"]
         self._played = 0
         """Jobs that only computed: their other phases are zeros that nobody has added."""
 
     def __repr__(self) -> str:
-        return f"<Counts of {sum(self.jobs.values()):,} jobs, {self.traffic!r}>"
+        return f"<Counts of {sum(self.outcomes.values()):,} jobs, {self.traffic!r}>"
 
     def ended(self, operation: str, outcome: str) -> None:
         """Count the end of a job."""
-        self.jobs[operation, outcome] += 1
+        self._jobs[outcome][operation] += 1
 
     def refused(self, reason: str) -> None:
         """Count a call that is answered with an error."""
@@ -139,11 +163,12 @@ class Counts:
         for phase, histogram in self._durations.items():
             histogram.add(getattr(times, phase))
 
-    def played(self, total: float, computed: float, received_bytes: int, sent_bytes: int) -> None:
-        """Count the times and the bytes of a job that was played on the event loop, in one message each way."""
+    def played(self, operation: str, total: float, computed: float, received_bytes: int, sent_bytes: int) -> None:
+        """Count a job that was played on the event loop, in one message each way."""
+        self._jobs[SUCCEEDED][operation] += 1
         self._played += 1
-        self._durations["total"].add(total)
-        self._durations["computed"].add(computed)
+        self._total.add(total)
+        self._computed.add(computed)
         self.traffic.received[INLINE] += received_bytes
         self.traffic.sent[INLINE] += sent_bytes
 
@@ -158,12 +183,14 @@ class Counts:
         return max(self._lags, default=0.0)
 
     @property
+    def jobs(self) -> dict[tuple[str, ...], int]:
+        """Jobs that have ended, by operation and outcome."""
+        return {(operation, outcome): n for outcome, jobs in self._jobs.items() for operation, n in jobs.items()}
+
+    @property
     def outcomes(self) -> dict[str, int]:
         """Jobs that have ended, by outcome."""
-        totals: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
-        for labels, count in self.jobs.items():
-            totals[labels[-1]] += count
-        return totals
+        return {outcome: jobs.total() for outcome, jobs in self._jobs.items()}
 
     def durations(self) -> dict[str, Histogram]:
         """Return the times of jobs that have succeeded, by phase: copies."""

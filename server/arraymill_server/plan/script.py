@@ -45,17 +45,11 @@ class Script:
         self._steps = tuple(steps)
         self._lengths = tuple(lengths)
         self._sizes = tuple(output.nbytes for output in plan.outputs)
+        self.received_bytes: Final = sum(self._lengths)
+        self.sent_bytes: Final = sum(self._sizes)
 
     def __repr__(self) -> str:
         return f"<Script of {len(self._steps)} steps>"
-
-    @property
-    def received_bytes(self) -> int:
-        return sum(self._lengths)
-
-    @property
-    def sent_bytes(self) -> int:
-        return sum(self._sizes)
 
     def fits(self, data: Data) -> bool:
         """Tell whether inputs have as many bytes as their types need."""

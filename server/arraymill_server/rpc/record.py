@@ -62,7 +62,7 @@ class Record:
     operation: str = UNKNOWN
     """What the job is counted as."""
     times: Times | None = None
-    """Its times, if they are to be counted when all is well."""
+    """Its times, when all is well; None: it has none, or is counted elsewhere."""
 
     @property
     def job_id(self) -> str:
@@ -85,16 +85,15 @@ class Record:
 
 
 @contextmanager
-def recorded(peer: str, cancelled: Tally, counts: Counts, operation: str = UNKNOWN) -> Generator[Record]:
+def recorded(peer: str, cancelled: Tally, counts: Counts) -> Generator[Record]:
     """Log and count how a job ends: the line is at debug when it is well, was turned away or cancelled, else at info.
 
     Args:
         peer: The client's address.
         cancelled: Counts jobs whose clients have gone.
         counts: Where its end is counted.
-        operation: What it is counted as, if that is known.
     """
-    record, begin = Record(operation=operation), monotonic()
+    record, begin = Record(), monotonic()
     try:
         yield record
     except (asyncio.CancelledError, *GONE):
@@ -108,9 +107,8 @@ def recorded(peer: str, cancelled: Tally, counts: Counts, operation: str = UNKNO
         _write(record, peer, begin, "failed" if record.job_id else "refused", _reason_of(error))
         raise
     if record.is_told:
-        if record.is_job:
-            counts.ended(record.operation, SUCCEEDED)
         if record.times is not None:
+            counts.ended(record.operation, SUCCEEDED)
             counts.took(record.times)
         _write(record, peer, begin, "done", None)
 

@@ -20,7 +20,7 @@ from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.jobs.aside import LARGE_NODES
 from arraymill_server.jobs.request import Request
 from arraymill_server.jobs.service import Jobs
-from arraymill_server.jobs.small import KEY_BYTES, KNOWN, Played, SmallJobs
+from arraymill_server.jobs.small import KEY_BYTES, KNOWN, Part, Played, SmallJobs
 from arraymill_server.plan.script import Script
 from arraymill_server.rpc import messages
 from arraymill_server.rpc.calls import Calls, job_bytes
@@ -101,13 +101,16 @@ class SmallJob:
         for input in inputs:
             input.ClearField("inline")
         self._key = self._graph.SerializeToString()
-        played = self._played(data)
-        if played is None:
+        part = self._hall.small.find(self._key, data)
+        played = None if part is None else self._played(part, data)
+        if part is None or played is None:
             for input, inline in zip(inputs, data, strict=True):
                 input.inline = inline
             return None
         seconds, script = monotonic() - begin, played.script
-        self._hall.calls.counts.played(seconds, played.seconds, script.received_bytes, script.sent_bytes)
+        self._hall.calls.counts.played(
+            part.known.operation, seconds, played.seconds, script.received_bytes, script.sent_bytes
+        )
         return _answer(played, seconds)
 
     async def run(self) -> pb.ComputeResponse:
@@ -116,12 +119,16 @@ class SmallJob:
         Raises:
             ArraymillError: Whatever is wrong with the job, its values or the server's room.
         """
-        hall, client = self._hall, self._client
+        hall = self._hall
         if self._memory is not None and len(self._graph.nodes) >= LARGE_NODES:
             return pb.ComputeResponse(needs_run=True)  # where it is planned aside
-        place = hall.calls.job(client, self._nbytes, is_read=is_read(self._graph))
-        operation = operation_of(self._graph)
-        with recorded(self._peer, hall.cancelled, hall.calls.counts, operation) as record, place:
+        with recorded(self._peer, hall.cancelled, hall.calls.counts) as record:
+            record.operation = operation_of(self._graph)
+            return await self._run(record)
+
+    async def _run(self, record: Record) -> pb.ComputeResponse:
+        hall, client = self._hall, self._client
+        with hall.calls.job(client, self._nbytes, is_read=is_read(self._graph)):
             graph = await hall.jobs.aside.run(client, len(self._graph.nodes), graph_from_pb, self._graph)
             async with hall.jobs.foreseen(graph, client, keep=False), hall.turns.taken(client, self._nbytes):
                 if self._memory is not None:
@@ -180,11 +187,9 @@ class SmallJob:
         inputs = [node.input for node in nodes if node.HasField("input")]
         return inputs if all(input.HasField("inline") for input in inputs) else []
 
-    def _played(self, data: list[bytes]) -> Played | None:
-        part = self._hall.small.find(self._key, data)
-        if part is None:
-            return None
-        with recorded(self._peer, self._hall.cancelled, self._hall.calls.counts, part.known.operation) as record:
+    def _played(self, part: Part, data: list[bytes]) -> Played | None:
+        with recorded(self._peer, self._hall.cancelled, self._hall.calls.counts) as record:
+            record.operation = part.known.operation
             self._hall.calls.check_open()
             self._hall.calls.jobs.check(self._client, self._nbytes)
             played = self._hall.small.play(part, data)

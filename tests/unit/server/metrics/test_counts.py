@@ -11,6 +11,7 @@ from arraymill_server.metrics.counts import (
     CANCELLED,
     DURATION_BOUNDS,
     FAILED,
+    NOTED,
     OUTCOMES,
     PHASES,
     RECENT_LAGS,
@@ -36,9 +37,18 @@ def test_a_value_belongs_to_the_first_bound_that_it_does_not_exceed() -> None:
     histogram = Histogram((1.0, 2.0))
     for value in (0.0, 1.0, 1.5, 2.0, 2.5, 99.0):
         histogram.add(value)
-    assert histogram.counts == [2, 2, 2]
+    assert histogram.counts == (2, 2, 2)
     assert histogram.sum == 106.0
     assert repr(histogram) == "<Histogram of 6 values>"
+
+
+def test_many_values_are_counted_whenever_somebody_looks() -> None:
+    histogram = Histogram((1.0, 2.0))
+    for number in range(1, 3 * NOTED):
+        histogram.add(0.5 + number % 3)
+        assert number % 7 or sum(histogram.counts) == number
+    assert sum(histogram.counts) == 3 * NOTED - 1
+    assert histogram.sum == sum(0.5 + number % 3 for number in range(1, 3 * NOTED))
 
 
 def test_a_copy_stays_as_it_is() -> None:
@@ -46,8 +56,8 @@ def test_a_copy_stays_as_it_is() -> None:
     histogram.add(0.5)
     copy = histogram.copy(zeros=3)
     histogram.add(0.5)
-    assert (copy.counts, copy.sum) == ([4, 0], 0.5)
-    assert histogram.counts == [2, 0]
+    assert (copy.counts, copy.sum) == ((4, 0), 0.5)
+    assert histogram.counts == (2, 0)
 
 
 def test_bounds_ascend_and_reach_from_the_smallest_jobs_to_long_ones() -> None:
@@ -70,7 +80,7 @@ def test_jobs_are_counted_by_operation_and_outcome() -> None:
 def test_every_phase_has_a_time_of_every_job() -> None:
     counts = Counts()
     counts.took(Times(queued=1.0, received=2.0, computed=3.0, merged=4.0, sent=5.0, total=6.0))
-    counts.played(0.5, 0.25, 800, 8)
+    counts.played("sum", 0.5, 0.25, 800, 8)
     durations = counts.durations()
     assert {phase: histogram.sum for phase, histogram in durations.items()} == {
         "queued": 1.0,
@@ -83,7 +93,7 @@ def test_every_phase_has_a_time_of_every_job() -> None:
     assert {phase: sum(histogram.counts) for phase, histogram in durations.items()} == dict.fromkeys(PHASES, 2)
     assert durations["sent"].counts[0] == 1
     assert (counts.traffic.received["inline"], counts.traffic.sent["inline"]) == (800, 8)
-    assert repr(counts) == "<Counts of 0 jobs, <Traffic: 800 bytes in, 8 out>>"
+    assert repr(counts) == "<Counts of 1 jobs, <Traffic: 800 bytes in, 8 out>>"
 
 
 def test_the_lag_of_late_is_the_largest_of_the_last_ones() -> None:
