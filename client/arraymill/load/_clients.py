@@ -14,6 +14,7 @@ from arraymill._caller import Caller
 from arraymill._client import CONNECT_SECONDS
 from arraymill._connection import Connection
 from arraymill._graph import Computation
+from arraymill._inline import compute_inline
 from arraymill._limits import INFORMATION_SECONDS, within
 from arraymill._memory_route import MemoryRoute
 from arraymill._retry import Retry
@@ -78,8 +79,13 @@ class LoadClient:
         Raises:
             ArraymillError: What the server or the connection has to say.
         """
-        values, _ = await self._callers[transport].run(job, Options(timeout=timeout, times=times))
-        return values
+        caller, options = self._callers[transport], Options(timeout=timeout, times=times)
+        if transport is not Transport.INLINE:
+            return (await caller.run(job, options))[0]
+        async with within(timeout) as remaining:
+            with caller.on(caller) as connection:
+                await connection.ready()
+                return await compute_inline(connection, job, options, remaining())
 
     async def close(self) -> None:
         """Close the connections."""

@@ -52,7 +52,8 @@ class Transport(StrEnum):
     GRPC = "grpc"
     """Messages of gRPC."""
     INLINE = "inline"
-    """One message each way; arrays that are too large for that are an error."""
+    """A call for each job, of one message each way, as simple clients make it: small jobs of a client share a stream
+    otherwise. Arrays that are too large for that are an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

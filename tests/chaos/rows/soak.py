@@ -129,7 +129,7 @@ async def _poison(run: Trial) -> None:
             call.check(is_right=False)
 
 
-def judge_growth(run: Trial, samples: Sequence[Sample]) -> None:
+def judge_growth(run: Trial, samples: Sequence[Sample], *, least: float = WORTH_JUDGING_SECONDS) -> None:
     """Tell the slopes, and hold the server to them where there was time enough."""
     kept = samples[int(SETTLING * len(samples)) :]
     span = kept[-1].at - kept[0].at
@@ -142,7 +142,7 @@ def judge_growth(run: Trial, samples: Sequence[Sample]) -> None:
         run.figures[f"{name} memory"] = f"{size:.0f} MiB, {rate:+.1f} MiB/h"
     run.figures["descriptors"] = f"{kept[-1].descriptors}, {growth['descriptors'] * 3600 / span:+.2f}/h"
     run.figures["threads"] = f"{kept[-1].threads}, {growth['threads'] * 3600 / span:+.2f}/h"
-    if span < WORTH_JUDGING_SECONDS:
+    if span < least:
         return
     bounds = {"private": PRIVATE_GROWTH * _floors(kept)[0].private, "shared": SHARED_GROWTH}
     run.complaints += [
