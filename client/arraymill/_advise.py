@@ -68,6 +68,7 @@ async def _measure_work(probe: Probe, link: LinkFigures, expression: Expression)
         local_seconds_per_byte=numpy.seconds_per_byte,
         server_seconds_per_byte=server_seconds,
         sample_bytes=numpy.sample_bytes,
+        placed_bytes=whole.placed_bytes if link.is_shared else 0,
     )
 
 

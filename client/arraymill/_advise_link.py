@@ -24,7 +24,7 @@ from arraymill._bulk import LEAST_BYTES
 from arraymill._caller import SMALL_BYTES, Caller
 from arraymill._expression import expression_of
 from arraymill._graph import Computation, build
-from arraymill._info import JobTimes, Progress
+from arraymill._info import JobTimes, Progress, ProgressCallback
 from arraymill._limits import Remaining
 from arraymill._memory_route import LEAST_BYTES as LEAST_SHARED_BYTES
 from arraymill._transfer import Options
@@ -74,21 +74,29 @@ class Probe:
         return await self._caller.ready(self._remaining)
 
     async def run(self, job: Computation) -> tuple[float, JobTimes | None]:
-        """Run a job; return the seconds that it took, and how the server says that they went."""
+        """Run a job that reports; return the seconds that it took, and how the server says that they went."""
         reports: list[Progress] = []
-        left = self._remaining()
-        options = Options(None if left is None else max(left, _SHORTEST_SECONDS), progress=reports.append)
-        begin = perf_counter()
-        await self._caller.run(job, options)
-        return perf_counter() - begin, reports[-1].times if reports else None
+        return await self._seconds(job, reports.append), reports[-1].times if reports else None
 
     async def median_seconds(self, job: Computation, tries: int = TRIES) -> float:
         """Return the median time of a job that is tried so often, or as long as PATIENCE_SECONDS last."""
         seconds: list[float] = []
         end = monotonic() + PATIENCE_SECONDS
         while not seconds or (len(seconds) < tries and monotonic() < end):
-            seconds.append((await self.run(job))[0])
+            seconds.append(await self._seconds(job))
         return median(seconds)
+
+    async def _seconds(self, job: Computation, progress: ProgressCallback | None = None) -> float:
+        """Run a job as callers do; one that reports has a stream where it might do without."""
+        left = self._remaining()
+        options = Options(None if left is None else max(left, _SHORTEST_SECONDS), progress=progress)
+        begin = perf_counter()
+        await self._caller.run(job, options)
+        return perf_counter() - begin
+
+    async def needs_no_stream(self, info: pb.ServerInfo) -> bool:
+        """Tell whether jobs of large inputs and small results go through shared memory, and are messages otherwise."""
+        return info.pipelines and await self._caller.share(info)
 
     def lane_name(self, nbytes: int, info: pb.ServerInfo) -> str:
         """Return how the client sends so many bytes, after what it has learnt of the server."""
@@ -117,7 +125,8 @@ async def measure_link(probe: Probe) -> LinkFigures:
     await probe.median_seconds(first, WARM_UP)
     round_trip = await probe.median_seconds(first, ROUND_TRIPS)
     start = max(await _stream_start(probe, small_bytes + 8 * _ROW), round_trip)
-    trips = await _there_and_back(probe, start)
+    shared = max(await _shared_start(probe), round_trip) if await probe.needs_no_stream(info) else None
+    trips = await _there_and_back(probe, start, shared)
     return LinkFigures(
         round_trip_seconds=round_trip,
         stream_seconds=start,
@@ -128,6 +137,7 @@ async def measure_link(probe: Probe) -> LinkFigures:
         arena_bytes=info.arena_bytes,
         resident_budget_bytes=info.resident_budget_bytes,
         shares_cores=probe.shares_cores(info),
+        shared_seconds=shared,
     )
 
 
@@ -141,20 +151,31 @@ class _Trip:
 
 
 async def _stream_start(probe: Probe, nbytes: int) -> float:
-    """Return what a streamed job takes beside its bytes: a line through two sizes, at none."""
-    little = await probe.median_seconds(_upward(nbytes), ROUND_TRIPS)
-    more = await probe.median_seconds(_upward(PROBES[0]), ROUND_TRIPS)
-    return little - nbytes * max(more - little, 0.0) / (PROBES[0] - nbytes)
+    """Return what a streamed job takes beside its bytes."""
+    return await _start(probe, nbytes, PROBES[0])
 
 
-async def _there_and_back(probe: Probe, start: float) -> list[_Trip]:
+async def _shared_start(probe: Probe) -> float:
+    """Return what a job takes beside its bytes that go through shared memory, while its result is small."""
+    return await _start(probe, LEAST_SHARED_BYTES, PROBES[1])
+
+
+async def _start(probe: Probe, less: int, more: int) -> float:
+    """Return what a line through the times of two sizes says of none."""
+    little = await probe.median_seconds(_upward(less), ROUND_TRIPS)
+    much = await probe.median_seconds(_upward(more), ROUND_TRIPS)
+    return little - less * max(much - little, 0.0) / (more - less)
+
+
+async def _there_and_back(probe: Probe, start: float, shared: float | None) -> list[_Trip]:
     trips: list[_Trip] = []
     for nbytes in PROBES:
         if trips and max(trips[-1].up, trips[-1].down) * nbytes / trips[-1].nbytes > PROBE_SECONDS:
             break
         up = await probe.median_seconds(_upward(nbytes))
         down = await probe.median_seconds(_downward(nbytes))
-        trips.append(_Trip(nbytes, _without(start, up), _without(start, down)))
+        begin = start if shared is None or nbytes < LEAST_SHARED_BYTES else shared
+        trips.append(_Trip(nbytes, _without(begin, up), _without(start, down)))
     return trips
 
 

@@ -5,19 +5,20 @@ NumPy, with its inputs *sent* each time, or with its inputs *kept* on the server
 
     t      bytes that NumPy would touch: of the inputs and of the value of every operation; in proportion to n
     m      bytes of the result; a straight line through its size for n and for half of the longest axis
-    b      start of a job: a round trip for what fits one message, else the start of a stream
+    b      start of a job: a round trip for what fits one message, else the start of a stream; less than that where the
+           inputs go through memory of this machine and the result fits one message (or is left in such memory)
     p      passes over inputs that do not fit the arena and are sent again, else 1
     w(u,d) the wire: max(u/up, d/down) + (1 - overlap) · min(u/up, d/down), by the lane that this size takes
 
     here(n) = overhead + t · NumPy's seconds per byte (+ b + w(0, bytes on the server) to fetch these before)
-    sent(n) = b + max(w(p · bytes that are not on the server, m), t · a worker's seconds per byte / workers at work)
+    sent(n) = b + max(w(p · bytes that have to travel, m), t · a worker's seconds per byte / workers at work)
     kept(n) = b + max(w(0, m), t · a worker's seconds per byte / workers at work)
 
-where one worker is at work for each 4 MiB of input, at most all, and max is + where the server is on this machine and
-leaves no cores to its clients. Every figure is measured: see `_advise_link` for the wire and `_advise_sample` for both
-computers. Limits: a quiet server is assumed, and a client that does nothing else; samples are smaller than memory, so
-arrays far beyond them are slower for NumPy than is said here, rather than faster. Within a factor of two of break-even
-only trying tells.
+where arrays on the server, and those in memory shared with it (`empty`), do not travel; one worker is at work for each
+4 MiB of input, at most all, and max is + where the server is on this machine and leaves no cores to its clients. Every
+figure is measured: see `_advise_link` for the wire and `_advise_sample` for both computers. Limits: a quiet server is
+assumed, and a client that does nothing else; samples are smaller than memory, so arrays far beyond them are slower for
+NumPy than is said here, rather than faster. Within a factor of two of break-even only trying tells.
 
 Rejected: timing whole jobs of several sizes and fitting lines. It takes seconds on slow wires, and cannot be told apart
 into what a faster wire, or more workers, would change.
@@ -81,14 +82,24 @@ class LinkFigures:
     """What kept arrays may take on the server."""
     shares_cores: bool
     """Whether the workers compute on cores that the wire needs: the server is on this machine, which has no more."""
+    shared_seconds: float | None = None
+    """What a job in shared memory takes beside its bytes whose result is small: it needs no stream. None: none is."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether large arrays lie in memory that client and server share, or go through it."""
+        return self.shared_seconds is not None or self.lanes[-1].name == "shared"
 
     def lane(self, nbytes: float) -> LaneRate:
         """Return how a job goes whose inputs, or results, have so many bytes."""
         return next((lane for lane in reversed(self.lanes) if nbytes >= lane.least_bytes), self.lanes[0])
 
-    def start_seconds(self, nbytes: float) -> float:
-        """Return what such a job takes beside its bytes and its work."""
-        return self.round_trip_seconds if nbytes <= self.small_bytes else self.stream_seconds
+    def start_seconds(self, up: float, down: float) -> float:
+        """Return what a job of such inputs and results takes beside their bytes and its work."""
+        if max(up, down) <= self.small_bytes:
+            return self.round_trip_seconds
+        needs_stream = self.shared_seconds is None or down > self.small_bytes or self.lane(up).name != "shared"
+        return self.stream_seconds if needs_stream or self.shared_seconds is None else self.shared_seconds
 
     def wire_seconds(self, up: float, down: float) -> float:
         """Return how long so many bytes of inputs and of results are on their way."""
@@ -123,12 +134,14 @@ class WorkFigures:
     """One worker, for each byte touched."""
     sample_bytes: int
     """Bytes touched of the sample that NumPy was measured on."""
+    placed_bytes: int = 0
+    """Of the inputs, bytes in memory that is shared with the server (`empty`)."""
 
-    def scaled(self, input_bytes: float) -> tuple[float, float, float]:
-        """Return the bytes touched, on the server, and of the result, for inputs of another size."""
+    def scaled(self, input_bytes: float) -> tuple[float, float, float, float]:
+        """Return the bytes touched, on the server, shared with it, and of the result, for inputs of another size."""
         scale = input_bytes / self.input_bytes if self.input_bytes else 1.0
         result = self.result_bytes + self.result_growth * (input_bytes - self.input_bytes)
-        return self.touched_bytes * scale, self.stored_bytes * scale, max(result, 0.0)
+        return self.touched_bytes * scale, self.stored_bytes * scale, self.placed_bytes * scale, max(result, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +205,15 @@ class Advice:
     def at(self, input_bytes: int) -> Prediction:
         """Predict the same expression of inputs of another size, in bytes."""
         link, work = self.link, self.work
-        touched, stored, result = work.scaled(input_bytes)
-        fetched = link.start_seconds(stored) + link.wire_seconds(0, stored) if stored else 0.0
+        touched, stored, placed, result = work.scaled(input_bytes)
+        fetched = link.start_seconds(0, stored) + link.wire_seconds(0, stored) if stored else 0.0
         workers = min(max(input_bytes / BLOCK_BYTES, 1.0), max(link.workers, 1))
         computed = touched * work.server_seconds_per_byte / workers
-        up = input_bytes - stored
+        own = input_bytes - stored
+        up = own - placed
         again = work.passes if input_bytes > link.arena_bytes else 1
-        sent = link.start_seconds(max(up, result)) + link.together(link.wire_seconds(up * again, result), computed)
-        kept = link.start_seconds(result) + link.together(link.wire_seconds(0, result), computed)
+        sent = link.start_seconds(own, result) + link.together(link.wire_seconds(up * again, result), computed)
+        kept = link.start_seconds(0, result) + link.together(link.wire_seconds(0, result), computed)
         return Prediction(
             input_bytes=input_bytes,
             local_seconds=fetched + work.overhead_seconds + touched * work.local_seconds_per_byte,
@@ -213,10 +227,11 @@ class Advice:
     def _prediction_text(self) -> str:
         now, work = self.now, self.work
         kept = "cannot be kept there" if now.kept_seconds is None else f"kept there {duration_text(now.kept_seconds)}"
+        placed = f" ({bytes_text(work.placed_bytes)} are shared with it and do not travel)" if work.placed_bytes else ""
         fetch = f", of which it would have to fetch {bytes_text(work.stored_bytes)}" if work.stored_bytes else ""
         return (
             f"NumPy here takes about {duration_text(now.local_seconds)} for {bytes_text(now.input_bytes)} of input"
-            f"{fetch}; sent to the server they take {duration_text(now.sent_seconds)}, {kept}."
+            f"{fetch}; sent to the server they take {duration_text(now.sent_seconds)}{placed}, {kept}."
         )
 
     def _verdict_text(self) -> str:
@@ -229,7 +244,7 @@ class Advice:
     def _reason_text(self) -> str:
         """Tell whether the wire alone takes longer than NumPy."""
         now, work = self.now, self.work
-        wire = self.link.wire_seconds(work.input_bytes - work.stored_bytes, work.result_bytes)
+        wire = self.link.wire_seconds(work.input_bytes - work.stored_bytes - work.placed_bytes, work.result_bytes)
         if wire <= now.local_seconds:
             return ""
         return f" (the wire alone takes {duration_text(wire)}, NumPy here {duration_text(now.local_seconds)})"

@@ -23,6 +23,7 @@ import numpy as np
 from arraymill._expression import Applied, Expression, Local, Stored, apply, local
 from arraymill._graph import Computation, build
 from arraymill._layout import AnyArray
+from arraymill._segment import is_shared
 from arraymill_proto.catalogue import ARRAY_PARAMS
 from arraymill_proto.errors import ComputationError, ParameterError, ShapeError
 from arraymill_proto.graph import ArrayType, Constant, Input, Node, NodeRef, Operation, Shape
@@ -57,6 +58,8 @@ class Extent:
     input_bytes: int
     stored_bytes: int
     """Of these, bytes that are on the server."""
+    placed_bytes: int
+    """Of these, bytes that lie in memory shared with a server."""
     result_bytes: int
     touched_bytes: int
     """Of the inputs, and of the value of every operation."""
@@ -87,6 +90,7 @@ def extent(expression: Expression) -> Extent:
     return Extent(
         input_bytes=input_bytes,
         stored_bytes=sum(leaf.type.nbytes for leaf in leaves.values() if isinstance(leaf, Stored)),
+        placed_bytes=sum(leaf.type.nbytes for leaf in leaves.values() if isinstance(leaf, Local) and _is_placed(leaf)),
         result_bytes=expression.type.nbytes,
         touched_bytes=input_bytes + computed,
     )
@@ -204,6 +208,11 @@ def _identity(leaf: Leaf) -> Hashable:
         return leaf.id, leaf.slices
     data = leaf.data
     return data.__array_interface__["data"][0], data.shape, data.strides, data.dtype.str
+
+
+def _is_placed(leaf: Local) -> bool:
+    """Tell whether a server that shares the memory of an array reads it there."""
+    return is_shared(leaf.data) and all(stride >= 0 for stride in leaf.data.strides)
 
 
 def _type_only(leaf: Leaf, shape: Shape) -> Stored:

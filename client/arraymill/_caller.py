@@ -312,7 +312,7 @@ class Caller:
                 return await self.tried(attempt, remaining, place=place, passes=self._repeatable(job, options))
 
     async def empty(self, type: ArrayType, timeout: float | None) -> AnyArray:
-        """Return an array in memory shared with the server, if there is any, else an ordinary one."""
+        """Return an array in memory shared with the server, if there is any."""
         async with within(self.limit(timeout, INFORMATION_SECONDS)) as remaining:
             session = await self._memory.session(await self.ready(remaining))
             if session is not None and type.nbytes:
@@ -321,6 +321,9 @@ class Caller:
                     session.keep(segment)
                     return np.ndarray(type.shape, type.dtype, segment.bytes[: type.nbytes])
         return new_array(type)
+
+    async def share(self, info: pb.ServerInfo) -> bool:
+        return await self._memory.session(info) is not None
 
     def shares(self, nbytes: int) -> bool:
         """Tell whether jobs of so many bytes go through memory shared with the server, as far as is known."""
@@ -335,14 +338,12 @@ class Caller:
     def _repeatable(self, job: Computation, options: Options) -> Passes:
         """Return after which failures a job may be run again."""
         if options.keep is not None:
-            return lambda error: _is_refusal(error) and self.passes(error)
+            return lambda error: (
+                self.passes(error) and (isinstance(error, BusyError) or error.reason is Reason.SHUTTING_DOWN)
+            )
         return lambda error: self.passes(error) and not may_be_same_file(job.inputs, options.outs)
 
 
 def _is_small(job: Computation, options: Options, info: pb.ServerInfo) -> bool:
     limit = min(SMALL_BYTES, info.unary_bytes)
     return options.keep is None and max(job.input_bytes, job.result_bytes) <= limit
-
-
-def _is_refusal(error: ArraymillError) -> bool:
-    return isinstance(error, BusyError) or error.reason is Reason.SHUTTING_DOWN

@@ -41,6 +41,20 @@ def test_advice(server: RunningServer, mill: am.Client) -> None:
     assert not mill.jobs()
 
 
+def test_advice_knows_what_is_shared(mill: am.Client) -> None:
+    x = mill.empty((1024, 1024))
+    x[...] = 1.0
+    assert am.is_shared(x)
+    advice = mill.advise(am.asarray(x)[::2].sum() + am.asarray(np.ones(10)).sum())
+    assert advice.link.shared_seconds is not None
+    assert advice.link.shared_seconds >= advice.link.round_trip_seconds
+    assert (advice.work.input_bytes, advice.work.placed_bytes) == (x.nbytes // 2 + 80, x.nbytes // 2)
+    assert mill.advise(am.asarray(x[::-1]).sum()).work.placed_bytes == 0, "read backwards it is copied"
+    with am.Client(mill.address, shared=False) as other:
+        advice = other.advise(am.asarray(x).sum())
+        assert (advice.link.shared_seconds, advice.work.placed_bytes) == (None, 0)
+
+
 def test_doctor(mill: am.Client, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     code = run(["doctor"])
     lines = capsys.readouterr().out.splitlines()

@@ -73,7 +73,8 @@ def check_lane(info: ServerInfo, link: LinkFigures, address: str) -> Finding:
     """Look at how large arrays travel."""
     if any(lane.name == "shared" for lane in link.lanes):
         budget = f"{bytes_text(info.shared_bytes)} of {bytes_text(info.shared_budget_bytes)}"
-        return ok("shared lane", f"arrays lie in memory of this machine that client and server share, {budget}")
+        text = f"client and server share {budget}; arrays of mill.empty lie there, others are copied once"
+        return ok("shared lane", text)
     if address.startswith("unix:"):
         return ok("bulk lane", "not used on a Unix socket: arrays go through gRPC")
     if not info.bulk_port:

@@ -42,7 +42,9 @@ def show_advice(link: LinkFigures, told: Mapping[str, Advice]) -> None:
     click.echo("\nSizes of input for which the server is faster than NumPy here:\n")
     show_table(("operation", "here", "workers", "if sent", "if kept there"), list(map(_summary, told, told.values())))
     round_trip, stream = duration_text(link.round_trip_seconds), duration_text(link.stream_seconds)
-    click.echo(f"\nA round trip takes {round_trip}, the start of a stream {stream}. Arrays travel so:\n")
+    shared = "" if link.shared_seconds is None else f", without one {duration_text(link.shared_seconds)}"
+    click.echo(f"\nA round trip takes {round_trip}, the start of a stream {stream}{shared}.")
+    click.echo("Arrays travel so:\n")
     lanes = [
         (
             bytes_text(lane.least_bytes),

@@ -37,9 +37,14 @@ class Wire(Probe):
         self.largest = max(self.largest, nbytes)
         if nbytes <= 64 << 10:
             return 0.001
+        if self.is_shared and job.input_bytes >= 1 << 20 and job.result_bytes <= 64 << 10:
+            return 0.002 + job.input_bytes / self.up / 4
         faster = self.bulk if nbytes >= LEAST_BYTES else 1.0
         ways = job.input_bytes / self.up / faster, job.result_bytes / self.down / faster
         return 0.005 + max(ways) + (1 - self.overlap) * min(ways)
+
+    async def needs_no_stream(self, info: pb.ServerInfo) -> bool:
+        return self.is_shared
 
     def lane_name(self, nbytes: int, info: pb.ServerInfo) -> str:
         if self.is_shared and nbytes >= 1 << 20:
@@ -67,6 +72,15 @@ async def test_memory_that_is_shared() -> None:
     wire.is_shared = True
     link = await measure_link(wire)
     assert [(lane.name, lane.least_bytes) for lane in link.lanes] == [("frames", 0), ("shared", 1 << 20)]
+    assert link.is_shared
+    assert link.shared_seconds == pytest.approx(0.002, rel=0.05), "a job that needs no stream begins sooner"
+    assert link.lanes[1].up_bytes_per_second == pytest.approx(4e9, rel=0.05), "and that is not the fault of its bytes"
+    assert link.lanes[1].down_bytes_per_second == pytest.approx(1e9, rel=0.05), "large results have a stream"
+
+
+async def test_without_shared_memory_large_jobs_have_streams() -> None:
+    link = await measure_link(Wire())
+    assert (link.shared_seconds, link.is_shared) == (None, False)
 
 
 async def test_a_slow_wire_is_not_made_to_carry_much() -> None:

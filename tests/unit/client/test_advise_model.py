@@ -77,6 +77,29 @@ def test_heavy_work_hides_the_wire() -> None:
     assert heavy.local_seconds == pytest.approx(1.0, rel=1e-3)
 
 
+SHARED = dataclasses.replace(
+    LINK, lanes=(LaneRate("frames", 0, 1e9, 0.5e9), LaneRate("shared", 1 << 20, 4e9, 2e9)), shared_seconds=0.002
+)
+
+
+def test_a_job_in_shared_memory_needs_no_stream_while_its_result_is_small() -> None:
+    assert Advice(SHARED, SUM).now.sent_seconds == pytest.approx(0.002 + 100 / 4000)
+    assert Advice(SHARED, SQRT).now.sent_seconds == pytest.approx(0.01 + 100 / 4000 + 100 / 2000), "a stream"
+    below = Advice(SHARED, SUM).at(1 << 19)
+    assert below.sent_seconds == pytest.approx(0.01 + (1 << 19) / 1e9, rel=1e-3), "too small to be shared: a stream"
+    assert Advice(SHARED, SUM).at(1000).sent_seconds == pytest.approx(0.001, rel=1e-2), "one message"
+
+
+def test_arrays_in_shared_memory_do_not_travel() -> None:
+    placed = Advice(SHARED, dataclasses.replace(SUM, placed_bytes=100 * MB))
+    assert placed.now.sent_seconds == pytest.approx(0.002 + 0.02 / 2), "the work alone"
+    assert placed.at(200 * MB).sent_seconds == pytest.approx(0.002 + 0.04 / 2), "larger ones lie there too"
+    assert placed.now.local_seconds == Advice(SHARED, SUM).now.local_seconds
+    assert "95.4 MiB are shared with it and do not travel" in str(placed)
+    half = Advice(SHARED, dataclasses.replace(SUM, placed_bytes=50 * MB))
+    assert half.now.sent_seconds == pytest.approx(0.002 + 50 / 4000), "the rest hides the work"
+
+
 def test_shared_cores_hide_nothing() -> None:
     now = Advice(dataclasses.replace(LINK, shares_cores=True), SUM).now
     assert now.sent_seconds == pytest.approx(0.01 + 0.05 + 0.01, rel=1e-3)
