@@ -117,6 +117,8 @@
       dash: series.style === "dashed" ? [6, 4] : undefined,
       value: (_, value) => (value === null || value === undefined ? "" : text(value)),
       points: { size: 5, space: 24, stroke, fill: stroke },
+      // uPlot draws through a gap and cuts it out: without the margin the ends of steep lines stay.
+      gaps: (_, __, ___, ____, gaps) => gaps.map(([from, to]) => [from - 2 * uPlot.pxRatio, to + 2 * uPlot.pxRatio]),
     };
     if (series.style === "errors") Object.assign(shape, { paths: () => null, points: { show: false } });
     return shape;
