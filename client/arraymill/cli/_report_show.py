@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 import click
 
 from arraymill.cli._show import show_table
 from arraymill.load._comparison import Change, compare
+from arraymill.load._document import plain
 from arraymill.load._figures import STAR_MEANS, figures, report_title, step_name
 from arraymill.load._report import Report, Step
 
@@ -17,24 +17,27 @@ _SHORT: Final = ("throughput", "p50", "p99", "p99.9", "max", "errors", "wrong")
 """What a run of several steps tells of each."""
 
 
-def document(report: Report) -> dict[str, Any]:
+def document(report: Report) -> object:
     """Return the figures of each step."""
-    return {"title": report.title, "steps": [{"step": step_name(step), **_values(step)} for step in report.steps]}
+    steps = [{"step": step_name(step), **_values(step)} for step in report.steps]
+    return plain({"title": report.title, "steps": steps})
 
 
 def _values(step: Step) -> dict[str, Any]:
     return {"figures": [{"name": each.name, "unit": each.unit, "value": each.value} for each in figures(step)]}
 
 
-def comparison_document(before: Report, after: Report) -> dict[str, Any]:
+def comparison_document(before: Report, after: Report) -> object:
     """Return what was different, and the figures of both."""
     told = compare(before, after)
-    return {
-        "differences": list(map(asdict, told.differences)),
-        "warnings": told.warnings,
-        "knee": _change_value(told.knee) if told.knee else None,
-        "steps": [{"step": pair.name, "figures": list(map(_change_value, pair.changes))} for pair in told.pairs],
-    }
+    return plain(
+        {
+            "differences": told.differences,
+            "warnings": told.warnings,
+            "knee": _change_value(told.knee) if told.knee else None,
+            "steps": [{"step": pair.name, "figures": list(map(_change_value, pair.changes))} for pair in told.pairs],
+        }
+    )
 
 
 def _change_value(change: Change) -> dict[str, Any]:

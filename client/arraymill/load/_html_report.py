@@ -77,8 +77,9 @@ def run_line(report: Report) -> str:
     except (ValueError, OverflowError):
         began = report.began
     told = [began, *(f"{word} {report.server[key]}" for word, key in _SERVER_WORDS if key in report.server)]
+    cpus = [f"load tester of {report.machine['cpus']} cpus"] if "cpus" in report.machine else []
     seconds = sum(step.seconds for step in report.steps)
-    return _in_line([*told, f"{seconds_text(seconds) if seconds < 100 else clock_text(seconds)} of load"])
+    return _in_line([*told, *cpus, f"{seconds_text(seconds) if seconds < 100 else clock_text(seconds)} of load"])
 
 
 def _in_line(texts: Sequence[str]) -> str:

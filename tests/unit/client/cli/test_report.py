@@ -82,6 +82,14 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert by_name["p99"]["effect"] == "better"
 
 
+def test_numbers_that_json_does_not_have(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("odd.json").write_text(documents()["a"].replace('"jobs_per_second": 1994.0', '"jobs_per_second": NaN'))
+    assert run(["report", "odd.json", "--json"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["steps"][0]["figures"][0]["value"] is None
+    assert run(["report", "odd.json", "b.json", "--json"]) == ExitCode.OK
+    assert run(["report", "odd.json", "-o", "odd.html"]) == ExitCode.OK
+
+
 def test_pages(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", "a.json", "-o", "a.html"]) == ExitCode.OK
     assert run(["report", "a.json", "b.json", "-o", "ab.html"]) == ExitCode.OK
