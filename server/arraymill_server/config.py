@@ -87,8 +87,9 @@ def _parse_listen(value: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(str(parse_address(text)) for text in texts)
 
 
-def _parse_metrics_listen(text: str) -> str:
-    if text.strip().lower() == "off":
+def _parse_metrics_listen(value: str | int) -> str:
+    text = str(value).strip()
+    if text.lower() == "off":
         return "off"
     address = parse_address(text)
     if address.path:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncGenerator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import grpc.aio
@@ -17,6 +17,7 @@ from calls import refusal
 from patience import until
 from pools import worker_pids
 from scrapes import OPENMETRICS, openmetrics_kinds, samples, scrape
+from servers import running_server
 
 import arraymill as am
 from arraymill_proto.v1 import arraymill_pb2 as pb
@@ -144,10 +145,11 @@ async def test_bytes_are_counted_by_their_way(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_jobs_that_do_not_succeed_are_counted_by_what_became_of_them() -> None:
     ints = np.arange(9)
-    slow: Any = am.asarray(HUGE)
-    for _ in range(40):
-        slow = np.tanh(np.power(slow, 1.01)) + 0.01
     async with watched() as app, am.AsyncClient(app.addresses[0], retry_for=0) as mill:
+        slow: Any = await mill.put(HUGE)  # nobody has to bring it
+        for _ in range(40):
+            slow = np.tanh(np.power(slow, 1.01)) + 0.01
+        slow = slow.sum()
         await fails(am.ComputationError, mill.compute(np.power(am.asarray(ints), am.asarray(-ints))))
         running = asyncio.ensure_future(mill.compute(slow))
         await until(lambda: app.jobs.running > 0)
@@ -161,13 +163,14 @@ async def test_jobs_that_do_not_succeed_are_counted_by_what_became_of_them() -> 
         await until(lambda: app.calls.counts.outcomes["cancelled"] == 2)
         values, info = await told(app), await mill.info()
     assert jobs_in(values) == {
+        "put succeeded": 1,
         "power failed": 1,
         "expression cancelled": 2,
         "add refused": 1,
         "expression failed": 1,
     }
     assert of(values, "refusals_total") == {"JOB_KEY": 1} == info.refusals
-    assert of(values, "job_duration_seconds_count") == {}
+    assert values["arraymill_job_duration_seconds_count{phase=total}"] == 1
     assert values["arraymill_jobs_running"] == values["arraymill_calls{kind=feeding}"] == 0
 
 
@@ -237,3 +240,17 @@ async def test_a_dead_worker_is_counted_by_the_cause_of_its_end() -> None:
         await mill.sum(LARGE)
         values = await told(app)
     assert of(values, "worker_restarts_total") == {"killed": 1}
+
+
+async def test_who_takes_over_is_the_one_that_is_asked() -> None:
+    async with AsyncExitStack() as stack:
+        old = await stack.enter_async_context(watched())
+        listen = ("--listen", old.addresses[0], "--metrics-listen", f"127.0.0.1:{old.monitor.port}")
+        server = running_server("--take-over", *listen, "--bulk-port", "off", workers=1, arena="48MiB")
+        await asyncio.to_thread(server.__enter__)
+        try:
+            assert (await told(old))["arraymill_workers"] == 1, "the new one is asked"
+            await stack.aclose()
+            assert (await told(old))["arraymill_workers"] == 1, "the old one has gone"
+        finally:
+            await asyncio.to_thread(server.__exit__, None, None, None)

@@ -178,3 +178,33 @@ def test_every_field_is_a_setting_with_help_and_a_default_that_reads_back() -> N
             assert "Default: " in setting.help
     assert by_key["resident_budget"].flag == "--resident-budget"
     assert by_key["log_format"].choices == ("auto", "console", "json")
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("127.0.0.1:9464", "127.0.0.1", 9464), ("[::1]:0", "::1", 0), (" localhost:1 ", "localhost", 1)],
+)
+def test_where_metrics_are(text: str, host: str, port: int) -> None:
+    address = make(metrics_listen=text).metrics_address
+    assert address is not None
+    assert (address.host, address.port, address.path) == (host, port, "")
+
+
+@pytest.mark.parametrize("text", ["off", " OFF "])
+def test_no_metrics(text: str) -> None:
+    assert make(metrics_listen=text).metrics_address is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("9464", "'9464' is not an address"),
+        ("unix:/run/metrics", "is a Unix socket; Prometheus asks over TCP"),
+        ("127.0.0.1:99999", "port 99999 is above 65535"),
+        ("", "'' is not an address"),
+        (9464, "metrics_listen: '9464' is not an address"),
+    ],
+)
+def test_metrics_that_cannot_be_anywhere(text: object, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        make(metrics_listen=text)
