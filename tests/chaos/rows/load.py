@@ -81,4 +81,7 @@ def _judge(run: Trial, report: Report) -> None:
         quantiles = step.latency.quantiles
         run.figures["time of a job"] = f"p50 {1e3 * quantiles['0.5']:.0f} ms, p99 {1e3 * quantiles['0.99']:.0f} ms"
     if step.errors or not step.jobs:
-        run.complaints.append(f"jobs have failed: {step.errors or 'none ended well'}")
+        times = [second.at for second in step.series if second.errors]
+        when = f", sent {times[0]:.0f} s to {times[-1]:.0f} s after the begin" if times else ""
+        run.complaints.append(f"jobs have failed: {step.errors or 'none ended well'}{when}")
+        run.complaints += [f"log: {line[:300]}" for line in run.site.log(5).splitlines()]
