@@ -32,7 +32,7 @@ class OneAnswer:
         self._peer: Peer | None = None
         self.job_id = ""
         """Empty until the job runs."""
-        self.sent_bytes = 0
+        self.sent_bytes: int = 0
 
     def start(self, started: Started, peer: Peer) -> None:
         """Make room for the results; none for those that are left elsewhere."""
