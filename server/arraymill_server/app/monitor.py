@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from arraymill_server.rpc.shared import Budget
 
 LAG_SECONDS: Final = 0.25
-"""How often the event loop's clock is looked at: 20 µs each time, 0.01 % of a core."""
+"""How often the event loop's clock is looked at while there are jobs: 20 µs each time, 0.01 % of a core; six times as
+much on a machine that is busy otherwise."""
+
+IDLE_LAG_SECONDS: Final = 2.0
+"""The same while there are none: an idle server stays idle."""
 
 READ_SECONDS: Final = 5.0
 """What the event loop may take to answer a scrape. One that takes longer is not well, and the scrape fails."""
@@ -59,6 +63,8 @@ class Monitor:
         self._versions = version("arraymill"), platform.python_version(), np.__version__
         self._loop: asyncio.AbstractEventLoop | None = None
         self._endpoint: Endpoint | None = None
+        self._ended = 0
+        """Jobs that had ended when the clock was last looked at."""
         self.budget: Budget | None = None
         """What is shared with clients; None: nothing."""
         self.connections: Connections | None = None
@@ -110,8 +116,9 @@ class Monitor:
     async def watch(self) -> None:
         """Look for ever by how much the event loop is late."""
         while True:
-            due = monotonic() + LAG_SECONDS
-            await asyncio.sleep(LAG_SECONDS)
+            seconds = LAG_SECONDS if self._has_jobs() else IDLE_LAG_SECONDS
+            due = monotonic() + seconds
+            await asyncio.sleep(seconds)
             self._calls.counts.late(max(0.0, monotonic() - due))  # uvloop counts milliseconds: it may be early
 
     async def reading(self) -> Reading:
@@ -120,6 +127,11 @@ class Monitor:
         return {**self._counted(), **self._gauges(), "arraymill_connections": connections}
 
     # ------------------------------------------------------------------ inside
+
+    def _has_jobs(self) -> bool:
+        """Tell whether there are jobs now, or were since the last time."""
+        before, self._ended = self._ended, sum(self._calls.counts.outcomes.values())
+        return self._ended != before or self._jobs.running > 0 or self._jobs.waiting > 0
 
     def _read(self) -> Reading:
         """Return a reading, in another thread."""

@@ -50,7 +50,7 @@ NOTED: Final = 256
 """Values that a histogram counts at once, in 30 µs."""
 
 RECENT_LAGS: Final = 20
-"""Lags that `recent_lag_seconds` looks at: those of five seconds."""
+"""Lags that `recent_lag_seconds` looks at: those of five seconds with jobs."""
 
 
 class PhaseTimes(Protocol):

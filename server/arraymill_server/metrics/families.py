@@ -99,7 +99,9 @@ FAMILIES: Final = (
         ("reason",),
     ),
     Family(
-        "arraymill_event_loop_lag_seconds", _H, "By how much the event loop was late, looked at four times a second."
+        "arraymill_event_loop_lag_seconds",
+        _H,
+        "By how much the event loop was late; looked at often while there are jobs.",
     ),
     Family("arraymill_connections", _G, "Connections of clients, idle ones too; up to a second old."),
     Family(

@@ -9,7 +9,7 @@ import socket
 import time
 
 import pytest
-from patience import until
+from patience import turns, until
 from scrapes import samples, scrape
 
 from arraymill_server.app import monitor as module
@@ -87,13 +87,25 @@ async def test_a_loop_that_hangs_fails_the_scrape(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_loop_that_is_late_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LAG_SECONDS", 0.01)
+    monkeypatch.setattr(module, "IDLE_LAG_SECONDS", 0.01)
     calls = Calls(3)
     watching = asyncio.ensure_future(monitor_of(calls).watch())
     await asyncio.sleep(0)
     time.sleep(0.06)  # noqa: ASYNC251
     await until(lambda: calls.counts.recent_lag_seconds > 0)
     assert calls.counts.recent_lag_seconds >= 0.04
+    watching.cancel()
+
+
+async def test_the_clock_is_looked_at_often_while_there_are_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LAG_SECONDS", 0.001)
+    calls = Calls(3)
+    calls.counts.ended("sum", "succeeded")
+    watching = asyncio.ensure_future(monitor_of(calls).watch())
+    await until(lambda: sum(calls.counts.lag.counts) == 1)
+    calls.counts.ended("sum", "succeeded")
+    await turns(5)
+    assert sum(calls.counts.lag.counts) == 1, "nothing has ended before it was looked at: it waits for long"
     watching.cancel()
 
 
