@@ -24,6 +24,9 @@ DRIFT: Final = 0.05
 FULL: Final = 0.9
 """Part of the budget of kept arrays from which on it is nearly spent."""
 
+LATE_SECONDS: Final = 0.25
+"""By which no server's event loop is late that can do what it is asked; measuring here makes it some hundredths."""
+
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
@@ -63,7 +66,8 @@ def check_server(info: ServerInfo, status: str, machine: Machine, address: str) 
         machine: This one; the server's too, where its address says so.
         address: Of the server.
     """
-    found = [_check_health(info, status), _check_versions(info), _check_workers(info), _check_memory(info)]
+    found = [_check_health(info, status), _check_versions(info)]
+    found += [_check_workers(info), _check_memory(info), _check_lag(info)]
     if is_same_host(address):
         found.append(_check_share(info, machine))
     return found
@@ -101,6 +105,13 @@ def _check_health(info: ServerInfo, status: str) -> Finding:
     if info.waiting_jobs:
         return note("server", f"serving; {jobs}: the figures below are those of a busy server", "ask again later")
     return ok("server", f"serving; {jobs}")
+
+
+def _check_lag(info: ServerInfo) -> Finding:
+    late = f"its event loop was late by {duration_text(info.loop_lag_seconds)} at most lately"
+    if info.loop_lag_seconds > LATE_SECONDS:
+        return note("event loop", f"{late}: everybody waits", "fewer calls at once, a core more, or another server")
+    return ok("event loop", late)
 
 
 def _check_versions(info: ServerInfo) -> Finding:

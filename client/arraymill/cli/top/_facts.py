@@ -189,7 +189,7 @@ def _flow(name: str, view: View, words: Callable[[Flow | None], str], rank: int,
 def _rates_text(flow: Flow | None) -> str:
     if flow is None:
         return UNKNOWN
-    told = [f"{_count_text(rate)}/s {kind}" for kind, rate in flow.by_kind.items() if rate]
+    told = [f"{_count_text(rate)}/s {kind}" for kind, rate in _most_first(flow)]
     return ", ".join(told) or "0/s"
 
 
@@ -197,8 +197,12 @@ def _byte_rates_text(flow: Flow | None) -> str:
     """Tell how many bytes there are in a second, and by which ways where there are several."""
     if flow is None:
         return UNKNOWN
-    ways = [f"{bytes_text(rate)}/s {way}" for way, rate in flow.by_kind.items() if rate]
+    ways = [f"{bytes_text(rate)}/s {way}" for way, rate in _most_first(flow)]
     return f"{bytes_text(flow.total)}/s: {', '.join(ways)}" if len(ways) > 1 else "".join(ways) or "0 B/s"
+
+
+def _most_first(flow: Flow) -> list[tuple[str, float]]:
+    return sorted(((kind, rate) for kind, rate in flow.by_kind.items() if rate), key=lambda item: -item[1])
 
 
 def _count_text(rate: float) -> str:

@@ -230,6 +230,8 @@ def test_unix_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (server(fenced_workers=1), "workers", Level.PROBLEM, "cannot be killed"),
         (server(), "memory", Level.OK, "0 B of 512 MiB kept"),
         (server(resident_bytes=GIB // 2), "memory", Level.NOTE, "512 MiB of 512 MiB kept"),
+        (server(loop_lag_seconds=0.2), "event loop", Level.OK, "late by 200 ms at most"),
+        (server(loop_lag_seconds=1.5), "event loop", Level.NOTE, "late by 1.5 s at most"),
         (server(), "sharing", Level.OK, "on this machine"),
         (server(workers=9), "sharing", Level.NOTE, "9 workers and this process share 8 CPUs"),
         (server(arena_bytes=20 * GIB), "sharing", Level.NOTE, "20 GiB of 32 GiB"),

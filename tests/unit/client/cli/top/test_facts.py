@@ -34,8 +34,8 @@ def test_all_that_a_server_tells() -> None:
         "calls": "4 of 2,048 run jobs, 0 wait, 0 feed, 0 refused",
         "clients": "1 connection",
         "lag": "event loop late by 0.0 ms at most lately",
-        "jobs": "3 running, 1,000 waiting; 0.25/s failed, 1,235/s succeeded",
-        "received": "5 MiB/s: 2 MiB/s grpc, 3 MiB/s memory",
+        "jobs": "3 running, 1,000 waiting; 1,235/s succeeded, 0.25/s failed",
+        "received": "5 MiB/s: 3 MiB/s memory, 2 MiB/s grpc",
         "sent": "1.5 KiB/s bulk",
         "refusals": "3/s BUSY",
     }
@@ -86,7 +86,7 @@ def test_whom_it_is_of_and_what_is_wrong() -> None:
 def test_a_line_for_a_log() -> None:
     line = plain_line(View("host:1", info_of(uptime_seconds=5, running_jobs=2), flows=FLOWS))
     assert line == (
-        "host:1  up 5 s  workers 3/4  arena 50 %  jobs 2 running 0 waiting  ended 0.25/s failed, 1,235/s succeeded  "
+        "host:1  up 5 s  workers 3/4  arena 50 %  jobs 2 running 0 waiting  ended 1,235/s succeeded, 0.25/s failed  "
         "received 5 MiB/s  sent 1.5 KiB/s  lag 0.0 ms"
     )
     assert "ended -  received -  sent -" in plain_line(View("host:1", info_of()))
