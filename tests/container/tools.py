@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,7 +21,10 @@ def unpack(packages: str, base: str, folder: Path) -> Path:
     fetch = f"apt-get update -qq; cd /tmp; apt-get download -qq {packages}"
     script = f"{fetch}; for each in *.deb; do dpkg-deb -x $each /out; done"
     options = ("--rm", "--network=host", "--user=0", f"--volume={folder}:/out", "--entrypoint=sh")
-    run("docker", "run", *options, base, "-ec", f"{script}; chown -R {os.getuid()} /out", seconds=180)
+    command = ["docker", "run", *options, base, "-ec", f"{script}; chown -R {os.getuid()} /out"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    if done.returncode != 0:
+        missing(f"Debian's {packages} cannot be had: {done.stderr.strip()[-200:]}")
     return folder
 
 
