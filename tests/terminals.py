@@ -12,7 +12,7 @@ import sys
 import termios
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 SECONDS = 60
 
@@ -25,6 +25,9 @@ class Screen:
 
     def __init__(self, *command: str, columns: int = 80, lines: int = 24, **env: str) -> None:
         self._controller, self._terminal = pty.openpty()
+        self._closing = ExitStack()
+        for side in (self._controller, self._terminal):
+            self._closing.callback(os.close, side)
         self.resize(columns, lines, tell=False)
         self._modes = termios.tcgetattr(self._terminal)
         self.shown = ""
@@ -70,12 +73,16 @@ class Screen:
         is_visible = self.shown.rfind(SHOW) >= self.shown.rfind("\x1b[?25l")
         return is_first and is_visible and termios.tcgetattr(self._terminal) == self._modes
 
+    def hang_up(self) -> int:
+        """Take the terminal away; return the exit code."""
+        self._closing.close()
+        return self.process.wait(SECONDS)
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        os.close(self._controller)
-        os.close(self._terminal)
+        self._closing.close()
 
     def _read(self, seconds: float) -> None:
         while select.select([self._controller], [], [], seconds)[0]:

@@ -71,6 +71,12 @@ def test_the_terminal_is_given_back_whatever_ends_it(
         assert (terminal.end(), terminal.is_as_before) == (code, True)
 
 
+def test_a_terminal_that_is_closed_ends_it(server: RunningServer) -> None:
+    with screen(*TOP, "--server", server.address) as terminal:
+        terminal.wait_for("of 2 busy")
+        assert terminal.hang_up() in {ExitCode.TERMINATED, ExitCode.INPUT}, "by the signal, or by what it cannot draw"
+
+
 def test_the_terminal_is_given_back_while_it_is_stopped(server: RunningServer) -> None:
     with screen(*TOP, "--server", server.address) as terminal:
         terminal.wait_for("of 2 busy")

@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from io import UnsupportedOperation
 from pathlib import Path
@@ -103,7 +104,8 @@ def run(arguments: Sequence[str]) -> int:
         if _is_of_output(exc):
             _drop_output()
         code, line = explain(exc)
-        print(f"arraymill: {line}", file=sys.stderr)
+        with suppress(OSError):  # its terminal is gone
+            print(f"arraymill: {line}", file=sys.stderr)
         return code
     return ended if isinstance(ended, int) else ExitCode.OK
 

@@ -68,7 +68,7 @@ class Terminal:
             self._loop.remove_signal_handler(number)
         if self._keyboard is not None:
             self._loop.remove_reader(self._keyboard)
-        with suppress(OSError):  # it may be gone
+        with suppress(OSError, termios.error):  # it may be gone
             self._give_back()
 
     @property
