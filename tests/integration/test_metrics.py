@@ -86,14 +86,17 @@ async def fails(error: type[Exception], work: Awaitable[object]) -> None:
 
 
 async def refused(app: App, *names: str) -> list[str]:
-    """Send jobs of one operation as no client of this library would; return why they were refused."""
+    """Send jobs of one operation, each in two ways, as no client of this library would; return why not."""
     given = pb.Node(input=pb.Input(dtype=pb.FLOAT64, shape=[1], inline=bytes(8)))
     reasons: list[str] = []
     async with grpc.aio.insecure_channel(app.addresses[0]) as channel:
         for name in names:
             graph = pb.Graph(nodes=[given, pb.Node(operation=pb.Operation(name=name, args=[0]))], outputs=[1])
-            failure = await refusal(channel, "Compute", pb.ComputeRequest(graph=graph), pb.ComputeResponse)
-            reasons.append(failure.reason)
+            for method, request, answer in (
+                ("Compute", pb.ComputeRequest(graph=graph), pb.ComputeResponse),
+                ("SubmitJob", pb.SubmitJobRequest(graph=graph), pb.Job),
+            ):
+                reasons.append((await refusal(channel, method, request, answer)).reason)
     return reasons
 
 
@@ -200,6 +203,7 @@ async def test_no_client_adds_a_series() -> None:
         await mill.sum(SMALL)
         before = await told(app)
         assert set(await refused(app, *HOSTILE)) <= {"UNKNOWN_OPERATION", "INVALID_JOB", "GRAPH"}
+        assert await refused(app, "invert") == ["DTYPE", "DTYPE"]
         for number in range(50):
             handle = await mill.put(SMALL, name=f"array-{number}")
             await mill.submit(handle.sum(), key=f"key-{number}")
@@ -209,8 +213,10 @@ async def test_no_client_adds_a_series() -> None:
     assert {key.partition("{")[2] for key in new} == {
         "operation=put,outcome=succeeded}",
         "operation=unknown,outcome=refused}",
+        "operation=invert,outcome=refused}",
     }
-    assert jobs_in(after)["unknown refused"] == len(HOSTILE)
+    assert jobs_in(after)["unknown refused"] == 2 * len(HOSTILE)
+    assert jobs_in(after)["invert refused"] == 2
 
 
 async def test_servers_of_one_process_share_nothing() -> None:
