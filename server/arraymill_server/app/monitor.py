@@ -19,13 +19,12 @@ from arraymill_server.engine.death import Ending
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import Jobs
 from arraymill_server.listen import Address
-from arraymill_server.metrics.collector import registry_of
-from arraymill_server.metrics.endpoint import Endpoint, UnreadableError
-from arraymill_server.metrics.families import Labels, Reading, Value
+from arraymill_server.metrics.families import Labels, Reading, UnreadableError, Value
 from arraymill_server.rpc.calls import Calls
 from arraymill_server.rpc.ports import are_shared, listeners
 
 if TYPE_CHECKING:
+    from arraymill_server.metrics.endpoint import Endpoint
     from arraymill_server.rpc.connections import Connections
     from arraymill_server.rpc.shared import Budget
 
@@ -90,6 +89,9 @@ class Monitor:
         """
         if address is None:
             return
+        from arraymill_server.metrics.collector import registry_of  # noqa: PLC0415  (50 ms of a start)
+        from arraymill_server.metrics.endpoint import Endpoint  # noqa: PLC0415
+
         self._loop, registry = asyncio.get_running_loop(), registry_of(self._read)
         try:
             self._endpoint = Endpoint(address.host, address.port, registry, is_shared=is_shared)

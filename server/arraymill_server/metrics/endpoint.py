@@ -23,6 +23,8 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import MetricsHandler, choose_encoder
 
+from arraymill_server.metrics.families import UnreadableError
+
 PATH: Final = "/metrics"
 
 MAX_CONNECTIONS: Final = 8
@@ -41,10 +43,6 @@ BACKLOG: Final = 128
 
 
 _log = logging.getLogger(__name__)
-
-
-class UnreadableError(Exception):
-    """The values cannot be read now; the text says why. Raised by whoever provides them."""
 
 
 class Endpoint:

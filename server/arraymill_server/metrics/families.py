@@ -18,6 +18,10 @@ Reading: TypeAlias = Mapping[str, "Value | Mapping[Labels, Value]"]
 """Values of all families at one time: a value alone, or one for each tuple of labels."""
 
 
+class UnreadableError(Exception):
+    """The values cannot be read now; the text says why. Raised by whoever provides them."""
+
+
 class Kind(StrEnum):
     """How a metric behaves."""
 

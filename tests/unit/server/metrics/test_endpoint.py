@@ -16,7 +16,8 @@ from prometheus_client.registry import Collector
 from scrapes import OPENMETRICS, openmetrics_kinds, samples, scrape
 
 from arraymill_server.metrics import endpoint as module
-from arraymill_server.metrics.endpoint import MAX_CONNECTIONS, Endpoint, UnreadableError
+from arraymill_server.metrics.endpoint import MAX_CONNECTIONS, Endpoint
+from arraymill_server.metrics.families import UnreadableError
 
 HOST = "127.0.0.1"
 
