@@ -16,10 +16,17 @@ from arraymill.load._view import QuietView
 
 pytestmark = pytest.mark.timing
 
-DELAYS = (0.2, 0.2, 0.3, 0.2, 0.4)
-STALLS = ((0.8, 0.6), (2.2, 0.5))
+DELAYS = (0.3, 0.3, 0.4, 0.3, 0.5)
+"""No quantile of the report lies where one delay ends and the next begins."""
+
+DELAY = (0.3,)
+"""Beside stalls."""
+
+STALLS = ((0.8, 0.6), (2.5, 0.5), (4.2, 0.5))
+"""They touch two in five jobs, so that the median lies well below them and the other quantiles well among them."""
+
 RATE = 100.0
-SECONDS = 3.5
+SECONDS = 6.0
 TOLERANCE = 0.05
 
 
@@ -29,12 +36,12 @@ async def measured(address: str, **options: object) -> Report:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("stalls", [(), STALLS], ids=["delays", "stalls"])
+@pytest.mark.parametrize(("delays", "stalls"), [(DELAYS, ()), (DELAY, STALLS)], ids=["delays", "stalls"])
 async def test_an_open_loop_reports_the_true_percentiles(
-    stalls: tuple[tuple[float, float], ...], processes: int
+    delays: tuple[float, ...], stalls: tuple[tuple[float, float], ...], processes: int
 ) -> None:
-    true = [latency(number, number / RATE, DELAYS, stalls) for number in range(int(RATE * SECONDS))]
-    with slow_server(DELAYS, stalls) as address:
+    true = [latency(number, number / RATE, delays, stalls) for number in range(int(RATE * SECONDS))]
+    with slow_server(delays, stalls) as address:
         report = await measured(address, processes=processes)
     (step,) = report.steps
     assert step.latency is not None
@@ -49,8 +56,8 @@ async def test_an_open_loop_reports_the_true_percentiles(
 
 async def test_a_closed_loop_would_hide_them() -> None:
     """What clients that wait for their answers report of the same stalls: the reason for the open loop."""
-    true = [latency(number, number / RATE, DELAYS, STALLS) for number in range(int(RATE * SECONDS))]
-    with slow_server(DELAYS, STALLS) as address:
+    true = [latency(number, number / RATE, DELAY, STALLS) for number in range(int(RATE * SECONDS))]
+    with slow_server(DELAY, STALLS) as address:
         told = {"mix": "sum:8", "duration": SECONDS, "warm_up": 0, "check": 0, "clients": 4}
         report = await Run(read_plan(told, {}), address, QuietView()).run()
     latency_told = report.steps[0].latency
