@@ -32,8 +32,8 @@ what comes beyond, with a bare CANCELLED that tells nobody to try again. Its def
 reaches that; the loop takes some thousands in a second."""
 
 MAX_PENDING_SECONDS: Final = 3600
-"""How long gRPC holds them. By default it ends them after 30 s, again with a bare CANCELLED: of 256 clients on a machine
-with ten times too much to do, 79 jobs ended so. They have deadlines of their own."""
+"""How long gRPC holds them. By default it ends them after 30 s, again with a bare CANCELLED: of 256 clients on a
+machine with ten times too much to do, 79 jobs ended so. They have deadlines of their own."""
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
