@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -250,7 +251,8 @@ class Transfer:
                 state.done = response.done
                 self._lane.job_done()
                 if self._lane.has_linked:  # then the server waits for this a little
-                    self._want(None)
+                    with suppress(asyncio.QueueFull):
+                        self._wants.put_nowait(None)
                 state.received_bytes = response.done.times.received_bytes
                 state.blocks_done = state.blocks
                 if self._options.times is not None:
@@ -266,7 +268,7 @@ class Transfer:
         while not self._wants.empty():
             self._wants.get_nowait()
 
-    def _want(self, want: pb.Want | None) -> None:
+    def _want(self, want: pb.Want) -> None:
         try:
             self._wants.put_nowait(want)
         except asyncio.QueueFull:

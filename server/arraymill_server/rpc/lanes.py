@@ -76,8 +76,6 @@ class StreamExchange:
         self._news = asyncio.Event()
         self.gate = Gate(self._wanted_bytes)
         """Opens for the frames of the client."""
-        self.has_bulk = False
-        """Whether the client has opened a bulk connection."""
         self._blocks = 0
         self._next_progress = monotonic() + PROGRESS_SECONDS
         self._is_closed = False
@@ -198,7 +196,7 @@ class StreamExchange:
     # ------------------------------------------------------------------ BulkJob
 
     def bulk_opened(self, connection: BulkConnection) -> None:
-        self._bulk, self.has_bulk = connection, True
+        self._bulk = connection
         if self._is_closed:
             connection.close()
 

@@ -43,16 +43,12 @@ from arraymill_server.rpc.record import operation_of, recorded, refusing
 from arraymill_server.rpc.shared_lane import SharedLane
 from arraymill_server.rpc.small import Hall, SmallJob, check_size, is_read
 from arraymill_server.rpc.stall import patience
-from arraymill_server.rpc.streams import Context, begin_stream, receive, stop
+from arraymill_server.rpc.streams import Context, begin_stream, linger, receive, stop
 from arraymill_server.rpc.submitted import SubmittedServicer
 from arraymill_server.rpc.tally import Tally
 from arraymill_server.rpc.turns import Turns
 
 Answer = TypeVar("Answer")
-
-LINGER_SECONDS: Final = 0.02
-"""What a client with a bulk connection has to end its side of a stream once it knows that its job is done. The shipped
-client does at once; without it gRPC would keep the read of each such stream for ever (`streams.Gate`)."""
 
 _log = get_logger(__name__)
 
@@ -205,9 +201,7 @@ class Servicer:
             async with patience(self._stall_seconds, "does not read the end of its job"):
                 await context.write(messages.done(job.result(), self._residents))
             is_told = True
-            if exchange.has_bulk:  # whatever was wanted may have come by frames, so a read is under way
-                exchange.gate.over()
-                await asyncio.wait([reader], timeout=LINGER_SECONDS)
+            await linger(exchange.gate, reader)
         finally:
             exchange.end()
             await stop(job, reader, writer)

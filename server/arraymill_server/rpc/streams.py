@@ -20,6 +20,11 @@ CANCEL_SECONDS: Final = 0.1
 well, and gRPC may tell of that first, and of the cancelling a moment later: such jobs are cancelled, not failed."""
 
 
+LINGER_SECONDS: Final = 0.02
+"""What a client has to end its side of a stream once it knows that its job is done, if a read is under way: as a rule
+one with a bulk connection. The shipped client does at once; without it gRPC keeps that read for ever."""
+
+
 class Gate:
     """Lets a stream be read while the client may have something to bring.
 
@@ -32,22 +37,18 @@ class Gate:
 
     def __init__(self, wanted_bytes: Callable[[], int]) -> None:
         self.wanted_bytes: Final = wanted_bytes
+        self.is_reading = False
+        """Whether a read is under way."""
         self._news = asyncio.Event()
-        self._is_over = False
 
     async def wait(self) -> None:
-        """Wait until something is wanted, or all is over."""
-        while not self.wanted_bytes() and not self._is_over:
+        """Wait until something is wanted."""
+        while not self.wanted_bytes():
             self._news.clear()
             await self._news.wait()
 
     def open(self) -> None:
         """There is more that is wanted."""
-        self._news.set()
-
-    def over(self) -> None:
-        """The client has been told of the end: what is read now is the end of its side."""
-        self._is_over = True
         self._news.set()
 
 
@@ -80,19 +81,24 @@ async def begin_stream(context: Context) -> None:
 async def receive(receiver: Receiver, context: Context) -> None:
     """Read frames until the client ends its half; gRPC receives each while the one before it is copied.
 
+    What a client sends while nothing is wanted of it is not read.
+
     Raises:
-        FrameError: The client sends something else, or what nobody has asked for.
+        FrameError: The client sends something else, or frames that do not fit what is wanted.
     """
+    gate = receiver.gate
     reading: asyncio.Future[Any] | None = None
     try:
         while True:
             if reading is None:
-                await receiver.gate.wait()
+                await gate.wait()
                 reading = asyncio.ensure_future(context.read())
+            gate.is_reading = True
             message, reading = await reading, None
+            gate.is_reading = False
             if message is grpc.aio.EOF:
                 break
-            if receiver.gate.wanted_bytes() > len(message):
+            if gate.wanted_bytes() > len(message):
                 reading = asyncio.ensure_future(context.read())
                 await asyncio.sleep(0)  # the read begins now, not when the copy has ended
             request = parse_request(message)
@@ -100,13 +106,25 @@ async def receive(receiver: Receiver, context: Context) -> None:
                 raise FrameError("after Start or Attach the client sends frames only; this message is none")
             receiver.receive(request)
             del message, request
-        if receiver.gate.wanted_bytes():
+        if gate.wanted_bytes():
             await asyncio.sleep(CANCEL_SECONDS)
         receiver.input_ended()
     finally:
+        gate.is_reading = False
         if reading is not None:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+
+
+async def linger(gate: Gate, reader: asyncio.Future[None]) -> None:
+    """Give a client that knows of its job's end the time to end its side, if it is being read.
+
+    Args:
+        gate: Of the job.
+        reader: What reads.
+    """
+    if gate.is_reading:
+        await asyncio.wait([reader], timeout=LINGER_SECONDS)
 
 
 async def stop(*tasks: asyncio.Future[Any]) -> None:

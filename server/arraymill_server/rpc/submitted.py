@@ -25,7 +25,7 @@ from arraymill_server.rpc.calls import Calls, client_of, job_bytes
 from arraymill_server.rpc.feed import FedExchange
 from arraymill_server.rpc.record import operation_of, refusing
 from arraymill_server.rpc.stall import patience
-from arraymill_server.rpc.streams import Context, receive, stop
+from arraymill_server.rpc.streams import Context, linger, receive, stop
 
 PAGE_BYTES: Final = 1 << 20
 """Most bytes of a page of jobs, unless a single one has more: errors may be long."""
@@ -164,9 +164,10 @@ class SubmittedServicer:
                 await over
                 async with patience(self._stall_seconds, "does not read the end of its job"):
                     await session.wait_said()
+                await self._tell_end(job, context)
+                await linger(session.gate, reader)
             finally:
                 await stop(reader, over, session.sending)
-        await self._tell_end(job, context)
 
     async def _tell_end(self, job: SubmittedJob, context: Context) -> None:
         if job.error is not None:

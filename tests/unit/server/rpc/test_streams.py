@@ -15,7 +15,7 @@ from arraymill_proto.errors import FrameError
 from arraymill_proto.frames import FrameView
 from arraymill_proto.graph import Graph
 from arraymill_proto.v1 import arraymill_pb2 as pb
-from arraymill_server.rpc.streams import Gate, receive, stop
+from arraymill_server.rpc.streams import Gate, linger, receive, stop
 from arraymill_server.testing.calls import MemoryCall
 
 
@@ -130,14 +130,38 @@ async def test_nothing_is_read_while_nothing_is_wanted() -> None:
     assert (call.begun, call.waiting) == (3, 0)
 
 
-async def test_the_end_of_the_clients_side_is_read_when_all_is_over() -> None:
+async def test_a_read_that_is_under_way_sees_the_end_of_the_clients_side() -> None:
+    call, receiver = CountingCall(), Receiver(wanted_bytes=8)
+    task = reading(call, receiver)
+    await turns(2)
+    receiver.wanted_bytes = 0  # it came by another lane
+    lingering = asyncio.create_task(linger(receiver.gate, task))
+    await turns(5)
+    assert not lingering.done()
+    call.end()
+    await lingering
+    assert (task.done(), call.begun, call.waiting, receiver.has_ended) == (True, 1, 0, True)
+
+
+async def test_a_client_that_does_not_end_its_side_is_not_waited_for_long() -> None:
+    call, receiver = CountingCall(), Receiver(wanted_bytes=8)
+    task = reading(call, receiver)
+    await turns(2)
+    await linger(receiver.gate, task)
+    assert not task.done()
+    await stop(task)
+    assert call.waiting == 0
+
+
+async def test_nothing_is_waited_for_while_nothing_is_read() -> None:
     call, receiver = CountingCall(), Receiver(wanted_bytes=0)
     task = reading(call, receiver)
     await turns(2)
-    receiver.gate.over()
-    call.end()
-    await task
-    assert (call.begun, call.waiting, receiver.has_ended) == (1, 0, True)
+    lingering = asyncio.create_task(linger(receiver.gate, task))
+    await turns(2)
+    assert lingering.done()
+    assert call.begun == 0
+    await stop(task)
 
 
 BAD: dict[str, tuple[bytes, str]] = {
