@@ -6,11 +6,12 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+import grpc.aio
 import numpy as np
 import pytest
 from descriptors import sockets
 from numpy.typing import NDArray
-from patience import until
+from patience import SECONDS, until
 from unit.client.fake_lane import SECRET, FakeLane, run_well
 from unit.client.fake_server import FakeServer, Session, fail, honest
 from wire import record_bytes
@@ -56,6 +57,21 @@ async def test_a_refused_connection(server: FakeServer, lane: FakeLane, streamin
     for _ in range(2):
         assert await streaming.sum(X) == X.sum()
     assert [session.start.bulk for session in server.sessions] == [True, False]
+
+
+async def test_the_clients_side_ends_with_the_job(server: FakeServer, lane: FakeLane, streaming: AsyncClient) -> None:
+    """While the server still has the call: a read of it that is under way then ends, too."""
+    last: list[object] = []
+
+    async def run(session: Session) -> None:
+        client = await lane.welcome(session)
+        await session.answer(server.values(session.graph, [await lane.fetch(session, client, 0)]))
+        async with asyncio.timeout(SECONDS):
+            last.append(await session.context.read())
+
+    server.run = run
+    assert await streaming.sum(X) == X.sum()
+    assert last == [grpc.aio.EOF]
 
 
 async def test_after_a_while_it_is_tried_again(
