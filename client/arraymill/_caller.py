@@ -82,6 +82,7 @@ class Caller:
         frame_bytes: Largest frame to send.
         bulk: The way to the server's bulk lane.
         memory: The way to memory shared with the server.
+        slots: Jobs of each kind that run at once; None: MAX_IN_FLIGHT.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Caller:
         frame_bytes: int,
         bulk: BulkRoute,
         memory: MemoryRoute,
+        slots: int | None = None,
     ) -> None:
         self.connection = connection
         """For new work."""
@@ -107,8 +109,8 @@ class Caller:
         self._frame_bytes = frame_bytes
         self._bulk = bulk
         self._memory = memory
-        self._messages = Slots(MAX_IN_FLIGHT)
-        self._streams = Slots(MAX_IN_FLIGHT)
+        self._messages = Slots(slots or MAX_IN_FLIGHT)
+        self._streams = Slots(slots or MAX_IN_FLIGHT)
 
     def __repr__(self) -> str:
         slots = (self._messages, self._streams, self.upload_slots)

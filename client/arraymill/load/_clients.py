@@ -28,6 +28,10 @@ from arraymill_proto.v1 import arraymill_pb2 as pb
 AT_ONCE: Final = 32
 """Clients that connect at a time."""
 
+SLOTS: Final = 1 << 20
+"""More jobs than a generator ever has under way: a job that waited for its turn in the client would be measured as one
+that waited for the server."""
+
 _ALL: Final = (True, True)
 _WAYS: Final = {
     Transport.AUTO: _ALL,
@@ -115,4 +119,5 @@ def _caller(address: str, name: str, is_shared: bool, is_bulk: bool) -> Caller:
         frame_bytes=FRAME_BYTES,
         bulk=BulkRoute(address, is_wanted=is_bulk),
         memory=MemoryRoute(address, is_wanted=is_shared),
+        slots=SLOTS,
     )
