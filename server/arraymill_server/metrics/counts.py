@@ -184,8 +184,15 @@ class Counts:
 
     @property
     def jobs(self) -> dict[tuple[str, ...], int]:
-        """Jobs that have ended, by operation and outcome."""
-        return {(operation, outcome): n for outcome, jobs in self._jobs.items() for operation, n in jobs.items()}
+        """Jobs that have ended, by operation and outcome.
+
+        Every operation that there was has all outcomes, and `EXPRESSION` is there from the start: a rate needs a zero
+        before the first of a kind.
+        """
+        operations = sorted({EXPRESSION}.union(*self._jobs.values()))
+        return {
+            (operation, outcome): jobs[operation] for operation in operations for outcome, jobs in self._jobs.items()
+        }
 
     @property
     def outcomes(self) -> dict[str, int]:

@@ -71,10 +71,20 @@ def test_jobs_are_counted_by_operation_and_outcome() -> None:
         counts.ended("sum", outcome)
     counts.turned_away("mean", "BUSY")
     counts.refused("JOB_NOT_FOUND")
-    assert counts.jobs == {("sum", SUCCEEDED): 2, ("sum", FAILED): 1, ("sum", CANCELLED): 1, ("mean", REFUSED): 1}
+    ended = {key: count for key, count in counts.jobs.items() if count}
+    assert ended == {("sum", SUCCEEDED): 2, ("sum", FAILED): 1, ("sum", CANCELLED): 1, ("mean", REFUSED): 1}
     assert counts.outcomes == {SUCCEEDED: 2, FAILED: 1, CANCELLED: 1, REFUSED: 1}
     assert counts.refusals == {"BUSY": 1, "JOB_NOT_FOUND": 1}
     assert Counts().outcomes == dict.fromkeys(OUTCOMES, 0)
+
+
+def test_outcomes_are_told_before_the_first_job_ends_so() -> None:
+    counts = Counts()
+    assert counts.jobs == {("expression", outcome): 0 for outcome in OUTCOMES}
+    counts.ended("sum", SUCCEEDED)
+    known = [(operation, outcome) for operation in ("expression", "sum") for outcome in OUTCOMES]
+    assert counts.jobs == {**dict.fromkeys(known, 0), ("sum", SUCCEEDED): 1}
+    assert counts.outcomes == {**dict.fromkeys(OUTCOMES, 0), SUCCEEDED: 1}
 
 
 def test_every_phase_has_a_time_of_every_job() -> None:
