@@ -103,6 +103,7 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         if _is_of_output(exc):
             _drop_output()
+        _settle_output()
         code, line = explain(exc)
         with suppress(OSError):  # its terminal is gone
             print(f"arraymill: {line}", file=sys.stderr)
@@ -138,6 +139,14 @@ def _is_of_output(error: BaseException) -> bool:
 def _drop_output() -> None:
     """Let Python not fail again when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _settle_output() -> None:
+    """Write what is left, or drop it: at exit Python would end with a code of its own where it cannot be written."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _drop_output()
 
 
 def _line(text: str) -> str:

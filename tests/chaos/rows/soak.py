@@ -132,6 +132,8 @@ async def _poison(run: Trial) -> None:
 def judge_growth(run: Trial, samples: Sequence[Sample], *, least: float = WORTH_JUDGING_SECONDS) -> None:
     """Tell the slopes, and hold the server to them where there was time enough."""
     kept = samples[int(SETTLING * len(samples)) :]
+    if len(kept) < 2:
+        return
     span = kept[-1].at - kept[0].at
     growth = {
         name: span * slope([(sample.at, getattr(sample, name)) for sample in chosen])
