@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from importlib.metadata import version
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -62,6 +64,9 @@ class Monitor:
         self._versions = version("arraymill"), platform.python_version(), np.__version__
         self._loop: asyncio.AbstractEventLoop | None = None
         self._endpoint: Endpoint | None = None
+        self._lock = threading.Lock()
+        self._reading: Future[Reading] | None = None
+        """The last one that was asked for: whoever asks while it is under way shares it."""
         self._ended = 0
         """Jobs that had ended when the clock was last looked at."""
         self.budget: Budget | None = None
@@ -136,13 +141,15 @@ class Monitor:
         return self._ended != before or self._jobs.running > 0 or self._jobs.waiting > 0
 
     def _read(self) -> Reading:
-        """Return a reading, in another thread."""
+        """Return a reading, in another thread. A busy event loop has one at most to care for, however many ask."""
         assert self._loop is not None
-        reading = asyncio.run_coroutine_threadsafe(self.reading(), self._loop)
+        with self._lock:
+            reading = self._reading
+            if reading is None or reading.done():
+                reading = self._reading = asyncio.run_coroutine_threadsafe(self.reading(), self._loop)
         try:
             return reading.result(READ_SECONDS)
         except TimeoutError as exc:
-            reading.cancel()
             raise UnreadableError(f"the server is busy: no answer within {READ_SECONDS:g} s") from exc
 
     def _counted(self) -> Reading:

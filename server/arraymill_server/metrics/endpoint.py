@@ -5,6 +5,8 @@ writes. The event loop notices a scrape by one short callback that reads all val
 milliseconds for which the other thread has the interpreter. A scrape needs one connection, and two Prometheus servers
 and a curious operator three: when there are more than MAX_CONNECTIONS, the oldest is ended. So nobody who keeps
 connections open, reads slowly or never says anything keeps the others out, and nothing he does takes much memory.
+The thread of a connection that was ended goes on while it waits for the event loop: where MAX_THREADS do, whoever comes
+is told that the server is busy.
 
 Rejected: serving it on the event loop (a slow scraper would have to be cared for there, and to write the text takes
 milliseconds of it); the library's own server (a thread for each connection, as many as come, and each for ever).
@@ -30,6 +32,12 @@ PATH: Final = "/metrics"
 MAX_CONNECTIONS: Final = 8
 """Connections that are open at once: those who ask rarely have more than one, and each costs a thread."""
 
+MAX_THREADS: Final = 2 * MAX_CONNECTIONS
+"""Threads that answer, with those whose connections were ended."""
+
+THREAD_SECONDS: Final = 0.25
+"""What a connection waits for a thread: one that was ended and does not wait for the event loop needs less."""
+
 SILENCE_SECONDS: Final = 5.0
 """What a client may take to send its next byte, or to take some: Prometheus gives up after 10 s by default."""
 
@@ -41,6 +49,10 @@ CLOSE_SECONDS: Final = 1.0
 
 BACKLOG: Final = 128
 
+BUSY: Final = (
+    b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+    b"the server is busy: too many ask for its metrics\n"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +77,7 @@ class Endpoint:
         self._accepting = threading.Thread(target=self._accept, name="metrics", daemon=True)
         self._closing = threading.Event()
         self._lock = threading.Lock()
+        self._threads = threading.BoundedSemaphore(MAX_THREADS)
         self._open: dict[threading.Thread, socket.socket] = {}
         """Who is answered, the oldest first."""
 
@@ -103,9 +116,13 @@ class Endpoint:
             except OSError:
                 self._closing.wait(RETRY_SECONDS)
                 continue
+            if not self._threads.acquire(timeout=THREAD_SECONDS):
+                _turn_away(connection)
+                continue
             try:
                 self._begin(connection, peer)
             except RuntimeError:  # no thread can be started
+                self._threads.release()
                 connection.close()
 
     def _begin(self, connection: socket.socket, peer: Any) -> None:
@@ -127,6 +144,7 @@ class Endpoint:
         finally:
             with self._lock:
                 self._open.pop(threading.current_thread(), None)
+            self._threads.release()
 
 
 class _Handler(MetricsHandler):
@@ -197,3 +215,12 @@ def _cut(connection: socket.socket) -> None:
     """End a connection under the thread that uses it."""
     with suppress(OSError):  # it has ended by itself
         connection.shutdown(socket.SHUT_RDWR)
+
+
+def _turn_away(connection: socket.socket) -> None:
+    """Say that the server is busy, without waiting for anything."""
+    with connection, suppress(OSError):  # whoever has asked is gone
+        connection.setblocking(False)
+        connection.sendall(BUSY)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(1 << 16)  # what is unread at the end would take the answer away

@@ -6,7 +6,9 @@ import asyncio
 import ctypes
 import http.client
 import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from patience import turns, until
@@ -21,7 +23,8 @@ from arraymill_server.jobs.admission import Admission
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import Jobs
 from arraymill_server.listen import Address
-from arraymill_server.metrics.families import FAMILIES
+from arraymill_server.metrics.endpoint import MAX_CONNECTIONS
+from arraymill_server.metrics.families import FAMILIES, Reading
 from arraymill_server.rpc.calls import Calls
 
 HERE = Address("127.0.0.1", 0)
@@ -83,6 +86,47 @@ async def test_a_loop_that_hangs_fails_the_scrape(monkeypatch: pytest.MonkeyPatc
         time.sleep(0.2)  # noqa: ASYNC251  # the loop hangs
         await asyncio.sleep(0)
     assert await failed == (503, b"the server is busy: no answer within 0.05 s\n")
+    await monitor.close()
+
+
+class Gate:
+    """A lock that counts who has had it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.passed = threading.Semaphore(0)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        self.passed.release()
+
+
+async def test_those_who_ask_while_the_loop_hangs_share_one_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monitor, begun = monitor_of(Calls(3)), 0
+    read = monitor.reading
+
+    async def reading() -> Reading:
+        nonlocal begun
+        begun += 1
+        return await read()
+
+    gate = Gate()
+    monkeypatch.setattr(monitor, "reading", reading)
+    monkeypatch.setattr(monitor, "_lock", gate)
+    monitor.listen(HERE, is_shared=False)
+    monitor.serve()
+    with ThreadPoolExecutor(MAX_CONNECTIONS) as pool:
+        for asked in (1, 2):
+            scrapes = [pool.submit(scrape, monitor.port) for _ in range(MAX_CONNECTIONS)]
+            for _ in scrapes:
+                assert gate.passed.acquire(timeout=20), "the loop hangs"
+            assert begun == asked - 1
+            texts = [await asyncio.wrap_future(scraped) for scraped in scrapes]
+            assert begun == asked
+            assert all("arraymill_workers" in text for text in texts)
     await monitor.close()
 
 

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from scrapes import OPENMETRICS, openmetrics_kinds, samples, scrape
 
 from arraymill_server.metrics import endpoint as module
-from arraymill_server.metrics.endpoint import MAX_CONNECTIONS, Endpoint
+from arraymill_server.metrics.endpoint import MAX_CONNECTIONS, MAX_THREADS, Endpoint
 from arraymill_server.metrics.families import UnreadableError
 
 HOST = "127.0.0.1"
@@ -134,6 +134,44 @@ def test_values_that_cannot_be_read_fail_the_scrape(endpoint: Endpoint, registry
     broken = Broken(UnreadableError("the server is busy"))
     registry._collector_to_names[broken] = []  # pyright: ignore[reportPrivateUsage]
     assert status(endpoint.port, "GET", "/metrics") == (503, b"the server is busy\n")
+
+
+class Held(Collector):
+    """Makes whoever asks wait, and counts how many do."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Semaphore(0)
+        self.may_go_on = threading.Event()
+
+    def collect(self) -> list[object]:  # type: ignore[override]
+        self.asked.release()
+        assert self.may_go_on.wait(20)
+        return []
+
+
+def test_threads_are_bounded_while_the_values_do_not_come(
+    endpoint: Endpoint, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "THREAD_SECONDS", 0.001)
+    held = Held()
+    registry._collector_to_names[held] = []  # pyright: ignore[reportPrivateUsage]
+    asking: list[socket.socket] = []
+    for number in range(3 * MAX_THREADS):
+        asking.append(socket.create_connection((HOST, endpoint.port), timeout=20))
+        asking[-1].sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        if number < MAX_THREADS:
+            assert held.asked.acquire(timeout=20)
+    for turned_away in asking[MAX_THREADS:]:
+        assert turned_away.recv(1 << 16) == module.BUSY
+    assert sum(thread.name == "scrape" for thread in threading.enumerate()) == MAX_THREADS
+    held.may_go_on.set()
+    for kept in asking[MAX_THREADS - MAX_CONNECTIONS : MAX_THREADS]:
+        assert kept.recv(1 << 16).startswith(b"HTTP/1.0 200")
+    for connection in asking:
+        connection.close()
+    while "scrape" in {thread.name for thread in threading.enumerate()}:
+        time.sleep(0.001)
+    assert samples(scrape(endpoint.port)) == {"things": 7.0}
 
 
 def test_it_ends_with_those_who_are_connected(registry: CollectorRegistry) -> None:
