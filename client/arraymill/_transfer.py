@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -250,9 +249,8 @@ class Transfer:
             case "done":
                 state.done = response.done
                 self._lane.job_done()
-                if self._lane.has_linked:  # then the server waits for this a little
-                    with suppress(asyncio.QueueFull):
-                        self._wants.put_nowait(None)
+                if self._lane.has_linked and not self._wants.full():  # then the server waits for this a little
+                    self._wants.put_nowait(None)
                 state.received_bytes = response.done.times.received_bytes
                 state.blocks_done = state.blocks
                 if self._options.times is not None:
