@@ -7,8 +7,9 @@ latency counts from these, so that a job which could not be sent in time, or had
 A client whose job failed waits for `PAUSE_SECONDS` in a closed loop: a server that is gone would otherwise be asked a
 thousand times per second. An open loop goes on at its rate.
 
-When the time of a step is over, jobs that are under way may still end for `DRAIN_SECONDS`. Those that do not are
-cancelled, and counted as unfinished, as are jobs that could not be sent at all.
+When the time of a step is over, jobs that are under way may still end for `DRAIN_SECONDS`, or for `STOP_SECONDS` when
+somebody has stopped it. Those that do not are cancelled, and counted as unfinished, as are then jobs that could not be
+sent at all.
 """
 
 from __future__ import annotations
@@ -16,22 +17,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import chain, cycle, islice
 from typing import Any, Final
 
 from arraymill.load._clients import LoadClient
 from arraymill.load._schedule import Arrival, Share, arrivals, choices
 from arraymill.load._tally import UNFINISHED, WRONG, Tally
 from arraymill.load._work import Work
-from arraymill_proto.errors import ArraymillError
 from arraymill_proto.v1 import arraymill_pb2 as pb
 
 PAUSE_SECONDS: Final = 0.1
 DRAIN_SECONDS: Final = 10.0
+STOP_SECONDS: Final = 1.0
 
 MAX_UNDER_WAY: Final = 20_000
 """Jobs of a generator in an open loop that have no answer: some 10 KB each. Later ones are sent when there is room, and
 their wait counts."""
+
+MAX_UNSENT: Final = 200_000
+"""Jobs that are counted although nobody could send them: half a second's work. What is beyond makes no rate of errors
+another one."""
+
+BATCH: Final = 1000
+"""Of these, until others have a turn."""
 
 ASIDE_BYTES: Final = 1 << 20
 """From here on answers are compared on a thread: it takes longer than a small job."""
@@ -73,30 +81,43 @@ class Drive:
         self.was_full = False
         """Whether MAX_UNDER_WAY was reached: then the server was too slow, and not the generator."""
         self._left = order.count
-        self._ended = 0
+        self._answers = 0
+        self._times: Iterator[float] = iter(())
+        """When jobs of an open loop are meant to be sent."""
+        self._unsent: list[float] = []
+        """The one that waits to be sent."""
+        self._defect: BaseException | None = None
         self._under_way = set[asyncio.Task[Any]]()
         self._room = asyncio.Event()
-        self._stopping = asyncio.Event()
+        self._stopped = asyncio.Event()
+        """By somebody, before its time."""
+        self._is_over = False
+        """Nothing is sent any more."""
 
     def stop(self) -> None:
         """End the step now."""
-        self._stopping.set()
+        self._stopped.set()
 
     async def run(self) -> None:
-        """Send, until the time or the count is over or `stop` is called, and wait for answers."""
+        """Send, until the time or the count is over or `stop` is called, and wait for answers.
+
+        Raises:
+            Exception: A defect of the load tester; what a job raises is counted instead.
+        """
         order = self._order
-        if order.rate is None:
-            sending = self._closed()
-        else:
-            times = arrivals(order.rate, order.arrival, order.share, order.seed, -order.warm_up)
-            sending = self._open(self._meant(times))
-        await self._until_over(sending)
-        left = {task for task in self._under_way if not task.done()}
-        if left:
-            await asyncio.wait(left, timeout=min(DRAIN_SECONDS, order.timeout))
-        for task in self._under_way:
-            task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        if order.rate is not None:
+            self._times = self._meant(arrivals(order.rate, order.arrival, order.share, order.seed, -order.warm_up))
+        try:
+            await self._until_over(self._closed() if order.rate is None else self._open())
+            await self._drain()
+        finally:
+            under_way = list(self._under_way)
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+        if self._defect is not None:
+            raise self._defect
+        await self._count_unsent()
 
     @property
     def _now(self) -> float:
@@ -104,21 +125,49 @@ class Drive:
 
     async def _until_over(self, sending: Coroutine[Any, Any, None]) -> None:
         """Let somebody send until the step is over."""
-        sender, stopping = asyncio.ensure_future(sending), asyncio.ensure_future(self._stopping.wait())
+        sender, stopping = asyncio.ensure_future(sending), asyncio.ensure_future(self._stopped.wait())
         end = None if self._order.seconds is None else max(0.0, self._order.seconds - self._now)
         try:
             await asyncio.wait({sender, stopping}, timeout=end, return_when=asyncio.FIRST_COMPLETED)
-            if self._order.rate is not None and not self._stopping.is_set():
+            if self._order.rate is not None and not self._stopped.is_set():
                 await asyncio.wait({sender, stopping}, timeout=DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if self._stopping.is_set():
+            if self._stopped.is_set():
                 self.tally.end = min(self.tally.end, max(self._now, 0.0))
-            self._stopping.set()
+            self._is_over = True
             if sender.done():
                 sender.result()
         finally:
             sender.cancel()
             stopping.cancel()
             await asyncio.gather(sender, stopping, return_exceptions=True)
+
+    async def _drain(self) -> None:
+        """Wait for answers; a stop shortens it."""
+        if not self._under_way:
+            return
+        waiting = asyncio.gather(*self._under_way, return_exceptions=True)
+        stopping = asyncio.ensure_future(self._stopped.wait())
+        try:
+            longest = min(DRAIN_SECONDS, self._order.timeout)
+            both: set[asyncio.Future[Any]] = {waiting, stopping}
+            await asyncio.wait(both, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
+            if self._stopped.is_set():
+                await asyncio.wait({waiting}, timeout=min(STOP_SECONDS, longest))
+        finally:
+            waiting.cancel()
+            stopping.cancel()
+            await asyncio.gather(waiting, stopping, return_exceptions=True)
+
+    async def _count_unsent(self) -> None:
+        """Count the jobs that were meant to be sent until the end of the step, and were not."""
+        for number, intended in enumerate(islice(chain(self._unsent, self._times), MAX_UNSENT)):
+            if intended >= self.tally.end:
+                return
+            if intended >= 0:
+                self.tally.meant += 1
+                self.tally.failed(next(self._choices), intended, UNFINISHED)
+            if number % BATCH == 0:
+                await asyncio.sleep(0)
 
     # ------------------------------------------------------------------ the two loops
 
@@ -133,7 +182,7 @@ class Drive:
 
     async def _one_by_one(self, client: LoadClient) -> None:
         end = self._order.seconds
-        while not self._stopping.is_set() and ((now := self._now) < 0 or self._takes_one()):
+        while not (self._is_over or self._stopped.is_set()) and ((now := self._now) < 0 or self._takes_one()):
             if end is not None and now >= end:
                 return
             if not await self._do(client, next(self._choices), now):
@@ -153,29 +202,20 @@ class Drive:
                 return
             yield intended
 
-    async def _open(self, times: Iterator[float]) -> None:
-        """Send at the given times; what could not be sent when this is cancelled has not ended either."""
-        clients, intended = cycle(self._clients), 0.0
-        try:
-            for intended in times:
-                # Also where it is late: what has come meanwhile must be read, and a job is sent when it is scheduled.
-                await asyncio.sleep(max(0.0, intended - self._now))
-                while len(self._under_way) >= MAX_UNDER_WAY:
-                    self.was_full = True
-                    self._room.clear()
-                    await self._room.wait()
-                entry = next(self._choices)
-                self._begin(self._do(next(clients), entry, intended))
-        except asyncio.CancelledError:
-            self._give_up(intended, times)
-            raise
-
-    def _give_up(self, intended: float, times: Iterator[float]) -> None:
-        """Count the jobs that were meant to be sent until the end of the step, and were not."""
-        while 0 <= intended < self.tally.end:
-            self.tally.meant += 1
-            self.tally.failed(next(self._choices), intended, UNFINISHED)
-            intended = next(times, float("inf"))
+    async def _open(self) -> None:
+        """Send at the times that were fixed before."""
+        clients = cycle(self._clients)
+        for intended in self._times:
+            self._unsent = [intended]
+            # Also where it is late: what has come meanwhile must be read, and a job is sent when it is scheduled.
+            await asyncio.sleep(max(0.0, intended - self._now))
+            while len(self._under_way) >= MAX_UNDER_WAY:
+                self.was_full = True
+                self._room.clear()
+                await self._room.wait()
+            entry = next(self._choices)
+            self._begin(self._do(next(clients), entry, intended))
+            self._unsent = []
 
     def _begin(self, work: Coroutine[Any, Any, Any]) -> None:
         task = self._loop.create_task(work)
@@ -185,6 +225,9 @@ class Drive:
     def _end(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
         self._room.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._defect = self._defect or error
+            self._stopped.set()
 
     # ------------------------------------------------------------------ one job
 
@@ -198,12 +241,12 @@ class Drive:
             values = await client.run(work.transport, work.job, self._order.timeout, times.append)
             ended = self._now
             is_right = await self._is_right(work, values, intended)
-        except (ArraymillError, MemoryError, OSError) as exc:
-            tally.failed(entry, intended, type(exc).__name__)
-            return False
         except asyncio.CancelledError:
             tally.failed(entry, intended, UNFINISHED)
             raise
+        except Exception as exc:  # whatever it is: a job that was sent must not vanish
+            tally.failed(entry, intended, type(exc).__name__)
+            return False
         if not is_right:
             tally.failed(entry, intended, WRONG)
             return False
@@ -211,9 +254,11 @@ class Drive:
         return True
 
     async def _is_right(self, work: Work, values: Sequence[Any], intended: float) -> bool:
-        """Compare every so-manieth answer with NumPy's."""
-        self._ended += 1
-        if not work.expected or self._ended % self._order.check:
+        """Compare the first answer that counts with NumPy's, and then every so-manieth."""
+        if not work.expected or intended < 0:
+            return True
+        self._answers += 1
+        if (self._answers - 1) % self._order.check:
             return True
         if work.job.result_bytes >= ASIDE_BYTES:
             is_right = await asyncio.to_thread(work.is_right, values)

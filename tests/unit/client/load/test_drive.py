@@ -27,9 +27,11 @@ WORK = prepare(read_entry("sum:1KiB"), seed=0, is_checked=True)
 class Client:
     """Answers after some seconds, or fails."""
 
-    def __init__(self, *, seconds: float = 0.001, fails: bool = False, answer: Any = None) -> None:
+    def __init__(
+        self, *, seconds: float = 0.001, fails: bool = False, error: Exception | None = None, answer: Any = None
+    ) -> None:
         self._seconds = seconds
-        self._fails = fails
+        self._error = BusyError("no room") if fails else error
         self._answer = WORK.expected[0] if answer is None else answer
         self.jobs = 0
         self.under_way = self.most = 0
@@ -44,8 +46,8 @@ class Client:
             await asyncio.sleep(self._seconds)
         finally:
             self.under_way -= 1
-        if self._fails:
-            raise BusyError("no room")
+        if self._error is not None:
+            raise self._error
         times(pb.JobTimes(total=self._seconds))
         return [self._answer]
 
@@ -165,3 +167,91 @@ async def test_latency_counts_from_the_intended_send() -> None:
     latency, service = (Histogram.decoded(told["histograms"][name]) for name in ("latency", "service"))
     assert latency.maximum > 0.08
     assert latency.count == service.count == 20
+
+
+# ------------------------------------------------------------------ what could not be sent
+
+
+async def test_warm_up_jobs_that_nobody_could_send_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sender is stuck at a job of the warm-up: those of the step are unfinished all the same."""
+    monkeypatch.setattr(_drive, "MAX_UNDER_WAY", 1)
+    monkeypatch.setattr(_drive, "DRAIN_SECONDS", 0.02)
+    begin = asyncio.get_running_loop().time() + 0.05
+    told = await result(drive(Client(seconds=60.0), begin=begin, warm_up=0.045, rate=100.0, seconds=0.1))
+    assert (told["errors"], told["meant"]) == ({UNFINISHED: 10}, 10)
+
+
+async def test_jobs_that_nobody_could_send_are_counted_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_drive, "MAX_UNDER_WAY", 1)
+    monkeypatch.setattr(_drive, "DRAIN_SECONDS", 0.02)
+    monkeypatch.setattr(_drive, "MAX_UNSENT", 50)
+    told = await result(drive(Client(seconds=60.0), rate=100_000.0, seconds=0.1))
+    assert told["errors"] == {UNFINISHED: 1 + 50}
+
+
+@pytest.mark.parametrize("limits", [{"seconds": 1e5}, {"count": 10**9}])
+async def test_a_drive_that_is_cancelled_ends_at_once(limits: dict[str, Any]) -> None:
+    """So ends a generator whose load tester is gone: nobody wants to know what was not sent."""
+    client = Client(seconds=60.0)
+    made = drive(client, rate=500.0, **limits)
+    running = asyncio.ensure_future(made.run())
+    await asyncio.sleep(0.02)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert running.cancelled()
+    assert client.under_way == 0
+    assert made.tally.meant < 1000
+
+
+# ------------------------------------------------------------------ stops and defects
+
+
+async def test_a_stop_waits_for_answers_for_a_short_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_drive, "STOP_SECONDS", 0.02)
+    client = Client(seconds=60.0)
+    made = drive(client, seconds=60.0)
+    asyncio.get_running_loop().call_later(0.02, made.stop)
+    told = await asyncio.wait_for(result(made), 5)
+    assert (told["errors"], client.under_way) == ({UNFINISHED: 1}, 0)
+
+
+async def test_a_stop_ends_the_wait_for_answers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_drive, "STOP_SECONDS", 0.02)
+    made = drive(Client(seconds=60.0), seconds=0.01)
+    asyncio.get_running_loop().call_later(0.1, made.stop)
+    told = await asyncio.wait_for(result(made), 5)
+    assert (told["errors"], told["end"]) == ({UNFINISHED: 1}, 0.01)
+
+
+@pytest.mark.parametrize("rate", [None, 1000.0])
+async def test_whatever_a_job_raises_is_counted(rate: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_drive, "PAUSE_SECONDS", 0.0)
+    told = await result(drive(Client(error=ZeroDivisionError()), rate=rate, count=3))
+    assert (told["jobs"], told["errors"]) == (0, {"ZeroDivisionError": 3})
+
+
+@pytest.mark.parametrize("rate", [None, 1000.0])
+async def test_a_defect_ends_the_step(rate: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = drive(Client(), rate=rate, seconds=60.0)
+
+    def fail(*arguments: Any, **named: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(made.tally), "succeeded", fail)
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(made.run(), 5)
+
+
+# ------------------------------------------------------------------ what is checked
+
+
+@pytest.mark.parametrize(("count", "checked"), [(1, 1), (3, 1), (4, 2)])
+async def test_the_first_answer_is_checked_and_then_every_third(count: int, checked: int) -> None:
+    told = await result(drive(Client(), count=count, check=3))
+    assert told["checked"] == checked
+
+
+async def test_answers_of_the_warm_up_are_not_counted_for_checks() -> None:
+    begin = asyncio.get_running_loop().time() + 0.05
+    told = await result(drive(Client(), begin=begin, warm_up=0.05, rate=200.0, count=2, check=1000))
+    assert told["checked"] == 1
