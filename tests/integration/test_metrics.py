@@ -146,6 +146,19 @@ async def test_bytes_are_counted_by_their_way(monkeypatch: pytest.MonkeyPatch) -
     assert by_memory["arraymill_shared_memory_bytes"] > 0
 
 
+@pytest.mark.parametrize("progress", [None, list[am.Progress]().append], ids=["answer", "stream"])
+async def test_results_left_in_shared_memory_count_when_their_job_has_succeeded(progress: Any) -> None:
+    async with watched() as app, am.AsyncClient(app.addresses[0]) as mill:
+        x, out = await mill.empty(300_000, np.int64), await mill.empty(300_000, np.int64)
+        x[:] = -1
+        await fails(
+            am.ComputationError, mill.compute(np.power(am.asarray(x), am.asarray(x)), out=out, progress=progress)
+        )
+        assert of(await told(app), "sent_bytes_total") == {}
+        await mill.compute(am.asarray(x) + 1, out=out, progress=progress)
+        assert of(await told(app), "sent_bytes_total") == {"memory": out.nbytes}
+
+
 async def test_jobs_that_do_not_succeed_are_counted_by_what_became_of_them() -> None:
     ints = np.arange(9)
     async with watched() as app, am.AsyncClient(app.addresses[0], retry_for=0) as mill:

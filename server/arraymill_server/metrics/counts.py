@@ -125,6 +125,13 @@ class Traffic:
     def __repr__(self) -> str:
         return f"<Traffic: {sum(self.received.values()):,} bytes in, {sum(self.sent.values()):,} out>"
 
+    def take(self, other: Traffic) -> None:
+        """Count what another one has counted, which begins anew."""
+        for mine, others in ((self.received, other.received), (self.sent, other.sent)):
+            for transport, nbytes in others.items():
+                mine[transport] += nbytes
+                others[transport] = 0
+
 
 class Counts:
     """All counts of one server."""

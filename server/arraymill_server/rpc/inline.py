@@ -33,6 +33,8 @@ class OneAnswer:
         self.job_id = ""
         """Empty until the job runs."""
         self.sent_bytes: int = 0
+        self.placed_bytes = 0
+        """Of results that are left in memory which the client shares."""
 
     def start(self, started: Started, peer: Peer) -> None:
         """Make room for the results; none for those that are left elsewhere."""

@@ -90,6 +90,8 @@ class StreamExchange:
         self.job_id = ""
         """Empty until the job runs."""
         self.sent_bytes = 0
+        self.placed_bytes = 0
+        """Of results that are left in memory which the client shares; who runs the job counts them when it is done."""
 
     def __repr__(self) -> str:
         return f"<StreamExchange {self._wants!r}, {len(self._frames)} results waiting, {self.sent_bytes:,} bytes sent>"
@@ -107,8 +109,7 @@ class StreamExchange:
         self._traffic.received[MEMORY] += started.at_hand_bytes
         self._traffic.received[INLINE] += self._inline.inline_bytes
         if started.is_placed:
-            self.sent_bytes += started.result_bytes
-            self._traffic.sent[MEMORY] += started.result_bytes
+            self.sent_bytes = self.placed_bytes = started.result_bytes
         if self._shared is not None:
             self._shared.begin(self)
         self._put(messages.accepted(started, self._offer(), self._shared.number if self._shared is not None else 0))

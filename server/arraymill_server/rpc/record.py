@@ -14,7 +14,16 @@ from arraymill_proto.errors import ArraymillError, Reason
 from arraymill_proto.v1 import arraymill_pb2 as pb
 from arraymill_server.jobs.run import Times
 from arraymill_server.log import drops_debug, get_logger
-from arraymill_server.metrics.counts import CANCELLED, FAILED, SUCCEEDED, UNKNOWN, Counts, operation_label
+from arraymill_server.metrics.counts import (
+    CANCELLED,
+    EXPRESSION,
+    FAILED,
+    MEMORY,
+    SUCCEEDED,
+    UNKNOWN,
+    Counts,
+    operation_label,
+)
 from arraymill_server.rpc.status import GONE
 from arraymill_server.rpc.tally import Tally
 
@@ -44,6 +53,8 @@ class Passed(Protocol):
     def received_bytes(self) -> int: ...
     @property
     def sent_bytes(self) -> int: ...
+    @property
+    def placed_bytes(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -110,6 +121,7 @@ def recorded(peer: str, cancelled: Tally, counts: Counts) -> Generator[Record]:
         if record.times is not None:
             counts.ended(record.operation, SUCCEEDED)
             counts.took(record.times)
+            counts.traffic.sent[MEMORY] += record.exchange.placed_bytes if record.exchange else 0
         _write(record, peer, begin, "done", None)
 
 
@@ -135,9 +147,9 @@ def refusing(counts: Counts, operation: str | None = None) -> Generator[None]:
 
 def operation_of(graph: pb.Graph, *, is_kept: bool = False) -> str:
     """Return what the job of a graph is counted as, whatever the client has written there."""
-    names = [node.operation.name for node in graph.nodes[:LOOKED_AT] if node.HasField("operation")]
     if len(graph.nodes) > LOOKED_AT:
-        names *= 2
+        return EXPRESSION
+    names = [node.operation.name for node in graph.nodes if node.HasField("operation")]
     return operation_label(names, OPERATIONS, is_kept=is_kept)
 
 

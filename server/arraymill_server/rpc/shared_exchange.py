@@ -25,16 +25,18 @@ class SharedExchange(OneAnswer):
         graph: The job's.
         lane: Its way through shared memory.
         stall_seconds: What the client may take between two moves while something is wanted of it.
-        traffic: Counts bytes.
+        traffic: Counts bytes when the job has ended; none of one that needs Run, where all of them are counted.
     """
 
     def __init__(self, graph: Graph, lane: SharedLane, stall_seconds: float, traffic: Traffic) -> None:
-        super().__init__(graph, traffic)
+        super().__init__(graph)
         self._wants = Wants(self._inline.nbytes)
         self._lane = lane
         self._stall = Stall(stall_seconds, self._wants.oldest)
         self._stall.expired.add_done_callback(self._expired)
         self._is_placed = False
+        self._all_traffic = traffic
+        self._needs_run = False
 
     def __repr__(self) -> str:
         return f"<SharedExchange {self._wants!r}, {self._lane!r}>"
@@ -45,7 +47,9 @@ class SharedExchange(OneAnswer):
 
     def answer(self) -> pb.ComputeResponse:
         """The answer without its times, once the job has ended."""
-        return pb.ComputeResponse(results=self.results(), memory_outputs=self._is_placed)
+        answer = pb.ComputeResponse(results=self.results(), memory_outputs=self._is_placed)
+        self._count()
+        return answer
 
     # ------------------------------------------------------------------ Exchange
 
@@ -55,8 +59,7 @@ class SharedExchange(OneAnswer):
         self._wants.received_bytes += started.at_hand_bytes
         self._traffic.received[MEMORY] += started.at_hand_bytes
         if started.is_placed:
-            self.sent_bytes += started.result_bytes
-            self._traffic.sent[MEMORY] += started.result_bytes
+            self.sent_bytes = self.placed_bytes = started.result_bytes
         self._lane.begin(self)
 
     def want(self, wanted: Wanted, target: memoryview, token: int, address: int = 0) -> None:
@@ -64,7 +67,7 @@ class SharedExchange(OneAnswer):
         if self._inline.fill(wanted, target):
             self._peer.done(token)
         elif not self._lane.is_open:
-            self._peer.fail(NeedsRunError())
+            self._fail_for_run()
         else:
             is_waiting = self._wants.oldest() is not None
             self._lane.fill(self._wants.open(wanted, target, token), wanted, address)
@@ -75,6 +78,7 @@ class SharedExchange(OneAnswer):
         self._stall.close()
         self._lane.close()
         self._wants.close()
+        self._count()
 
     # ------------------------------------------------------------------ LaneOwner
 
@@ -99,9 +103,18 @@ class SharedExchange(OneAnswer):
     def shared_lost(self, unsent: list[tuple[Outgoing, int]]) -> None:
         """Go on with what is there; it does not suffice if something is wanted, or will be."""
         if self._wants.oldest() is not None:
-            self.shared_failed(NeedsRunError())
+            self._fail_for_run()
 
     # ------------------------------------------------------------------ inside
+
+    def _fail_for_run(self) -> None:
+        self._needs_run = True
+        self.shared_failed(NeedsRunError())
+
+    def _count(self) -> None:
+        """Count what is not counted yet."""
+        if not self._needs_run:
+            self._all_traffic.take(self._traffic)
 
     def _expired(self, expired: asyncio.Future[None]) -> None:
         error = None if expired.cancelled() else expired.exception()

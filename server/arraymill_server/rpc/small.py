@@ -206,6 +206,7 @@ class _PlayedExchange:
 
     received_bytes: int
     sent_bytes: int
+    placed_bytes: int = 0
 
     @property
     def job_id(self) -> str:

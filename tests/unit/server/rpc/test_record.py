@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,10 @@ from arraymill_proto.errors import (
     Reason,
     ShapeError,
 )
-from arraymill_server.metrics.counts import Counts
-from arraymill_server.rpc.record import Record, recorded
+from arraymill_proto.v1 import arraymill_pb2 as pb
+from arraymill_server.jobs.run import Times
+from arraymill_server.metrics.counts import MEMORY, TRANSPORTS, Counts
+from arraymill_server.rpc.record import LOOKED_AT, Record, operation_of, recorded
 from arraymill_server.rpc.tally import Tally
 
 
@@ -31,6 +34,7 @@ class Exchange:
     job_id: str = "j7"
     received_bytes: int = 800
     sent_bytes: int = 8
+    placed_bytes: int = 0
 
 
 def any_(exchange: Exchange) -> Any:
@@ -128,3 +132,25 @@ def test_a_record_knows_the_job_that_its_exchange_runs() -> None:
     assert record.job_id == ""
     exchange.job_id = "j8"
     assert record.job_id == "j8"
+
+
+@pytest.mark.parametrize("error", [None, ComputationError("no"), asyncio.CancelledError()])
+def test_results_left_in_shared_memory_count_when_the_job_has_succeeded(error: BaseException | None) -> None:
+    counts = Counts()
+    quiet = suppress(ArraymillError, asyncio.CancelledError)
+    with quiet, recorded("ipv4:10.0.0.1:4711", Tally("jobs cancelled"), counts) as record:
+        record.exchange, record.times = any_(Exchange(placed_bytes=8)), Times()
+        if error is not None:
+            raise error
+    assert counts.traffic.sent == {**dict.fromkeys(TRANSPORTS, 0), MEMORY: 8 if error is None else 0}
+
+
+@pytest.mark.parametrize(("nodes", "label"), [(LOOKED_AT, "put"), (LOOKED_AT + 1, "expression")])
+def test_what_a_large_graph_is_counted_as_is_not_looked_for(nodes: int, label: str) -> None:
+    assert operation_of(pb.Graph(nodes=[pb.Node(input=pb.Input())] * nodes), is_kept=True) == label
+
+
+def test_a_large_graph_may_begin_with_inputs() -> None:
+    nodes = [pb.Node(input=pb.Input())] * LOOKED_AT
+    nodes += [pb.Node(operation=pb.Operation(name="add", args=[number, number])) for number in range(2)]
+    assert operation_of(pb.Graph(nodes=nodes)) == "expression"

@@ -87,8 +87,30 @@ async def test_what_is_wanted_is_asked_for_and_counts_when_it_is_there() -> None
 async def test_an_inline_input_is_there_already() -> None:
     case = Case()
     assert case.want(5, number=1, offset=1, nbytes=2) == b"bc"
-    assert (case.peer.tokens, case.lane.asked, case.traffic.received[INLINE]) == ([5], [], 4)
+    assert (case.peer.tokens, case.lane.asked) == ([5], [])
     case.exchange.close()
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_bytes_count_once_when_the_job_has_ended_unless_it_needs_run(is_lost: bool) -> None:
+    case = Case(at_hand_bytes=2)
+    case.want(1)
+    case.want(2, offset=4)
+    case.exchange.shared_filled(1)
+    if is_lost:
+        case.exchange.shared_lost([])
+    case.exchange.close()
+    case.exchange.close()
+    assert (case.traffic.received[MEMORY], case.traffic.received[INLINE]) == ((0, 0) if is_lost else (6, 4))
+
+
+async def test_what_goes_with_the_answer_counts_once() -> None:
+    case = Case()
+    case.exchange.send(Outgoing((0,), 0, memoryview(b"abcd")), 1)
+    case.exchange.close()
+    case.exchange.answer()
+    case.exchange.close()
+    assert (case.traffic.sent[INLINE], case.traffic.received[INLINE]) == (4, 4)
 
 
 async def test_results_go_with_the_answer() -> None:
@@ -105,8 +127,8 @@ async def test_results_that_are_left_in_place_are_told_and_not_sent() -> None:
     case = Case(is_placed=True, at_hand_bytes=8)
     answer = case.exchange.answer()
     assert ([result.data for result in answer.results], answer.memory_outputs) == ([b""], True)
-    assert (case.exchange.sent_bytes, case.exchange.received_bytes) == (4, 8)
-    assert (case.traffic.sent[MEMORY], case.traffic.received[MEMORY]) == (4, 8)
+    assert (case.exchange.sent_bytes, case.exchange.placed_bytes, case.exchange.received_bytes) == (4, 4, 8)
+    assert (case.traffic.sent[MEMORY], case.traffic.received[MEMORY]) == (0, 8), "the record of the job counts them"
     case.exchange.close()
 
 
