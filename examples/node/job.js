@@ -76,8 +76,11 @@ export class StreamedJob {
   async #feed() {
     if (this.#isFeeding) return;
     this.#isFeeding = true;
-    while (this.#wants.length > 0 && !this.#hasEnded) await this.#answer(this.#wants.shift());
-    this.#isFeeding = false;
+    try {
+      while (this.#wants.length > 0 && !this.#hasEnded) await this.#answer(this.#wants.shift());
+    } finally {
+      this.#isFeeding = false;
+    }
   }
 
   async #answer({ want, index, offset, length, order }) {
@@ -105,9 +108,12 @@ export class StreamedJob {
     else this.#finish.resolve({ results: results.map((result) => result.array()), done: this.#done });
   }
 
+  /** End the job with an error, on the server as well. */
   #fail(error) {
+    if (this.#hasEnded) return;
     this.#stop();
     this.#finish.reject(error);
+    this.#call.cancel();
   }
 
   #stop() {
@@ -121,7 +127,6 @@ export class StreamedJob {
       step();
     } catch (error) {
       this.#fail(error);
-      this.#call.cancel();
     }
   }
 }

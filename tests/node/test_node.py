@@ -20,6 +20,31 @@ ROOT: Final = Path(__file__).parents[2]
 EXAMPLE: Final = ROOT / "examples" / "node"
 OLDEST_NODE: Final = 18
 
+UNWRITABLE: Final = """
+import { EventEmitter } from 'node:events';
+import { StreamedJob } from './job.js';
+
+class Call extends EventEmitter {
+  write(message) {
+    if (message.frame) throw new Error('no frame may be written');
+    return true;
+  }
+  cancel() {
+    console.log('cancelled');
+    this.emit('error', Object.assign(new Error('1 CANCELLED'), { code: 1 }));
+  }
+}
+
+const call = new Call();
+const input = { dtype: 'uint8', shape: [8], data: new Uint8Array(8) };
+const ended = new StreamedJob(call, [input], 4, () => {}).run({});
+const want = (number) => ({ message: 'want', want: { want: number, index: 0, offset: 0, length: 8, order: [] } });
+call.emit('data', want(1));
+call.emit('data', want(2));
+await ended.catch((error) => console.log(error.message));
+"""
+"""A client whose call takes no frame."""
+
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -66,6 +91,12 @@ def test_a_wrong_answer_is_told(folder: Path, server: RunningServer) -> None:
     done = demo(folder, server.address, "wrong.js")
     assert done.returncode == 1
     assert re.findall(r"^WRONG  (.+?):", done.stdout, re.MULTILINE) == ["small jobs keep the dtypes of NumPy"]
+
+
+def test_an_answer_that_cannot_be_written_ends_the_job_on_the_server_as_well(folder: Path) -> None:
+    (folder / "unwritable.js").write_text(UNWRITABLE)
+    done = demo(folder, "", "unwritable.js")
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["cancelled", "no frame may be written"]), done.stderr
 
 
 def test_what_its_readme_shows(folder: Path, server: RunningServer) -> None:
