@@ -3,8 +3,9 @@
     python benchmarks/metrics.py [--rounds 15] [--seconds 1]
 
 Each round loads both servers one after the other, in changing order, with sums of 1,000 elements, 64 in flight, and
-with sums of 16 MiB, 4 in flight. Reports the medians, the median of the ratios of all rounds, and the processor time of
-the server for a job, which the rest of the machine disturbs least.
+with sums of 16 MiB, 4 in flight. Reports the medians, the median of the ratios of all rounds with the interval in which
+it lies with a confidence of 95 %, and the processor time of the server for a job, which the rest of the machine disturbs
+least. It takes a minute and a half, and fails when all of such an interval says that metrics cost more than 2 %.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import arraymill as am
 from suite.files import RESULTS
 from suite.machine import Onlooker, facts, warning
 from suite.processes import arraymill_command, server_process
-from suite.statistics import ratio_in_turn
+from suite.statistics import median_interval, ratio_in_turn
 from suite.usage import cpu_seconds
 
 WORKERS: Final = 2
@@ -150,6 +151,7 @@ def figures(both: Mapping[str, Server]) -> list[dict[str, Any]]:
                 "load": load.name,
                 "jobs_per_second": {name: statistics.median(each) for name, each in rates.items()},
                 "throughput": ratio_in_turn(rates[WITH], rates[WITHOUT]),
+                "between": median_interval([a / b for a, b in zip(rates[WITH], rates[WITHOUT], strict=True)]),
                 "server_cpu_us_per_job": {name: 1e6 * seconds for name, seconds in used.items()},
                 "rounds": len(rates[WITH]),
             }
@@ -161,16 +163,32 @@ def report(found: list[dict[str, Any]], machine: Mapping[str, Any]) -> str:
     """Return the figures as a table."""
     lines = ["### The cost of metrics: an endpoint scraped every second", ""]
     lines += [
-        "| load | jobs/s without | jobs/s with | ratio in turn | server's CPU without | with |",
-        "|---|" + "---|" * 5,
+        "| load | jobs/s without | jobs/s with | ratio in turn | between | server's CPU without | with |",
+        "|---|" + "---|" * 6,
     ]
     for each in found:
         rates, used = each["jobs_per_second"], each["server_cpu_us_per_job"]
         lines.append(
             f"| {each['load']} | {rates[WITHOUT]:,.0f} | {rates[WITH]:,.0f} | {each['throughput']:.3f} "
+            f"| {each['between'][0]:.3f} and {each['between'][1]:.3f} "
             f"| {used[WITHOUT]:.1f} µs a job | {used[WITH]:.1f} µs a job |"
         )
     return "\n".join([*lines, *([f"\n{warning(dict(machine))}"] if warning(dict(machine)) else []), ""])
+
+
+def judged(found: list[dict[str, Any]]) -> str:
+    """Return what the figures say of the bound: kept, broken, or nothing, where they are spread too much."""
+    lines: list[str] = []
+    for each in found:
+        low, high = each["between"]
+        if high < 1 - MOST_COST:
+            verdict = f"more than {MOST_COST:.0%}"
+        elif low >= 1 - MOST_COST:
+            verdict = f"no more than {MOST_COST:.0%}"
+        else:
+            verdict = f"what this noise hides, of which {MOST_COST:.0%} is a part"
+        lines.append(f"{each['load']}: {low:.3f} to {high:.3f} of the throughput with metrics; they cost {verdict}")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -188,9 +206,9 @@ def main() -> None:
     print(text)
     (RESULTS / "metrics.md").write_text(text)
     (RESULTS / "metrics.json").write_text(json.dumps({"machine": machine, "loads": found}, indent=1) + "\n")
-    worst = min(each["throughput"] for each in found)
-    if worst < 1 - MOST_COST:
-        raise SystemExit(f"metrics cost {1 - worst:.1%} of the throughput, more than {MOST_COST:.0%}")
+    print(judged(found))
+    if any(each["between"][1] < 1 - MOST_COST for each in found):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

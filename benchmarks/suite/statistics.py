@@ -25,6 +25,19 @@ def ratio_in_turn(numerators: Sequence[float], denominators: Sequence[float]) ->
     return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
 
 
+def median_interval(samples: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Return between which two samples the median of what they come from lies, with at least a confidence.
+
+    Nothing is assumed of how they are spread: each lies below that median as often as above. Of too few samples, it is
+    the smallest and the largest.
+    """
+    ordered, n = sorted(samples), len(samples)
+    outside = 0
+    while 2 * sum(math.comb(n, beyond) for beyond in range(outside + 2)) <= (1 - confidence) * 2**n:
+        outside += 1
+    return ordered[outside], ordered[-1 - outside]
+
+
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
     """Return p of the fit seconds = c · size**p, by least squares of the logarithms: 1 is growth in proportion."""
     slope, _ = statistics.linear_regression([math.log(s) for s in sizes], [math.log(s) for s in seconds])

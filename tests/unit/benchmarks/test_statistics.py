@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suite.statistics import exponent, percentile, ratio_in_turn
+from suite.statistics import exponent, median_interval, percentile, ratio_in_turn
 
 times = st.floats(1e-6, 1e6)
 
@@ -38,3 +38,9 @@ def test_ratios_need_the_same_rounds() -> None:
 def test_the_exponent_of_a_power_is_that_power(power: float, factor: float) -> None:
     sizes = [16.0, 64.0, 256.0, 4096.0]
     assert isclose(exponent(sizes, [factor * size**power for size in sizes]), power)
+
+
+@pytest.mark.parametrize(("count", "outside"), [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (15, 3), (30, 9), (100, 39)])
+def test_a_median_lies_between_samples_as_in_the_tables_of_the_sign_test(count: int, outside: int) -> None:
+    samples = [float(number) for number in reversed(range(count))]
+    assert median_interval(samples) == (outside, count - 1 - outside)
