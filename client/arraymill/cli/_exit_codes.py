@@ -45,10 +45,10 @@ class ExitCode(IntEnum):
 
 MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "done",
-    ExitCode.FAILED: "the job failed; demo, load: an answer is wrong; health: not healthy; doctor: a problem",
+    ExitCode.FAILED: "the job failed; demo, load: a wrong answer; load: rate not held; health, doctor: a problem",
     ExitCode.USAGE: "an option or an argument is wrong",
     ExitCode.INPUT: "a file, an expression, an array, a job or a parameter is wrong, or the output cannot be written",
-    ExitCode.CONNECTION: "no server answers, the connection was lost, or versions do not match",
+    ExitCode.CONNECTION: "no server answers (load: at the end too), the connection was lost, or versions do not match",
     ExitCode.CAPACITY: "the server is busy, or the job can never fit it",
     ExitCode.DEADLINE: "the timeout passed; the job is stopped, unless submitted with its input or a key",
     ExitCode.MISSING: "a package of an extra is not installed",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from arraymill.cli._errors import MissingExtraError
+from arraymill.cli._errors import InputError, MissingExtraError
 from arraymill.cli._exit_codes import ExitCode
 from arraymill.cli._options import OUTPUT, Settings, connected
 from arraymill.cli._output import write_text
@@ -61,22 +61,63 @@ def load(settings: Settings, file: Path | None, output: Path | None, html: Path 
 
     A job may take 30 s (--timeout). Errors do not end the run; it ends early when the server is silent for 10 s. The
     report is written in any case.
+
+    \b
+    Exit codes, the first of these that is so:
+      2, 3, 7   an option or a file is wrong, a package is missing: nothing was sent; or 3: a file cannot be written
+      130, 143  Ctrl-C, SIGTERM
+      4         no server at the begin, or none that answers for 10 s or at the end
+      1         the generator could not hold the rate
+      8         a condition of --fail-if holds
+      1         an answer is wrong, or no job ended well
+      0         else, also when some jobs failed
     """
     if find_spec("hdrh") is None:
         raise MissingExtraError("the load tester", "hdrhistogram", "load")
-    from arraymill.load._plan import read_file, read_plan  # noqa: PLC0415  # needs the packages of the extra
-    from arraymill.load._run import Run  # noqa: PLC0415
+    from arraymill.load._run import Run  # noqa: PLC0415  # needs the packages of the extra
 
     options = {key: value for key, value in given.items() if value not in (None, ())}
     if settings.timeout is not None:
         options["timeout"] = settings.timeout
-    plan = read_plan({} if file is None else read_file(file), options)
-    with _view(settings, plan) as view:
-        run = Run(plan, settings.server, view)
-        report = run_cancellable(run.run)
-    write_report(report, output, html)
-    _show(settings, report)
-    _exit(report, run.end)
+    plan = _read(file, options)
+
+    async def measure() -> tuple[Report, End | None]:
+        with _view(settings, plan) as view:
+            run = Run(plan, settings.server, view)
+            report = await run.run()
+        write_report(report, output, html)  # here, where Ctrl-C waits until it is done
+        _show(settings, report)
+        return report, run.end
+
+    _exit(*run_cancellable(measure))
+
+
+def _read(file: Path | None, options: Mapping[str, object]) -> Plan:
+    """Read the plan of a file and of options.
+
+    Raises:
+        InputError: The file is wrong.
+        UsageError: An option is, as without the options all is well.
+    """
+    from arraymill.load._plan import read_file  # noqa: PLC0415
+
+    told = {} if file is None else read_file(file)
+    try:
+        return _checked(told, options)
+    except InputError as exc:
+        without = {key: value for key, value in told.items() if key not in options}
+        _checked({"mix": "sum", **without}, {})
+        raise click.UsageError(str(exc), click.get_current_context()) from exc
+
+
+def _checked(file: Mapping[str, object], options: Mapping[str, object]) -> Plan:
+    from arraymill.load._plan import read_plan  # noqa: PLC0415
+    from arraymill.load._work import check_entry  # noqa: PLC0415
+
+    plan = read_plan(file, options)
+    for entry in plan.mix:
+        check_entry(entry)
+    return plan
 
 
 def write_report(report: Report, output: Path | None, html: Path | None) -> None:
@@ -125,22 +166,27 @@ def _exit(report: Report, end: End | None) -> None:
     """End with the code of what went wrong, if anything did; the first of these counts."""
     from arraymill.load._run import End  # noqa: PLC0415
 
-    codes = {End.LOST: ExitCode.CONNECTION, End.NOT_HELD: ExitCode.FAILED, End.GENERATOR: ExitCode.FAILED}
     if end is End.INTERRUPTED:
         raise KeyboardInterrupt
     if end is End.TERMINATED:
         raise TerminatedError
     if end is not None:
         reasons = [step.generator.reason for step in report.steps[-1:] if end is End.NOT_HELD]
-        click.echo(f"arraymill: {': '.join([end.value, *reasons])}", err=True)
-        raise click.exceptions.Exit(codes[end])
+        is_lost = end in (End.LOST, End.GONE)
+        _fail(": ".join([end.value, *reasons]), ExitCode.CONNECTION if is_lost else ExitCode.FAILED)
     met = [verdict.condition for verdict in report.verdicts if verdict.is_met]
     if met:
-        click.echo(f"arraymill: failed, as {', '.join(met)}", err=True)
-        raise click.exceptions.Exit(ExitCode.CONDITION)
+        _fail(f"failed, as {', '.join(met)}", ExitCode.CONDITION)
     if any(step.wrong for step in report.steps):
-        click.echo("arraymill: answers differ from NumPy's", err=True)
-        raise click.exceptions.Exit(ExitCode.FAILED)
-    if not any(step.jobs for step in report.steps):
-        click.echo("arraymill: no job ended well", err=True)
-        raise click.exceptions.Exit(ExitCode.FAILED)
+        _fail("answers differ from NumPy's", ExitCode.FAILED)
+    jobs, errors = sum(step.jobs for step in report.steps), sum(sum(step.errors.values()) for step in report.steps)
+    if not jobs:
+        _fail("no job ended well", ExitCode.FAILED)
+    if errors > jobs:
+        text = f"warning: {errors:,} of {jobs + errors:,} jobs failed; --fail-if 'error-rate>1%' makes a failure of it"
+        click.echo(f"arraymill: {text}", err=True)
+
+
+def _fail(line: str, code: ExitCode) -> NoReturn:
+    click.echo(f"arraymill: {line}", err=True)
+    raise click.exceptions.Exit(code)

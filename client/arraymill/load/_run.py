@@ -4,8 +4,9 @@ The load tester itself sends no jobs. It starts the generators, tells them when 
 second how it is doing, and puts together what comes back.
 
 A server that dies in mid-test does not end it: jobs fail, their errors are counted by reason, and when it comes back
-the jobs do well again. When neither it nor any job has answered for `LOST_SECONDS` the run ends early. So it does when
-the generators cannot hold a rate, since higher ones would tell nothing. Ctrl-C and SIGTERM end it at once. In all of
+the jobs do well again. When neither it nor any job has answered for `LOST_SECONDS` the run ends early; a server that
+does not answer when the run is over has been lost too. The run ends early also when the generators cannot hold a rate,
+since higher ones would tell nothing. Ctrl-C and SIGTERM end it at once. In all of
 these cases the report tells what was measured until then.
 """
 
@@ -15,8 +16,8 @@ import asyncio
 import os
 import platform
 import signal
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
 from time import monotonic
@@ -33,7 +34,7 @@ from arraymill.load._knee import find_knee
 from arraymill.load._plan import Plan
 from arraymill.load._report import FORMAT, Report, Step
 from arraymill.load._work import check_entry
-from arraymill_proto.errors import ArraymillError
+from arraymill_proto.errors import ArraymillError, ConnectionFailedError, DeadlineError
 
 LEAD_SECONDS: Final = 0.2
 """From telling the generators until the first job: all must have been told."""
@@ -54,6 +55,7 @@ class End(Enum):
     INTERRUPTED = "interrupted (Ctrl-C)"
     TERMINATED = "terminated (SIGTERM)"
     LOST = f"the server has not answered for {LOST_SECONDS:g} s"
+    GONE = "the server did not answer when the run was over"
     NOT_HELD = "the generator could not hold the rate"
     GENERATOR = "a generator process has ended"
 
@@ -110,11 +112,14 @@ class Run:
             info = await mill.info()
             async with fleet(self._plan.processes, self._take) as generators:
                 await generators.prepare(self._plan, self._address)
-                with self._stoppable(generators), suppress(GeneratorError):
+                self._take_signals(generators)
+                with suppress(GeneratorError):
                     for number, rate in enumerate(self._plan.rates):
                         self._steps.append(await self._step(generators, mill, number, rate))
                         if self.end is not None:
                             break
+                if self.end is None and not await _is_there(mill):
+                    self.end = End.GONE
         return self._report(began, info)
 
     # ------------------------------------------------------------------ one step
@@ -173,9 +178,11 @@ class Run:
                 self.end = End.LOST
                 generators.stop()
 
-    @contextmanager
-    def _stoppable(self, generators: Fleet) -> Generator[None]:
-        """Let the first signal end the step that runs, and the second one everything."""
+    def _take_signals(self, generators: Fleet) -> None:
+        """Let the first signal end the step that runs, and the second one everything.
+
+        It stays so until the event loop is closed: neither may take what was measured while a report is made of it.
+        """
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
 
@@ -188,11 +195,6 @@ class Run:
 
         loop.add_signal_handler(signal.SIGINT, stop, End.INTERRUPTED)
         loop.add_signal_handler(signal.SIGTERM, stop, End.TERMINATED)
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(signal.SIGINT)
-            loop.remove_signal_handler(signal.SIGTERM)
 
     # ------------------------------------------------------------------ the report
 
@@ -218,6 +220,17 @@ class Run:
             verdicts=judge(self._conditions, steps, knee),
             ended="" if self.end is None else self.end.value,
         )
+
+
+async def _is_there(mill: AsyncClient) -> bool:
+    """Tell whether the server answers, if only that it is busy."""
+    try:
+        await mill.info(timeout=ANSWER_SECONDS)
+    except (ConnectionFailedError, DeadlineError):
+        return False
+    except ArraymillError:
+        return True
+    return True
 
 
 def figures(info: ServerInfo) -> dict[str, float]:
