@@ -4,8 +4,8 @@
 
 Each round loads both servers one after the other, in changing order, with sums of 1,000 elements, 64 in flight, and
 with sums of 16 MiB, 4 in flight. Reports the medians, the median of the ratios of all rounds with the interval in which
-it lies with a confidence of 95 %, and the processor time of the server for a job, which the rest of the machine disturbs
-least. It takes a minute and a half, and fails when all of such an interval says that metrics cost more than 2 %.
+it lies with a confidence of 95 %, and the processor time of the server for a job, which the rest of the machine
+disturbs least. It takes a minute and a half, and fails when all of such an interval says that metrics cost over 2 %.
 """
 
 from __future__ import annotations
@@ -182,12 +182,12 @@ def judged(found: list[dict[str, Any]]) -> str:
     for each in found:
         low, high = each["between"]
         if high < 1 - MOST_COST:
-            verdict = f"more than {MOST_COST:.0%}"
+            verdict = f"they cost more than {MOST_COST:.0%}"
         elif low >= 1 - MOST_COST:
-            verdict = f"no more than {MOST_COST:.0%}"
+            verdict = f"they cost no more than {MOST_COST:.0%}"
         else:
-            verdict = f"what this noise hides, of which {MOST_COST:.0%} is a part"
-        lines.append(f"{each['load']}: {low:.3f} to {high:.3f} of the throughput with metrics; they cost {verdict}")
+            verdict = f"too noisy to tell whether they cost {MOST_COST:.0%}"
+        lines.append(f"{each['load']}: {low:.3f} to {high:.3f} of the throughput with metrics; {verdict}")
     return "\n".join(lines)
 
 
