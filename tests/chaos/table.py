@@ -180,7 +180,7 @@ ROWS: Final[Mapping[str, Row]] = {
         load="closed loop, 8 KiB to 1 MiB, small jobs, streams and shared memory",
         body=many_clients,
         short={"clients": 8, "seconds": 1.0, "warm_up": 0.0},
-        lag_seconds=0.25,  # all cores are busy on purpose, and each turn of the loop has dozens of clients: 106 ms on two
+        lag_seconds=0.25,  # all cores are busy, and a turn of the loop has dozens of clients: 106 ms on two cores
         shares_site=True,
     ),
     "soak": Row(
