@@ -15,22 +15,19 @@ import asyncio
 import os
 import socket
 import weakref
-from collections import deque
 from contextlib import suppress
 from itertools import count
 from typing import Any, Final, Protocol, Self
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from arraymill._errors import error_of
+from arraymill._memory_inbox import Inbox
 from arraymill._segment import Place, Segment
 from arraymill_proto.errors import ArraymillError, ConnectionFailedError, InternalError, Reason, TooLargeError
-from arraymill_proto.memory import CHOSEN_JOB, HELLO, MAX_ALLOCATIONS, MessageFeed, encode_message
+from arraymill_proto.memory import CHOSEN_JOB, HELLO, MAX_ALLOCATIONS, encode_message
 from arraymill_proto.v1 import memory_pb2 as pb
-
-READ_BYTES: Final = 64 << 10
 
 OPEN_SECONDS: Final = 2.0
 """From the call to the welcome. It takes some 20 ms, in which the server makes the staging memory."""
@@ -66,9 +63,7 @@ class MemorySession:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         weakref.finalize(self, sock.close)  # who forgets a client is not told of its socket
-        self._feed = MessageFeed()
-        self._messages: deque[bytes] = deque()
-        self._fds: deque[int] = deque()
+        self._inbox = Inbox(sock)
         self._unsent = bytearray()
         self._is_writer_set = False
         self._jobs: dict[int, SharedRanges] = {}
@@ -106,7 +101,7 @@ class MemorySession:
             async with asyncio.timeout(OPEN_SECONDS):
                 await session._loop.sock_connect(sock, path)
                 await session._loop.sock_sendall(sock, HELLO)
-                welcome = (await session._next()).welcome
+                welcome = (await session._inbox.next()).welcome
             session.secret = welcome.session
             session.staging = session._segment(welcome.segment, welcome.nbytes)
         except BaseException:
@@ -207,31 +202,10 @@ class MemorySession:
 
     # ------------------------------------------------------------------ inside
 
-    async def _next(self) -> pb.MemoryResponse:
-        """Wait for the next message, before the session stands.
-
-        Raises:
-            EOFError: The server has ended the connection.
-        """
-        while not self._messages:
-            try:
-                self._receive()
-            except BlockingIOError:
-                await _readable(self._loop, self._sock)
-        return _parsed(self._messages.popleft())
-
-    def _receive(self) -> None:
-        """Read once."""
-        data, fds, _, _ = socket.recv_fds(self._sock, READ_BYTES, 1)
-        self._fds.extend(fds)
-        if not data:
-            raise EOFError("the server has ended the connection")
-        self._messages.extend(self._feed.feed(data))
-
     def _on_readable(self) -> None:
-        is_idle = not self._messages  # else it works already
+        is_idle = not self._inbox  # else it works already
         try:
-            self._receive()
+            self._inbox.receive()
         except BlockingIOError:
             return
         except (OSError, EOFError):
@@ -243,14 +217,13 @@ class MemorySession:
 
     def _work(self) -> None:
         """Do what one message says; copies take half a millisecond each, so others have their turn in between."""
-        if not self._messages:
+        if not self._inbox:
             return
-        message = self._messages.popleft()
         try:
-            self._on_message(_parsed(message))
+            self._on_message(self._inbox.pop())
         except ArraymillError as exc:
             self._end(exc)
-        if self._messages:
+        if self._inbox:
             self._loop.call_soon(self._work)
 
     def _on_message(self, message: pb.MemoryResponse) -> None:
@@ -308,9 +281,7 @@ class MemorySession:
             job.take(message.take)
 
     def _segment(self, number: int, nbytes: int) -> Segment:
-        if not self._fds:
-            raise InternalError("the server told of memory that did not come")
-        fd = self._fds.popleft()
+        fd = self._inbox.pop_fd()
         try:
             return Segment(number, fd, nbytes)
         finally:
@@ -353,10 +324,8 @@ class MemorySession:
             self._loop.remove_reader(self._sock)
             self._loop.remove_writer(self._sock)
         self._sock.close()
-        self._messages.clear()
+        self._inbox.clear()
         self._unsent.clear()
-        while self._fds:
-            os.close(self._fds.popleft())
         for request in list(self._asked):
             if (asked := self._answered(request)) is not None:
                 asked.set_exception(ConnectionFailedError(ENDED))
@@ -365,26 +334,9 @@ class MemorySession:
             job.lost(error)
 
 
-def _parsed(message: bytes) -> pb.MemoryResponse:
-    try:
-        return pb.MemoryResponse.FromString(message)
-    except DecodeError as exc:
-        raise InternalError("what the server says about shared memory cannot be read") from exc
-
-
 def _let_go(session: weakref.ref[MemorySession], loop: asyncio.AbstractEventLoop, number: int) -> None:
     """Release a segment on the session's event loop: the last array may be gone on any thread."""
     known = session()
     if known is not None and not loop.is_closed():
         with suppress(RuntimeError):  # it is closed meanwhile
             loop.call_soon_threadsafe(known.release, number)
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    """Wait until something can be read."""
-    readable = asyncio.Event()
-    loop.add_reader(sock, readable.set)
-    try:
-        await readable.wait()
-    finally:
-        loop.remove_reader(sock)
