@@ -12,9 +12,10 @@ from arraymill.load._comparison import Change, compare
 from arraymill.load._document import plain
 from arraymill.load._figures import STAR_MEANS, figures, report_title, step_name
 from arraymill.load._report import Report, Step
+from arraymill.load._view import summary
 
 _SHORT: Final = ("throughput", "p50", "p99", "p99.9", "max", "errors", "wrong")
-"""What a run of several steps tells of each."""
+"""What a comparison of several steps tells of each."""
 
 
 def document(report: Report) -> object:
@@ -52,18 +53,10 @@ def _change_value(change: Change) -> dict[str, Any]:
 
 
 def show(report: Report) -> None:
-    """Print the figures: all of one step, the most wanted of several."""
+    """Print what the load test itself has printed."""
     click.echo(_printable(f"{report_title(report)} · {report.began}"))
-    if report.ended:
-        click.echo(_printable(f"It ended early: {report.ended}"))
-    told = [(step_name(step), figures(step)) for step in report.steps]
-    if len(told) == 1:
-        _columns(["", told[0][0]], [[figure.name, figure.starred()] for figure in told[0][1]])
-    else:
-        rows = [[name, *(figure.starred() for figure in of if figure.name in _SHORT)] for name, of in told]
-        _columns(["", *_SHORT], rows)
-    if any(figure.is_starred for _, of in told for figure in of):
-        click.echo(f"\n{STAR_MEANS}")
+    for line in summary(report):
+        click.echo(_printable(line))
 
 
 def show_comparison(before: Report, after: Report) -> None:

@@ -209,6 +209,8 @@ class Drive:
             self._unsent = [intended]
             # Also where it is late: what has come meanwhile must be read, and a job is sent when it is scheduled.
             await asyncio.sleep(max(0.0, intended - self._now))
+            if intended < 0 <= self._now:
+                continue  # what is left of the warm-up must not take the time of what counts
             while len(self._under_way) >= MAX_UNDER_WAY:
                 self.was_full = True
                 self._room.clear()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from arraymill._quantities import bytes_text
-from arraymill.load._report import Distribution, Report, Step
+from arraymill.load._report import Distribution, Report, Step, Verdict
 
 Unit = Literal["seconds", "bytes", "per second", "bytes per second", "share", "count"]
 
@@ -96,6 +97,29 @@ def telling_step(report: Report) -> Step | None:
     """Return the step that speaks for a run: the knee, else the one with most jobs in a second; None: there is none."""
     knee = [step for step in report.steps if report.knee is not None and step.rate == report.knee]
     return next(iter(knee), None) or max(report.steps, key=lambda step: step.jobs_per_second, default=None)
+
+
+def knee_text(report: Report) -> str:
+    """Return the largest rate that was held, and that it is the least where no higher one told otherwise."""
+    after = next((step for step in report.steps if (step.rate or 0) > (report.knee or 0)), None)
+    least = "at least " if after is None or after.generator.is_limit else ""
+    return f"{least}{number_text(report.knee or 0)} jobs/s"
+
+
+def measured_text(verdict: Verdict) -> str:
+    """Return what was measured for a condition, in the unit of what it names."""
+    name = re.match(r"[a-z-]*", verdict.condition.strip())
+    unit = _NAMED_UNITS.get(name[0], "count") if name else "count"
+    return "nothing" if verdict.value is None else value_text(verdict.value, unit)
+
+
+_NAMED_UNITS: Final[Mapping[str, Unit]] = {
+    **dict.fromkeys(("p", "max", "mean"), "seconds"),
+    **dict.fromkeys(("throughput", "knee"), "per second"),
+    "error-rate": "share",
+    "bandwidth": "bytes per second",
+}
+"""Units of what conditions name; of percentiles without their number."""
 
 
 def report_title(report: Report) -> str:

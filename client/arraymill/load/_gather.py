@@ -14,15 +14,18 @@ from arraymill.load._tally import LATE, LATENCY, SERVICE
 MAX_INTERVALS: Final = 300
 """Of the plot over time; when there are more seconds, each interval becomes twice as long."""
 
-BUSY_SHARE: Final = 0.9
+BUSY_SHARE: Final = 0.85
 """CPU share of a process from which it is the limit: what is left is the noise of a machine with other things to do."""
 
 HELD_SHARE: Final = 0.98
 """Part of the jobs that a generator must send while they are meant to be sent."""
 
-LATE_SECONDS: Final = 2e-3
+LATE_SECONDS: Final = 5e-3
 LATE_SHARE: Final = 0.1
-"""A generator is late when its 99th percentile is later than both: so many seconds, and so much of the latency's."""
+"""A generator is late when its 99th percentile is later than both: so many seconds, and so much of the answers'."""
+
+CPU_SHARE: Final = 0.5
+"""From here on more processes help one that is late; one that uses less has waited for its machine."""
 
 
 @dataclass(slots=True)
@@ -167,7 +170,7 @@ def make_step(
         phases={phase: told for phase, told in phases.items() if told is not None},
         series=gathering.series(end, server),
         parts=parts,
-        generator=_generator(results, rate, latency),
+        generator=_generator(results, rate),
     )
 
 
@@ -208,13 +211,13 @@ def _merged(encoded: Iterable[str]) -> Histogram:
 # ------------------------------------------------------------------ whether the generator was the limit
 
 
-def _generator(results: Sequence[Mapping[str, Any]], rate: float | None, latency: Distribution | None) -> Generator:
+def _generator(results: Sequence[Mapping[str, Any]], rate: float | None) -> Generator:
     share = max((result["cpu_share"] for result in results), default=0.0)
     late = None if rate is None else _distribution(results, LATE, is_whole=False)
     meant, sent = _sum(results, "meant"), _sum(results, "sent_in_time")
     held = None if rate is None else rate * (sent / meant if meant else 0.0)
     waited = any(result["was_full"] for result in results) and share < BUSY_SHARE  # for answers of the server
-    reason = "" if waited else _reason(share, rate, held, late, latency)
+    reason = "" if waited else _reason(share, rate, held, late, _distribution(results, SERVICE, is_whole=False))
     return Generator(
         processes=len(results),
         cpu_share=share,
@@ -226,16 +229,19 @@ def _generator(results: Sequence[Mapping[str, Any]], rate: float | None, latency
 
 
 def _reason(
-    share: float, rate: float | None, held: float | None, late: Distribution | None, latency: Distribution | None
+    share: float, rate: float | None, held: float | None, late: Distribution | None, service: Distribution | None
 ) -> str:
     """Return why the generator was the limit; empty: it was not."""
     advice = "give it more --processes, or run it on another machine than the server"
+    if share < CPU_SHARE:
+        advice = f"it has used {share:.0%} of a core, so its machine is busy with other things: let it do nothing else"
     if rate is not None and held is not None and held < HELD_SHARE * rate:
-        return f"it has sent {held:,.0f} jobs/s of {rate:,.0f}: {advice}, or ask for less"
+        return f"it has sent {held:,.0f} jobs/s of {rate:,.0f} in time: {advice}, or ask for less"
     if share >= BUSY_SHARE:
         return f"its busiest process has used {share:.0%} of a core: {advice}"
-    if late is not None and latency is not None:
-        p99, whole = late.quantiles["0.99"], latency.quantiles["0.99"]
-        if p99 > LATE_SECONDS and p99 > LATE_SHARE * whole:
-            return f"it has sent 1 % of the jobs more than {1e3 * p99:.3g} ms late, of {1e3 * whole:.3g} ms: {advice}"
+    if late is not None and service is not None:
+        p99, answer = late.quantiles["0.99"], service.quantiles["0.99"]
+        if p99 > max(LATE_SECONDS, LATE_SHARE * answer):
+            words = f"{1e3 * p99:.3g} ms after their time or later, while an answer took {1e3 * answer:.3g} ms (p99)"
+            return f"one job in a hundred was sent {words}: {advice}"
     return ""

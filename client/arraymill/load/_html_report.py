@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -10,9 +9,10 @@ from typing import Any, Final
 from arraymill.load._comparison import flat
 from arraymill.load._figures import (
     STAR_MEANS,
-    Unit,
     clock_text,
     figures,
+    knee_text,
+    measured_text,
     number_text,
     report_title,
     seconds_text,
@@ -124,7 +124,7 @@ def _verdict_lines(report: Report) -> Iterator[Markup]:
     if held:
         yield _line("plain" if failed else "good", "Passed", "; ".join(map(_verdict_text, held)))
     if report.knee is not None:
-        yield _line("plain", "Knee", f"the server held {number_text(report.knee)} jobs/s")
+        yield _line("plain", "Knee", f"the server held {knee_text(report)}")
     elif len(report.steps) > 1 and report.steps[0].rate is not None:
         yield _line("plain", "No knee", "it is below the first rate, or was not found")
 
@@ -148,19 +148,7 @@ def _line(kind: str, head: str, words: str) -> Markup:
 
 def _verdict_text(verdict: Verdict) -> str:
     """Return a condition and what was measured, in the unit of what it names."""
-    name = re.match(r"[a-z-]*", verdict.condition.strip())
-    unit = _NAMED_UNITS.get(name[0], "count") if name else "count"
-    value = "nothing" if verdict.value is None else value_text(verdict.value, unit)
-    return f"{'' if verdict.is_met else 'not '}{verdict.condition} ({value} measured)"
-
-
-_NAMED_UNITS: Final[Mapping[str, Unit]] = {
-    **dict.fromkeys(("p", "max", "mean"), "seconds"),
-    **dict.fromkeys(("throughput", "knee"), "per second"),
-    "error-rate": "share",
-    "bandwidth": "bytes per second",
-}
-"""Units of what conditions name; of percentiles without their number."""
+    return f"{'' if verdict.is_met else 'not '}{verdict.condition} ({measured_text(verdict)} measured)"
 
 
 def _checked(report: Report) -> str:

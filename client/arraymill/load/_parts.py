@@ -37,7 +37,8 @@ def phases_section(named: Sequence[tuple[str, Step]]) -> Markup:
     known = [phase for phase in PHASES if any(phase in step.phases for _, step in told)]
     totals = [_total(step) for _, step in told]
     is_share = max(totals) > MOST_APART * min(totals)
-    words = f"What the mean time of a job is made up of{'; each bar is the whole of its time' if is_share else ''}."
+    whole = "; each bar is the whole of its time" if is_share else ""
+    words = f"What the mean time of a job, from sending to its answer, is made up of{whole}."
     bars = (_bar_row(name, step, known, _total(step) if is_share else max(totals)) for name, step in told)
     note = element("p", words, class_="note")
     header = ("phase", "share", "mean", "p50", "p99", "max", "meaning")

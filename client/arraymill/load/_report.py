@@ -21,7 +21,7 @@ QUANTILES: Final = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 """Those that every `Distribution` tells."""
 
 PHASES: Final = ("queued", "received", "computed", "merged", "sent", "elsewhere")
-"""Of a job's time: as the server tells them (`JobTimes`), and what is left of the client's latency."""
+"""Of a job's time: as the server tells them (`JobTimes`), and what is left of the time from sending to the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class Generator:
     cpu_share: float
     """CPU time of the busiest process, as a part of the time that passed."""
     sent_per_second: float | None
-    """Rate at which jobs were really sent while they were meant to be; None where no rate was asked for."""
+    """What of the asked rate was sent in time: the rate itself where every job was; None where none was asked for."""
     late: Distribution | None
     """From the intended send to the real one; None where no rate was asked for."""
     is_limit: bool
@@ -103,7 +103,7 @@ class Step:
     """Clients, each with connections of its own; those of an open loop share the rate."""
     seconds: float
     jobs: int
-    """That ended well."""
+    """Meant to be sent within the time, and ended well, if later."""
     errors: dict[str, int]
     """As those of a `Part`."""
     checked: int

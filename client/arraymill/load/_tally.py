@@ -111,7 +111,7 @@ class Tally:
         if times is not None:
             for phase in SERVER_PHASES:
                 self._waiting[phase].append(getattr(times, phase))
-            self._waiting[ELSEWHERE].append(max(0.0, service - times.total))
+            self._waiting[ELSEWHERE].append(max(0.0, service - sum(getattr(times, phase) for phase in SERVER_PHASES)))
 
     def failed(self, entry: int, intended: float, reason: str) -> None:
         """A job did not end well."""

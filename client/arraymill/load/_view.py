@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from arraymill._quantities import bytes_text
+from arraymill.load._figures import STAR, STAR_MEANS, TAIL_JOBS, knee_text, measured_text
 from arraymill.load._gather import Seen
 from arraymill.load._plan import Plan
 from arraymill.load._report import Distribution, Report, Step
@@ -105,15 +106,17 @@ def summary(report: Report) -> list[str]:
     of, lines = len(report.steps), list[str]()
     for number, step in enumerate(report.steps):
         lines += _step_lines(step, number, of) if of <= MAX_WHOLE else [_step_line(step)]
-    if report.plan.get("step_rate"):
-        knee = "below the first rate, or not found" if report.knee is None else f"{report.knee:g} jobs/s"
+    if report.plan.get("step_rate") or report.knee is not None:
+        knee = "below the first rate, or not found" if report.knee is None else knee_text(report)
         lines.append(f"knee          {knee}")
+        limited = [step for step in report.steps if step.generator.is_limit] if of > MAX_WHOLE else []
+        lines += [f"not counted   {step.rate or 0:g} jobs/s: {step.generator.reason}" for step in limited]
     for verdict in report.verdicts:
-        told = "nothing was measured" if verdict.value is None else f"{verdict.value:.6g}"
-        lines.append(f"{'FAILED' if verdict.is_met else 'passed':<13} {verdict.condition} ({told})")
+        word, holds = ("FAILED", "") if verdict.is_met else ("passed", "not ")
+        lines.append(f"{word:<13} {holds}{verdict.condition}: {measured_text(verdict)} measured")
     if report.ended:
         lines.append(f"ended early   {report.ended}")
-    return lines
+    return [*lines, *([STAR_MEANS] if any(_is_starred(step) for step in report.steps) else [])]
 
 
 def _step_line(step: Step) -> str:
@@ -127,7 +130,8 @@ def _step_lines(step: Step, number: int, of: int) -> Iterator[str]:
     load = "closed loop" if step.rate is None else f"{step.rate:g} jobs/s asked for"
     part = f"step {number + 1} of {of}: " if of > 1 else ""
     yield f"{part}{load}, {step.clients} clients, {step.seconds:.3g} s"
-    yield f"jobs          {step.jobs:,}, {step.jobs_per_second:,.1f}/s, {bytes_text(step.bytes_per_second)}/s"
+    bandwidth = bytes_text(step.bytes_per_second)
+    yield f"jobs          {step.jobs:,}; {step.jobs_per_second:,.1f}/s were answered within the time, {bandwidth}/s"
     yield f"errors        {errors_text(step.errors) or 'none'}"
     if step.checked:
         yield f"checked       {step.checked:,} answers, {step.wrong or 'none'} wrong"
@@ -154,5 +158,17 @@ def _part_lines(step: Step) -> Iterator[str]:
 
 
 def _distribution_text(told: Distribution, quantiles: Sequence[str] = ("0.5", "0.9", "0.99", "0.999")) -> str:
-    texts = [f"p{100 * float(quantile):g} {duration_text(told.quantiles[quantile])}" for quantile in quantiles]
+    texts = [
+        f"p{100 * float(quantile):g} {duration_text(told.quantiles[quantile])}{_star(told, quantile)}"
+        for quantile in quantiles
+        if quantile in told.quantiles
+    ]
     return ", ".join([*texts, f"max {duration_text(told.maximum)}"])
+
+
+def _is_starred(step: Step) -> bool:
+    return step.latency is not None and any(_star(step.latency, quantile) for quantile in ("0.5", "0.999"))
+
+
+def _star(told: Distribution, quantile: str) -> str:
+    return STAR if told.count * (1 - float(quantile)) < TAIL_JOBS else ""

@@ -115,6 +115,12 @@ async def test_what_is_sent_before_the_begin_does_not_count() -> None:
     assert client.jobs == 20
 
 
+async def test_what_is_left_of_a_late_warm_up_is_not_sent() -> None:
+    client = Client()
+    told = await result(drive(client, warm_up=10.0, rate=200.0, seconds=0.05))  # all of it is over
+    assert (told["jobs"], told["meant"], client.jobs) == (10, 10, 10)
+
+
 async def test_errors_are_counted_by_reason() -> None:
     told = await result(drive(Client(fails=True), rate=1000.0, count=5))
     assert (told["jobs"], told["errors"]) == (0, {"BusyError": 5})

@@ -76,7 +76,9 @@ def test_the_time_of_a_job_is_split() -> None:
     step = gathered(tally())
     assert step.phases["queued"].mean == pytest.approx(0.001, rel=1e-2)
     assert step.phases["computed"].mean == pytest.approx(0.002, rel=1e-2)
-    assert step.phases["elsewhere"].mean == pytest.approx(0.010 - 0.004, rel=1e-2)
+    assert step.phases["elsewhere"].mean == pytest.approx(0.010 - 0.003, rel=1e-2)
+    assert step.service is not None
+    assert sum(phase.mean for phase in step.phases.values()) == pytest.approx(step.service.mean, rel=1e-2)
 
 
 def test_seconds_are_those_of_the_intended_send() -> None:
@@ -167,10 +169,17 @@ def test_a_busy_generator_is_the_limit() -> None:
 
 
 def test_a_late_generator_is_the_limit() -> None:
-    generator = gathered(late(0.01, 0.05)).generator
+    generator = gathered(late(0.01, 0.05), share=0.6).generator
     assert generator.is_limit
-    assert "10 ms late" in generator.reason
+    assert "sent 10 ms after their time or later, while an answer took 40 ms (p99): give it more" in generator.reason
     assert not gathered(late(0.01, 5.0)).generator.is_limit  # that is nothing beside what the server takes
+    assert not gathered(late(0.004, 0.01)).generator.is_limit  # nor are a few milliseconds
+
+
+def test_a_generator_that_waits_for_its_machine_is_not_told_to_have_more_processes() -> None:
+    reason = gathered(late(0.01, 0.05), share=0.06).generator.reason
+    assert "used 6% of a core, so its machine is busy" in reason
+    assert "--processes" not in reason
 
 
 def test_a_server_that_leaves_no_room_is_the_limit_itself() -> None:

@@ -10,6 +10,7 @@ from reports import report, step
 
 from arraymill.load._gather import Seen
 from arraymill.load._plan import read_plan
+from arraymill.load._report import Verdict
 from arraymill.load._view import LiveView, PlainView, duration_text, summary
 
 SEEN = Seen(3.0, 1234, {"BusyError": 2}, 567.8, 2e6, [0.00123, 0.045, 1.5])
@@ -65,17 +66,46 @@ def test_a_live_view_shows_a_table() -> None:
 
 def test_a_summary_tells_all_of_a_step() -> None:
     text = "\n".join(summary(report()))
-    for words in ("1,000, 100.0/s", "3 BusyError", "10 answers, none wrong", "p99.9", "computed", "passed", "p99>50ms"):
+    for words in (
+        "1,000; 100.0/s were answered within the time",
+        "3 BusyError",
+        "10 answers, none wrong",
+        "p99.9",
+        "computed",
+        "passed",
+        "p99>50ms",
+    ):
         assert words in text
 
 
 def test_a_summary_of_many_steps_has_a_line_for_each() -> None:
     told = replace(report(step(100.0), step(200.0), step(300.0)), knee=200.0, plan={"step_rate": [100, 200, 300]})
     lines = summary(replace(told, ended="interrupted"))
-    assert [line.split()[0] for line in lines] == ["100", "200", "300", "knee", "passed", "ended"]
+    assert [line.split()[0] for line in lines] == ["100", "200", "300", "knee", "passed", "ended", "*"]
 
 
 def test_a_generator_that_is_the_limit_is_told() -> None:
     limit = step()
     limit = replace(limit, generator=replace(limit.generator, is_limit=True, reason="too busy"), latency=None)
     assert "generator     IT IS THE LIMIT: too busy" in summary(report(limit))
+
+
+def test_verdicts_have_units_and_are_not_misread() -> None:
+    verdicts = [
+        Verdict(condition="p99>20ms", value=0.0295, is_met=True),
+        Verdict(condition="error-rate>1%", value=0.0, is_met=False),
+    ]
+    lines = summary(replace(report(), verdicts=verdicts))
+    assert "FAILED        p99>20ms: 29.5 ms measured" in lines
+    assert "passed        not error-rate>1%: 0 % measured" in lines
+
+
+def test_a_knee_that_no_higher_rate_bounds_is_the_least() -> None:
+    limit = step(200.0)
+    limit = replace(limit, generator=replace(limit.generator, is_limit=True, reason="too busy"))
+    steps = {"step_rate": [50, 100, 200]}
+    held = replace(report(step(50.0), step(100.0), limit), knee=100.0, plan=steps)
+    lines = summary(held)
+    assert "knee          at least 100 jobs/s" in lines
+    assert "not counted   200 jobs/s: too busy" in lines
+    assert "knee          50 jobs/s" in summary(replace(held, knee=50.0))
