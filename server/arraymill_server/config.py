@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from typing import Any, Final, Self
 
 from arraymill_server.cgroup import Machine
-from arraymill_server.listen import Address, parse_address
+from arraymill_server.listen import Address, parse_address, parse_metrics_address
 from arraymill_server.quantities import GIB, MIB, TIB, format_bytes, parse_bytes, parse_seconds
 
 DEFAULT_ARENA_LIMIT: Final = 512 * MIB
@@ -89,12 +89,7 @@ def _parse_listen(value: str | Iterable[str]) -> tuple[str, ...]:
 
 def _parse_metrics_listen(value: str | int) -> str:
     text = str(value).strip()
-    if text.lower() == "off":
-        return "off"
-    address = parse_address(text)
-    if address.path:
-        raise ConfigError(f"{text!r} is a Unix socket; Prometheus asks over TCP: write 127.0.0.1:9464")
-    return str(address)
+    return "off" if text.lower() == "off" else str(parse_metrics_address(text))
 
 
 def _parse_switch(value: str | bool) -> bool:

@@ -56,6 +56,19 @@ def parse_address(text: str) -> Address:
     return Address(host=_name(text, host) if v6 is None else _v6(text, v6), port=_port(text, port))
 
 
+def parse_metrics_address(text: str) -> Address:
+    """Return the address at which Prometheus may ask: over TCP.
+
+    Raises:
+        ValueError: It is none; says what to write.
+    """
+    if text.startswith("unix:"):
+        raise ValueError(f"{text!r} is a Unix socket; Prometheus asks over TCP: write 127.0.0.1:9464")
+    if not re.fullmatch(r"\[.*\]:.*|[^:\[\]]*:.*", text) or (text.count(":") > 1 and not text.startswith("[")):
+        raise ValueError(f"{text!r} is not an address; write 127.0.0.1:9464, [::1]:9464 or off")
+    return parse_address(text)
+
+
 def _socket_path(text: str, path: str) -> str:
     path = re.sub(r"^//+", "/", path)
     if not path.startswith("/") or path == "/":

@@ -21,6 +21,7 @@ from arraymill_server.engine.death import Ending
 from arraymill_server.jobs.residents import Residents
 from arraymill_server.jobs.service import Jobs
 from arraymill_server.listen import Address
+from arraymill_server.log import get_logger
 from arraymill_server.metrics.families import Labels, Reading, UnreadableError, Value
 from arraymill_server.rpc.calls import Calls
 from arraymill_server.rpc.ports import are_shared, listeners
@@ -43,6 +44,8 @@ READ_SECONDS: Final = 5.0
 CAUSES: Final = tuple(ending.value for ending in Ending if ending is not Ending.CLOSED)
 """Why workers are replaced."""
 
+_log = get_logger(__name__)
+
 
 class Monitor:
     """Tells of one server.
@@ -64,6 +67,7 @@ class Monitor:
         self._versions = version("arraymill"), platform.python_version(), np.__version__
         self._loop: asyncio.AbstractEventLoop | None = None
         self._endpoint: Endpoint | None = None
+        self._host = ""
         self._lock = threading.Lock()
         self._reading: Future[Reading] | None = None
         """The last one that was asked for: whoever asks while it is under way shares it."""
@@ -81,6 +85,11 @@ class Monitor:
     def port(self) -> int:
         """Where the metrics are; 0 for nowhere."""
         return 0 if self._endpoint is None else self._endpoint.port
+
+    @property
+    def address(self) -> str:
+        """Where the metrics are, with the port that was picked; empty for nowhere."""
+        return "" if self._endpoint is None else str(Address(host=self._host, port=self.port))
 
     def listen(self, address: Address | None, *, is_shared: bool) -> None:
         """Take the address; whoever asks there waits until `serve`. To be called in the event loop.
@@ -100,6 +109,7 @@ class Monitor:
         self._loop, registry = asyncio.get_running_loop(), registry_of(self._read)
         try:
             self._endpoint = Endpoint(address.host, address.port, registry, is_shared=is_shared)
+            self._host = address.host
         except OSError as exc:
             raise ConfigError(
                 f"cannot listen on {address} for metrics: {exc.strerror or exc}; choose another --metrics-listen"
@@ -109,6 +119,12 @@ class Monitor:
         """Answer whoever asks for the metrics."""
         if self._endpoint is not None:
             self._endpoint.serve()
+            if not Address(host=self._host).is_local:
+                _log.warning(
+                    "other machines may reach the metrics, which ask nobody for a password: "
+                    "whoever does can see how much is computed here",
+                    address=self.address,
+                )
 
     async def leave(self) -> None:
         """Answer nobody any more if another server listens at the same place: it tells of itself from now on."""

@@ -319,7 +319,7 @@ async def serve(config: ServerConfig, *, exit_on_stdin_eof: bool = False) -> Exi
             "ready",
             addresses=app.addresses,
             bulk_port=app.bulk_port,
-            metrics_port=app.monitor.port,
+            metrics=app.monitor.address or "off",
             workers=config.workers,
             arena=format_bytes(config.arena_bytes),
             seconds=round(monotonic() - begin, 3),

@@ -198,7 +198,8 @@ def test_no_metrics(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("9464", "'9464' is not an address"),
+        ("9464", "'9464' is not an address; write 127.0.0.1:9464, .*off"),
+        ("::1:9464", "not an address; write 127.0.0.1:9464, .*off"),
         ("unix:/run/metrics", "is a Unix socket; Prometheus asks over TCP"),
         ("127.0.0.1:99999", "port 99999 is above 65535"),
         ("", "'' is not an address"),
