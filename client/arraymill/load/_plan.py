@@ -94,13 +94,15 @@ class Plan:
 
 
 def read_plan(file: Mapping[str, object], options: Mapping[str, object]) -> Plan:
-    """Make a plan of what a TOML file says and of the options, which go before.
+    """Make a plan of what a TOML file says and of the options, which go before: also before what excludes them.
 
     Raises:
         InputError: A key or a value has no meaning, or two contradict each other.
     """
     given = dict[str, Any]()
-    for key, value in {**file, **options}.items():
+    excluded = {key for pair in _EITHER for key, other in (pair, pair[::-1]) if other in options}
+    kept = {key: value for key, value in file.items() if key not in excluded}
+    for key, value in {**kept, **options}.items():
         reader = _READERS.get(key)
         if reader is None:
             raise InputError(f"there is no key {key[:40]!r}: {nearest(key, _READERS)}")
@@ -141,6 +143,7 @@ _EITHER: Final = (
     ("count", "step_rate"),
     ("in_flight", "rate"),
     ("in_flight", "step_rate"),
+    ("in_flight", "arrival"),
 )
 
 
