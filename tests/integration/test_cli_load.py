@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+from asyncio.subprocess import Process
 from pathlib import Path
+from typing import Any
 
 import pytest
 from servers import RunningServer, running_server
@@ -187,6 +190,33 @@ def test_a_file_is_wrong_input_and_an_option_wrong_usage(tmp_path: Path, capsys:
         plan.write_text(text)
         assert load("--plan", str(plan), *arguments) == code
         assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("mill")
+def test_a_generator_that_dies_leaves_a_report_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_run, "LOOK_SECONDS", 0.2)
+    path, processes, start = tmp_path / "a.json", list[Process](), asyncio.create_subprocess_exec
+
+    async def recorded(*arguments: Any, **named: Any) -> Process:
+        processes.append(await start(*arguments, **named))
+        return processes[-1]
+
+    def kill(view: object, seen: Seen, told: object) -> None:
+        if seen.jobs and processes[0].returncode is None:
+            processes[0].kill()
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", recorded)
+    monkeypatch.setattr(QuietView, "show", kill)
+    arguments = ("--mix", "sum:800", "--duration", "60s", "--clients", "2", "--processes", "2", "-o", str(path))
+    assert load(*arguments) == ExitCode.FAILED
+    assert capsys.readouterr().err == "arraymill: a generator process has ended\n"
+    told = read_report(path)
+    assert told.ended == "a generator process has ended"
+    assert (len(told.steps), told.steps[0].generator.processes) == (1, 1)
+    assert told.steps[0].jobs > 0
+    assert told.steps[0].seconds < 60.0
 
 
 def test_ctrl_c_ends_it_with_the_report_of_what_was_measured(server: RunningServer, tmp_path: Path) -> None:

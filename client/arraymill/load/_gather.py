@@ -11,6 +11,12 @@ from arraymill.load._histogram import Histogram
 from arraymill.load._report import PHASES, Distribution, Generator, Part, Second, Step
 from arraymill.load._tally import LATE, LATENCY, SERVICE
 
+RECENT_SECONDS: Final = 5
+"""Seconds that are kept one by one for whoever watches."""
+
+MAX_ENCODED: Final = 8
+"""Histograms of an interval that are kept side by side, until they are merged."""
+
 MAX_INTERVALS: Final = 300
 """Of the plot over time; when there are more seconds, each interval becomes twice as long."""
 
@@ -43,6 +49,8 @@ class _Interval:
         self.bytes += other.bytes
         self.errors += other.errors
         self.histograms += other.histograms
+        if len(self.histograms) > MAX_ENCODED:
+            self.merged()
 
     def merged(self) -> Histogram:
         """Return what the histograms tell together."""
@@ -74,6 +82,12 @@ class Gathering:
         self._seconds = 1
         """Of an interval."""
         self._intervals = dict[int, _Interval]()
+        self._recent = dict[int, _Interval]()
+        """The last seconds."""
+        self._servers = dict[int, Mapping[str, float]]()
+        """What the server said of itself last in an interval."""
+        self.server: Mapping[str, float] = {}
+        """What it said last."""
         self.jobs = 0
         self.errors = Counter[str]()
 
@@ -82,52 +96,69 @@ class Gathering:
         for second, count in told["seconds"].items():
             encoded = count["histogram"]
             new = _Interval(count["jobs"], count["bytes"], Counter(count["errors"]), [encoded] if encoded else [])
-            self._intervals.setdefault(int(second) // self._seconds, _Interval()).add(new)
+            place = self._place(float(second))
+            self._intervals.setdefault(place, _Interval()).add(new)
+            self._recent.setdefault(int(second), _Interval()).add(new)
             self.jobs += new.jobs
             self.errors += new.errors
-        while len(self._intervals) > MAX_INTERVALS:
+        least = max(self._recent, default=0) - RECENT_SECONDS
+        self._recent = {second: interval for second, interval in self._recent.items() if second > least}
+
+    def answered(self, at: float, server: Mapping[str, float]) -> None:
+        """Take what the server says of itself; at negative times it is only shown."""
+        self.server = server
+        if at >= 0:
+            place = self._place(at)
+            self._servers[place] = server
+
+    def _place(self, second: float) -> int:
+        """Return which interval a second is in."""
+        while second >= MAX_INTERVALS * self._seconds:
             self._coarsen()
+        return int(second / self._seconds)
 
     def _coarsen(self) -> None:
         fine, self._intervals = self._intervals, dict[int, _Interval]()
         self._seconds *= 2
         for place, interval in fine.items():
             self._intervals.setdefault(place // 2, _Interval()).add(interval)
+        self._servers = {place // 2: self._servers[place] for place in sorted(self._servers)}  # the later one stays
 
     def seen(self, at: float) -> Seen:
         """Return what may be shown at some second."""
-        last = max((place for place in self._intervals if (place + 1) * self._seconds <= at), default=None)
-        interval = _Interval() if last is None else self._intervals[last]
+        last = max((second for second in self._recent if second + 1 <= at), default=None)
+        interval = _Interval() if last is None else self._recent[last]
         histogram = interval.merged()
         quantiles = [*histogram.quantiles((0.5, 0.99)), histogram.maximum] if histogram.count else []
-        rate, nbytes = interval.jobs / self._seconds, interval.bytes / self._seconds
-        return Seen(at, self.jobs, self.errors, rate, nbytes, quantiles)
+        return Seen(at, self.jobs, self.errors, float(interval.jobs), float(interval.bytes), quantiles)
 
-    def series(self, end: float, server: Mapping[float, Mapping[str, float]]) -> list[Second]:
-        """Return the plot over time.
+    def series(self, end: float) -> list[Second]:
+        """Return the plot over time. What is left of an interval at the end belongs to the one before, if it is short.
 
         Args:
             end: Of the step.
-            server: What the server said of itself, by the time.
         """
+        self._place(end - 1e-9)
         last = max([int(end / self._seconds - 1e-9), *self._intervals, 0])
-        return [self._second(place, end, server) for place in range(last + 1)]
+        if last and end - last * self._seconds < self._seconds / 2:
+            self._intervals.setdefault(last - 1, _Interval()).add(self._intervals.pop(last, _Interval()))
+            last -= 1
+        return [self._second(place, end, is_last=place == last) for place in range(last + 1)]
 
-    def _second(self, place: int, end: float, server: Mapping[float, Mapping[str, float]]) -> Second:
+    def _second(self, place: int, end: float, *, is_last: bool) -> Second:
         interval = self._intervals.get(place, _Interval())
         histogram, begin = interval.merged(), float(place * self._seconds)
-        told = [at for at in server if begin <= at < begin + self._seconds]
         p50, p99 = histogram.quantiles((0.5, 0.99)) if histogram.count else (None, None)
         return Second(
             at=begin,
-            seconds=max(min(float(self._seconds), end - begin), 1e-3),
+            seconds=max(end - begin, 1e-3) if is_last else float(self._seconds),
             jobs=interval.jobs,
             errors=interval.errors.total(),
             bytes=interval.bytes,
             p50=p50,
             p99=p99,
             maximum=histogram.maximum if histogram.count else None,
-            server=dict(server[max(told)]) if told else {},
+            server=dict(self._servers.get(place, {})),
         )
 
 
@@ -138,7 +169,6 @@ def make_step(
     *,
     rate: float | None,
     clients: int,
-    server: Mapping[float, Mapping[str, float]],
 ) -> Step:
     """Make a step of what all generators have told.
 
@@ -148,7 +178,6 @@ def make_step(
         names: Of the entries of the mix.
         rate: That was asked for.
         clients: Of all generators.
-        server: What the server said of itself, by the time.
     """
     end = max([result["end"] for result in results], default=0.0)
     parts = [_part(name, [result["parts"][place] for result in results]) for place, name in enumerate(names)]
@@ -165,10 +194,11 @@ def make_step(
         bytes=sum(part.bytes for part in parts),
         jobs_per_second=_sum(results, "in_time") / max(end, 1e-9),
         bytes_per_second=_sum(results, "bytes_in_time") / max(end, 1e-9),
+        kept_up=None if rate is None else _sum(results, "kept_up") / max(_sum(results, "meant"), 1),
         latency=latency,
         service=_distribution(results, SERVICE),
         phases={phase: told for phase, told in phases.items() if told is not None},
-        series=gathering.series(end, server),
+        series=gathering.series(end),
         parts=parts,
         generator=_generator(results, rate),
     )
@@ -236,7 +266,7 @@ def _reason(
     if share < CPU_SHARE:
         advice = f"it has used {share:.0%} of a core, so its machine is busy with other things: let it do nothing else"
     if rate is not None and held is not None and held < HELD_SHARE * rate:
-        return f"it has sent {held:,.0f} jobs/s of {rate:,.0f} in time: {advice}, or ask for less"
+        return f"it has sent {held / rate:.1%} of {rate:,g} jobs/s in time: {advice}, or ask for less"
     if share >= BUSY_SHARE:
         return f"its busiest process has used {share:.0%} of a core: {advice}"
     if late is not None and service is not None:

@@ -58,8 +58,7 @@ class Generator:
                     case "prepare":
                         await self._prepare(**told)
                     case "step":
-                        self._step = asyncio.ensure_future(self._run(**told))
-                        self._step.add_done_callback(_end_with)
+                        self._begin(**told)
                     case _:
                         if self._drive is not None:
                             self._drive.stop()
@@ -85,8 +84,8 @@ class Generator:
         else:
             tell({"is": "ready"})
 
-    async def _run(self, *, number: int, begin: float, warm_up: float, rate: float | None) -> None:
-        """Do one step, and tell of it."""
+    def _begin(self, *, number: int, begin: float, warm_up: float, rate: float | None) -> None:
+        """Begin a step. It can be stopped from now on: the stop may be the next line."""
         plan, share = self._plan, self._share
         assert plan is not None
         order = Order(
@@ -102,18 +101,24 @@ class Generator:
             share=share,
             seed=share.seed(plan.seed, number),
         )
-        self._drive = drive = Drive(order, self._clients, self._works, [entry.weight for entry in plan.mix])
-        telling = asyncio.ensure_future(_tell_news(drive, number))
-        cpu, wall = process_time(), asyncio.get_running_loop().time()
-        try:
-            await drive.run()
-        finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
-        share_of_cpu = (process_time() - cpu) / max(asyncio.get_running_loop().time() - wall, 1e-9)
-        tell({"is": "news", "number": number, "seconds": drive.tally.news()})
-        told = {**drive.tally.result(), "cpu_share": share_of_cpu, "was_full": drive.was_full}
-        tell({"is": "done", "number": number, "result": told})
+        self._drive = Drive(order, self._clients, self._works, [entry.weight for entry in plan.mix])
+        self._step = asyncio.ensure_future(_run(self._drive, number))
+        self._step.add_done_callback(_end_with)
+
+
+async def _run(drive: Drive, number: int) -> None:
+    """Do one step, and tell of it."""
+    telling = asyncio.ensure_future(_tell_news(drive, number))
+    cpu, wall = process_time(), asyncio.get_running_loop().time()
+    try:
+        await drive.run()
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+    share_of_cpu = (process_time() - cpu) / max(asyncio.get_running_loop().time() - wall, 1e-9)
+    tell({"is": "news", "number": number, "seconds": drive.tally.news()})
+    told = {**drive.tally.result(), "cpu_share": share_of_cpu, "was_full": drive.was_full}
+    tell({"is": "done", "number": number, "result": told})
 
 
 def _end_with(step: asyncio.Task[None]) -> None:

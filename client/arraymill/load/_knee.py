@@ -4,7 +4,8 @@ A server below its knee answers as many jobs as come, in about the time that one
 than come, and the rest wait longer and longer. In between the times grow while the rate is still held, which is why
 both are looked at. A step holds its rate when
 
-1. at least `HELD` of the jobs that were meant to be sent ended well within the step's time,
+1. at least `HELD` of the jobs that were meant to be sent ended well within the step's time, or not much later
+   (`_tally.GRACE_SHARE`),
 2. at most `FAILED` of its jobs did not end well, and
 3. nine in ten jobs took at most `SLOWER` times what nine in ten took in the fastest step so far.
 
@@ -33,15 +34,13 @@ def find_knee(steps: Sequence[Step]) -> float | None:
         if step.rate is None or step.latency is None or step.generator.is_limit:
             break
         fastest = min(fastest, step.latency.quantiles[_QUANTILE])
-        if not _holds(step, step.rate, fastest):
+        if not _holds(step, fastest):
             break
         knee = step.rate
     return knee
 
 
-def _holds(step: Step, rate: float, fastest: float) -> bool:
+def _holds(step: Step, fastest: float) -> bool:
     failed = sum(step.errors.values())
     slowest = 0.0 if step.latency is None else step.latency.quantiles[_QUANTILE]
-    return (
-        step.jobs_per_second >= HELD * rate and failed <= FAILED * (step.jobs + failed) and slowest <= SLOWER * fastest
-    )
+    return (step.kept_up or 0.0) >= HELD and failed <= FAILED * (step.jobs + failed) and slowest <= SLOWER * fastest

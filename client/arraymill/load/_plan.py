@@ -100,7 +100,7 @@ def read_plan(file: Mapping[str, object], options: Mapping[str, object]) -> Plan
         InputError: A key or a value has no meaning, or two contradict each other.
     """
     given = dict[str, Any]()
-    excluded = {key for pair in _EITHER for key, other in (pair, pair[::-1]) if other in options}
+    excluded = {key for pair in _REPLACES for key, other in (pair, pair[::-1]) if other in options}
     kept = {key: value for key, value in file.items() if key not in excluded}
     for key, value in {**kept, **options}.items():
         reader = _READERS.get(key)
@@ -137,10 +137,11 @@ def read_file(path: Path) -> dict[str, object]:
         raise InputError(f"{path} is no TOML: {exc}") from exc
 
 
+_REPLACES: Final = (("rate", "step_rate"), ("count", "duration"), ("count", "step_rate"))
+"""Keys that exclude each other, and of which an option replaces the other one of a file."""
+
 _EITHER: Final = (
-    ("rate", "step_rate"),
-    ("count", "duration"),
-    ("count", "step_rate"),
+    *_REPLACES,
     ("in_flight", "rate"),
     ("in_flight", "step_rate"),
     ("in_flight", "arrival"),

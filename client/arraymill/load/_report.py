@@ -114,6 +114,9 @@ class Step:
     jobs_per_second: float
     """Those that ended well within the time, whenever they were sent."""
     bytes_per_second: float
+    kept_up: float | None = None
+    """Part of the jobs that were meant to be sent whose answers kept up with the rate: they came before the end or not
+    much later. None where no rate was asked for, and in reports of early versions."""
     latency: Distribution | None
     """From the intended send to the answer: a stall of the server counts for all who had to wait for it."""
     service: Distribution | None

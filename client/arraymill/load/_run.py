@@ -6,8 +6,9 @@ second how it is doing, and puts together what comes back.
 A server that dies in mid-test does not end it: jobs fail, their errors are counted by reason, and when it comes back
 the jobs do well again. When neither it nor any job has answered for `LOST_SECONDS` the run ends early; a server that
 does not answer when the run is over has been lost too. The run ends early also when the generators cannot hold a rate,
-since higher ones would tell nothing. Ctrl-C and SIGTERM end it at once. In all of
-these cases the report tells what was measured until then.
+since higher ones would tell nothing. Ctrl-C and SIGTERM end it: answers get another second. A generator that dies ends
+it too; what it has measured in that step is lost but for the plot over time. In all of these cases the report tells
+what was measured until then.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import numpy as np
 from arraymill import AsyncClient, ServerInfo, __version__
 from arraymill._address import resolve
 from arraymill.load._conditions import judge, read_condition
-from arraymill.load._fleet import Fleet, GeneratorError, fleet
+from arraymill.load._fleet import Fleet, fleet
 from arraymill.load._gather import HELD_SHARE, Gathering, Seen, make_step
 from arraymill.load._knee import find_knee
 from arraymill.load._plan import Plan
@@ -94,8 +95,6 @@ class Run:
         self._gathering = Gathering(-1)
         self._steps = list[Step]()
         self._fleet: Fleet | None = None
-        self._server = dict[float, Mapping[str, float]]()
-        """What it said of itself, by the time within the step."""
         self._answered = monotonic()
         """When it, or a job, did last."""
         self.end: End | None = None
@@ -113,11 +112,10 @@ class Run:
             async with fleet(self._plan.processes, self._take) as generators:
                 await generators.prepare(self._plan, self._address)
                 self._take_signals(generators)
-                with suppress(GeneratorError):
-                    for number, rate in enumerate(self._plan.rates):
-                        self._steps.append(await self._step(generators, mill, number, rate))
-                        if self.end is not None:
-                            break
+                for number, rate in enumerate(self._plan.rates):
+                    self._steps.append(await self._step(generators, mill, number, rate))
+                    if self.end is not None:
+                        break
                 if self.end is None and not await _is_there(mill):
                     self.end = End.GONE
         return self._report(began, info)
@@ -128,23 +126,19 @@ class Run:
         warm_up = 0.0 if number else self._plan.warm_up
         begin = monotonic() + LEAD_SECONDS + warm_up
         self._gathering = Gathering(number)
-        self._server.clear()
         self._answered = monotonic()
         self._view.step(number, rate)
         asking = asyncio.ensure_future(self._ask(mill, begin))
         watching = asyncio.ensure_future(self._watch(generators, begin))
         try:
             results = await generators.step(number, begin, warm_up, rate)
-        except GeneratorError:
-            self.end = End.GENERATOR
-            raise
         finally:
             asking.cancel()
             watching.cancel()
             await asyncio.gather(asking, watching, return_exceptions=True)
-        step = make_step(
-            self._gathering, results, self._names, rate=rate, clients=self._plan.clients, server=self._server
-        )
+        step = make_step(self._gathering, results, self._names, rate=rate, clients=self._plan.clients)
+        if self.end is None and not generators.is_whole:
+            self.end = End.GENERATOR
         held = step.generator.sent_per_second
         if self.end is None and step.generator.is_limit and rate is not None and (held or 0) < HELD_SHARE * rate:
             self.end = End.NOT_HELD
@@ -164,7 +158,7 @@ class Run:
             with suppress(ArraymillError):
                 info = await mill.info(timeout=ANSWER_SECONDS)
                 self._answered = monotonic()
-                self._server[self._answered - begin] = figures(info)
+                self._gathering.answered(self._answered - begin, figures(info))
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _watch(self, generators: Fleet, begin: float) -> None:
@@ -172,26 +166,22 @@ class Run:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             now = monotonic()
-            told = list(self._server.values())
-            self._view.show(self._gathering.seen(now - begin), told[-1] if told else {})
+            self._view.show(self._gathering.seen(now - begin), self._gathering.server)
             if self.end is None and now - self._answered > LOST_SECONDS:
                 self.end = End.LOST
                 generators.stop()
 
     def _take_signals(self, generators: Fleet) -> None:
-        """Let the first signal end the step that runs, and the second one everything.
+        """Let the first signal end the step that runs. Later ones change nothing: the end is near, and then the report.
 
-        It stays so until the event loop is closed: neither may take what was measured while a report is made of it.
+        It stays so until the event loop is closed: none may take what was measured while a report is made of it.
         """
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
+        loop = asyncio.get_running_loop()
 
         def stop(end: End) -> None:
             if self.end is None:
                 self.end = end
                 generators.stop()
-            else:
-                task.cancel()
 
         loop.add_signal_handler(signal.SIGINT, stop, End.INTERRUPTED)
         loop.add_signal_handler(signal.SIGTERM, stop, End.TERMINATED)

@@ -22,6 +22,10 @@ LATE: Final = "late"
 SERVER_PHASES: Final = ("queued", "received", "computed", "merged", "sent")
 ELSEWHERE: Final = "elsewhere"
 
+GRACE_SHARE: Final = 0.05
+"""Of the step: so much later than its end an answer still counts as one that kept up with the rate, and as much later
+again as the quickest job of its kind took."""
+
 
 def _doubles() -> array[float]:
     return array("d")
@@ -36,8 +40,11 @@ class _Count:
     bytes: int = 0
     waiting: array[float] = field(default_factory=_doubles)
     """Latencies that are not in the histogram yet."""
+    quickest: float = float("inf")
+    """Of the latencies."""
 
     def succeeded(self, nbytes: int, latency: float) -> None:
+        self.quickest = min(self.quickest, latency)
         self.jobs += 1
         self.bytes += nbytes
         self.waiting.append(latency)
@@ -63,14 +70,18 @@ class Tally:
 
     def __init__(self, entries: int, end: float) -> None:
         self.end = end
+        self._is_counted = end == float("inf")
         self.meant = 0
         """Jobs that were meant to be sent before the end."""
         self._sent_in_time = 0
         self._checked = self._wrong = 0
         self._in_time = self._bytes_in_time = 0
-        """Of jobs that ended well before the end, whenever they were sent: what throughput is made of."""
+        """Of jobs that ended well before the end, whenever they were sent: what throughput is made of. Where jobs are
+        counted, those of the warm-up are none: no others are under way at the end in their place."""
+        self._kept_up = 0
+        """Jobs that ended well before the end, or not much later (`GRACE_SHARE`)."""
         self.last = 0.0
-        """When the last job ended well."""
+        """When the last job ended well, or was meant to be sent and did not."""
         self._parts = [_Count() for _ in range(entries)]
         self._part_histograms = [Histogram() for _ in range(entries)]
         self._seconds = defaultdict[int, _Count](_Count)
@@ -97,14 +108,16 @@ class Tally:
             ended: When its answer was there.
             times: What the server says of it; None: nothing.
         """
-        if 0 <= ended < self.end:
+        if 0 <= ended < self.end and (intended >= 0 or not self._is_counted):
             self._in_time += 1
             self._bytes_in_time += nbytes
         if intended < 0:
             return
         self.last = max(self.last, ended)
         latency, service = ended - intended, ended - sent
-        self._parts[entry].succeeded(nbytes, latency)
+        part = self._parts[entry]
+        part.succeeded(nbytes, latency)
+        self._kept_up += ended < (1 + GRACE_SHARE) * self.end + part.quickest
         self._seconds[int(intended)].succeeded(nbytes, latency)
         self._waiting[LATENCY].append(latency)
         self._waiting[SERVICE].append(service)
@@ -116,6 +129,7 @@ class Tally:
     def failed(self, entry: int, intended: float, reason: str) -> None:
         """A job did not end well."""
         if intended >= 0:
+            self.last = max(self.last, intended)
             self._parts[entry].errors[reason] += 1
             self._seconds[int(intended)].errors[reason] += 1
 
@@ -142,6 +156,7 @@ class Tally:
             "in_time": self._in_time,
             "bytes_in_time": self._bytes_in_time,
             "meant": self.meant,
+            "kept_up": self._kept_up,
             "sent_in_time": self._sent_in_time,
             "end": min(self.end, self.last) if self.end == float("inf") else self.end,
             "parts": [part.told(each) for part, each in zip(self._parts, self._part_histograms, strict=True)],

@@ -140,8 +140,8 @@ async def test_wrong_answers_are_found() -> None:
 
 @pytest.mark.parametrize("rate", [None, 100.0])
 async def test_what_has_no_answer_at_the_end_is_unfinished(rate: float | None) -> None:
-    told = await result(drive(Client(seconds=60.0), rate=rate, seconds=0.1, timeout=0.02))
-    assert told["errors"] == {UNFINISHED: 1 if rate is None else 10}
+    told = await result(drive(Client(seconds=60.0), rate=rate, seconds=0.4, timeout=0.02))
+    assert told["errors"] == {UNFINISHED: 1 if rate is None else 40}
 
 
 async def test_what_could_not_be_sent_is_unfinished_too(monkeypatch: pytest.MonkeyPatch) -> None:

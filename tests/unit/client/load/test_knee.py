@@ -13,7 +13,7 @@ from arraymill.load._report import Step
 def at(rate: float, *, answered: float = 1.0, scale: float = 1.0, errors: int = 0) -> Step:
     """Return a step of a rate, of which a part was answered, so many times slower."""
     errors_by_reason = {"BusyError": errors} if errors else {}
-    return replace(step(rate, scale), jobs_per_second=answered * rate, errors=errors_by_reason)
+    return replace(step(rate, scale), kept_up=answered, jobs_per_second=0.5 * rate, errors=errors_by_reason)
 
 
 def test_every_rate_that_is_held() -> None:

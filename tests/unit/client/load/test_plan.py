@@ -53,8 +53,6 @@ def test_options_go_before_the_file() -> None:
         ({"step_rate": [1, 2]}, {"rate": "5"}, "step_rate"),
         ({"duration": "3s"}, {"count": "7"}, "duration"),
         ({"count": 7}, {"duration": "3s"}, "count"),
-        ({"rate": 5, "arrival": "poisson"}, {"in_flight": "2"}, "rate"),
-        ({"in_flight": 2}, {"rate": "5"}, "in_flight"),
     ],
 )
 def test_options_go_before_what_excludes_them(file: dict[str, Any], option: dict[str, Any], dropped: str) -> None:

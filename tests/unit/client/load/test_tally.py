@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -28,9 +28,10 @@ def gathered(*tallies: Tally, rate: float | None = 10.0, share: float = 0.1, was
     results: list[dict[str, Any]] = [
         {**through_a_pipe(tally.result()), "cpu_share": share, "was_full": was_full} for tally in tallies
     ]
-    server = {0.5: {"running_jobs": 1.0}, 1.2: {"running_jobs": 2.0}, 1.9: {"running_jobs": 3.0}}
+    for at, jobs in ((-0.5, 9.0), (0.5, 1.0), (1.2, 2.0), (1.9, 3.0)):
+        gathering.answered(at, {"running_jobs": jobs})
     names = NAMES[: len(results[0]["parts"])]
-    return make_step(gathering, results, names, rate=rate, clients=4, server=server)
+    return make_step(gathering, results, names, rate=rate, clients=4)
 
 
 def tally(shift: float = 0.0) -> Tally:
@@ -105,6 +106,24 @@ def test_counted_jobs_end_with_the_last() -> None:
     assert (step.seconds, step.jobs_per_second) == (0.5, 2.0)
 
 
+def test_counted_jobs_are_not_those_of_the_warm_up() -> None:
+    made = Tally(1, float("inf"))
+    made.succeeded(0, 10, -0.2, -0.2, 0.1, times=None)
+    made.succeeded(0, 10, 0.1, 0.1, 0.5, times=None)
+    step = gathered(made, rate=None)
+    assert (step.jobs_per_second, step.bytes_per_second) == (2.0, 20.0)
+
+
+def test_answers_that_come_soon_after_the_end_have_kept_up() -> None:
+    """A step of 10 s: half a second more, and what the quickest job took."""
+    made = Tally(1, 10.0)
+    for intended, ended in ((1.0, 2.0), (9.9, 10.9), (9.9, 11.45), (9.9, 11.6)):
+        made.sent(intended, intended)
+        made.succeeded(0, 1, intended, intended, ended, times=None)
+    assert gathered(made).kept_up == 0.75
+    assert gathered(made, rate=None).kept_up is None
+
+
 def test_wrong_answers_are_errors() -> None:
     made = Tally(1, 1.0)
     made.checked(0.1, is_right=True)
@@ -129,10 +148,46 @@ def test_long_runs_have_longer_intervals(monkeypatch: pytest.MonkeyPatch) -> Non
         made = Tally(1, float("inf"))
         made.succeeded(0, 1, second, second, second + 0.5, times=None)
         gathering.add({"seconds": made.news()})
-    series = gathering.series(80.0, {})
+        gathering.answered(second + 0.5, {"running_jobs": second})
+    series = gathering.series(80.0)
     assert len(series) <= 20
     assert sum(second.jobs for second in series) == 80
     assert all(second.jobs == second.seconds == series[1].at for second in series)
+    assert [second.server["running_jobs"] for second in series] == [second.at + second.seconds - 1 for second in series]
+
+
+def test_what_is_shown_is_of_the_last_second_however_long_the_intervals_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_gather, "MAX_INTERVALS", 2)
+    gathering = Gathering(0)
+    for second in range(20):
+        made = Tally(1, float("inf"))
+        for _ in range(second):
+            made.succeeded(0, 10, second, second, second + 0.5, times=None)
+        gathering.add({"seconds": made.news()})
+    seen = gathering.seen(19.0)
+    assert (seen.jobs_per_second, seen.bytes_per_second) == (18.0, 180.0)
+    assert seen.quantiles == pytest.approx([0.5] * 3, rel=1e-3)
+
+
+def test_news_of_an_interval_are_merged_as_they_come() -> None:
+    gathering = Gathering(0)
+    for number in range(100):
+        made = Tally(1, float("inf"))
+        made.succeeded(0, 10, 0.5, 0.5, 0.5 + number / 100, times=None)
+        gathering.add({"seconds": made.news()})
+    (interval,) = cast("Any", gathering)._intervals.values()
+    assert len(interval.histograms) <= _gather.MAX_ENCODED
+    (second,) = gathering.series(1.0)
+    assert second.jobs == 100
+    assert second.p50 == pytest.approx(0.49, rel=1e-2)
+
+
+def test_the_rest_of_a_second_is_no_interval_of_its_own() -> None:
+    made = Tally(1, float("inf"))
+    made.succeeded(0, 10, 0.5, 0.5, 0.6, times=None)
+    made.succeeded(0, 10, 1.0, 1.0, 1.001, times=None)
+    (second,) = gathered(made, rate=None).series
+    assert (second.jobs, second.seconds) == (2, 1.001)
 
 
 # ------------------------------------------------------------------ whether the generator was the limit
@@ -159,7 +214,7 @@ def test_a_generator_that_sends_too_few_is_the_limit() -> None:
     generator = gathered(late(0.5, 10.0)).generator
     assert generator.is_limit
     assert generator.sent_per_second == pytest.approx(9.5, rel=0.01)
-    assert "sent 10 jobs/s of 10" in generator.reason or "sent 9 jobs/s of 10" in generator.reason
+    assert "sent 95.0% of 10 jobs/s in time" in generator.reason
 
 
 def test_a_busy_generator_is_the_limit() -> None:
