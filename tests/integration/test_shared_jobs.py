@@ -149,7 +149,7 @@ async def test_what_was_cancelled_writes_no_more(progress: Any) -> None:
         async with am.AsyncClient(server.address, retry_for=0) as mill:
             x, out = await empty_of(mill, X[:500]), await mill.empty((500, 700))
             slow: Any = am.asarray(x)
-            for _ in range(40):
+            for _ in range(25):
                 slow = np.tanh(np.power(slow, 1.01)) + 0.01
             for seconds in (0.05, 0.2):
                 running = asyncio.ensure_future(mill.compute(slow, out=out, progress=progress))
