@@ -79,6 +79,8 @@ def load(settings: Settings, file: Path | None, output: Path | None, html: Path 
     options = {key: value for key, value in given.items() if value not in (None, ())}
     if settings.timeout is not None:
         options["timeout"] = settings.timeout
+    if output is not None and html is not None and output.resolve() == html.resolve():
+        raise click.UsageError("-o and --html name the same file", click.get_current_context())
     plan = _read(file, options)
 
     async def measure() -> tuple[Report, End | None]:

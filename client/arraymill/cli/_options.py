@@ -90,6 +90,8 @@ class _Output(click.Path):
         Raises:
             InputError: It is not to be written.
         """
+        if str(value) in ("", "-"):
+            self.fail("name a file: it is not written to stdout", param, ctx)
         path = cast("Path", super().convert(value, param, ctx))
         check_output(path)
         return path

@@ -127,10 +127,11 @@ class Gathering:
     def seen(self, at: float) -> Seen:
         """Return what may be shown at some second."""
         last = max((second for second in self._recent if second + 1 <= at), default=None)
-        interval = _Interval() if last is None else self._recent[last]
+        seconds = 1.0 if last is not None else min(1.0, max(at, 1e-3))
+        interval = self._recent.get(last or 0, _Interval())
         histogram = interval.merged()
         quantiles = [*histogram.quantiles((0.5, 0.99)), histogram.maximum] if histogram.count else []
-        return Seen(at, self.jobs, self.errors, float(interval.jobs), float(interval.bytes), quantiles)
+        return Seen(at, self.jobs, self.errors, interval.jobs / seconds, interval.bytes / seconds, quantiles)
 
     def series(self, end: float) -> list[Second]:
         """Return the plot over time. What is left of an interval at the end belongs to the one before, if it is short.

@@ -32,11 +32,14 @@ from arraymill._text.vocabulary import DTYPES
 MAX_ENTRIES: Final = 1000
 """Of a mix: each holds its arrays and answers in every generator."""
 
+MAX_BYTES: Final = 1 << 40
+"""Of an array: it must fit the memory of the load tester and of the server."""
+
 SIZE: Final = "1MiB"
 """Of arrays, where an entry does not say."""
 
 _OPEN, _CLOSE = "([{", ")]}"
-_SHAPE: Final = re.compile(r"\d+(x\d+)+")
+_SHAPE: Final = re.compile(r"\d{1,18}(x\d{1,18})+")
 _WEIGHT: Final = re.compile(r"(?P<rest>.*\S)\s*\*\s*(?P<weight>\d+(\.\d*)?|\.\d+)\s*", re.DOTALL)
 
 
@@ -132,6 +135,9 @@ def read_entry(text: str) -> Entry:
 
 def _kind(field: str, entry: str) -> str:
     """Return which field of an entry a text is."""
+    if "*" in field:
+        weight = field.rpartition("*")[2].strip()
+        raise InputError(f"the entry {entry[:60]!r} of the mix has the weight {weight[:40]!r}, it is no number above 0")
     if field in list(Transport):
         return "transport"
     if field in DTYPES:
@@ -159,10 +165,7 @@ def _table(given: Mapping[str, object]) -> Entry:
         )
     if texts.get("dtype") and texts["dtype"] not in DTYPES:
         raise InputError(f"there is no dtype {texts['dtype'][:40]!r}: {nearest(texts['dtype'], DTYPES)}")
-    if not _SHAPE.fullmatch(texts.setdefault("size", SIZE)) and read_bytes(texts["size"]) < 1:
-        raise InputError(
-            f"the entry {texts['work'][:60]!r} of the mix has the size {texts['size']}, it must be 1 at least"
-        )
+    _check_size(texts["work"], texts.setdefault("size", SIZE))
     weight = given.get("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
         raise InputError(f"the entry {texts['work'][:60]!r} of the mix has the weight {weight}, it must be more than 0")
@@ -173,6 +176,18 @@ def _table(given: Mapping[str, object]) -> Entry:
         transport=Transport(texts.get("transport", Transport.AUTO)),
         weight=float(weight),
     )
+
+
+def _check_size(work: str, size: str) -> None:
+    """Check that arrays of a size have elements, and no more than a machine may have."""
+    shape = tuple(map(int, size.split("x"))) if _SHAPE.fullmatch(size) else (read_bytes(size),)
+    if 0 in shape:
+        raise InputError(f"the entry {work[:60]!r} of the mix has the size {size[:40]}: its arrays would be empty")
+    if math.prod(shape) > MAX_BYTES:
+        raise InputError(
+            f"the entry {work[:60]!r} of the mix has the size {size[:40]}: each array may have "
+            f"{bytes_text(MAX_BYTES)} at most"
+        )
 
 
 def _split(text: str, separator: str) -> Iterator[str]:

@@ -118,6 +118,8 @@ def read_plan(file: Mapping[str, object], options: Mapping[str, object]) -> Plan
     plan = Plan(**given)
     if "arrival" in given and not plan.is_open:
         raise InputError("arrival is for an open loop: give a rate too")
+    if not plan.step_rate and any(read_condition(text).name == "knee" for text in plan.fail_if):
+        raise InputError("fail_if: a knee is found only where rates grow: give a step_rate too")
     if plan.processes > plan.clients and "processes" in given:
         raise InputError(f"processes: {plan.processes} processes cannot share {plan.clients} clients")
     return replace(plan, processes=min(plan.processes, plan.clients))

@@ -68,7 +68,7 @@ class LiveView:
 
 
 def _rows(seen: Seen, server: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    yield "time", "warming up" if seen.at < 0 else f"{seen.at:.0f} s"
+    yield "time", "warming up" if seen.at < 0 else f"{int(seen.at)} s"
     yield "jobs", f"{seen.jobs:,} jobs, {seen.jobs_per_second:,.0f}/s, {bytes_text(seen.bytes_per_second)}/s"
     if seen.quantiles:
         p50, p99, longest = map(duration_text, seen.quantiles)

@@ -59,6 +59,11 @@ def test_texts_and_tables_mix() -> None:
         ("sum:1XiB", "has no known unit"),
         ("sum:0", "has the size 0"),
         ("sum:1MiB*0", "has the weight 0"),
+        ("sum:1MiB*-1", "has the weight '-1', it is no number above 0"),
+        ("sum:1000x0", "has the size 1000x0: its arrays would be empty"),
+        ("sum:1000TiB", "has the size 1000TiB: each array may have 1 TiB at most"),
+        ("sum:99999999999x99999999999", "each array may have 1 TiB at most"),
+        (f"sum:{'9' * 5000}x1", "the entry 'sum:999"),
     ],
 )
 def test_what_has_no_meaning_is_told(told: object, line: str) -> None:

@@ -99,6 +99,7 @@ def test_processes_are_no_more_than_clients() -> None:
         ({"mix": "sum", "in_flight": 3, "rate": 3}, "in_flight and rate exclude each other"),
         ({"mix": "sum", "arrival": "poisson"}, "arrival is for an open loop"),
         ({"mix": "sum", "rate": 3, "arrival": "posson"}, "arrival: 'posson' is no arrival: did you mean poisson?"),
+        ({"mix": "sum", "fail_if": "knee<5"}, "a knee is found only where rates grow"),
         ({"mix": "sum", "rate": "0"}, "rate: '0' is no rate"),
         ({"mix": "sum", "rate": "fast"}, "rate: 'fast' is no rate"),
         ({"mix": "sum", "rate": 1e9}, "is no rate"),

@@ -250,3 +250,14 @@ def test_unfinished_is_a_reason() -> None:
     made = Tally(1, 1.0)
     made.failed(0, 0.5, UNFINISHED)
     assert gathered(made).errors == {UNFINISHED: 1}
+
+
+def test_the_first_second_is_seen_before_it_is_over() -> None:
+    made = Tally(1, 10.0)
+    for number in range(5):
+        made.succeeded(0, 100, 0.1 * number, 0.1 * number, 0.5, times=None)
+    gathering = Gathering(0)
+    assert gathering.seen(-0.5).jobs_per_second == 0.0
+    gathering.add(through_a_pipe({"seconds": made.news()}))
+    assert gathering.seen(0.5).jobs_per_second == pytest.approx(10.0)
+    assert gathering.seen(1.5).jobs_per_second == pytest.approx(5.0)

@@ -109,3 +109,8 @@ def test_a_knee_that_no_higher_rate_bounds_is_the_least() -> None:
     assert "knee          at least 100 jobs/s" in lines
     assert "not counted   200 jobs/s: too busy" in lines
     assert "knee          50 jobs/s" in summary(replace(held, knee=50.0))
+
+
+def test_times_are_not_rounded_up(capsys: pytest.CaptureFixture[str]) -> None:
+    PlainView().show(Seen(0.99, 246, {}, 248.0, 0.0, []), {})
+    assert capsys.readouterr().err.startswith("0 s, 246 jobs, 248/s")
