@@ -12,7 +12,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from io import UnsupportedOperation
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import click
 
@@ -106,7 +106,7 @@ def run(arguments: Sequence[str]) -> int:
         _settle_output()
         code, line = explain(exc)
         with suppress(OSError):  # its terminal is gone
-            print(f"arraymill: {line}", file=sys.stderr)
+            _say(f"arraymill: {line}")
         return code
     return ended if isinstance(ended, int) else ExitCode.OK
 
@@ -136,9 +136,13 @@ def _is_of_output(error: BaseException) -> bool:
     return isinstance(error, UnsupportedOperation) or error.errno in _OUTPUT_ERRORS
 
 
-def _drop_output() -> None:
-    """Let Python not fail again when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _drop_output(stream: TextIO | None = None) -> None:
+    """Let Python not fail again when it flushes at exit.
+
+    Args:
+        stream: stdout unless given.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
 
 
 def _settle_output() -> None:
@@ -147,6 +151,14 @@ def _settle_output() -> None:
         sys.stdout.flush()
     except (OSError, ValueError):
         _drop_output()
+
+
+def _say(line: str) -> None:
+    """Print a line on stderr, if that can be written."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        _drop_output(sys.stderr)
 
 
 def _line(text: str) -> str:
