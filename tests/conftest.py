@@ -22,7 +22,7 @@ from arraymill_server.arena.arena import Arena
 from arraymill_server.arena.attach import RawBytes
 from arraymill_server.engine.processes import fork_server
 
-settings.register_profile("quick", deadline=None, max_examples=25)  # make test stays below 5 minutes on 2 cores
+settings.register_profile("quick", deadline=None, max_examples=15)  # make test stays below 5 minutes on 2 cores
 settings.register_profile("wide", deadline=None, max_examples=200)  # of .ci/run: --hypothesis-profile=wide
 settings.register_profile("thorough", deadline=None, max_examples=2000)  # others each time
 settings.load_profile("quick")
