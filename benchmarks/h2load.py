@@ -112,13 +112,14 @@ def ratio(rates: Rates) -> float:
 def write(told: dict[str, Rates], clients: int) -> None:
     """Write what was measured, and print it."""
     document = {"machine": facts(), "clients": clients, "calls_per_second": told}
-    (RESULTS / "h2load.json").write_text(f"{json.dumps(document, indent=1)}\n")
+    (RESULTS / "local").mkdir(exist_ok=True)
+    (RESULTS / "local" / "h2load.json").write_text(f"{json.dumps(document, indent=1)}\n")
     lines = [f"### The same calls by two load testers, {clients} connections with one call under way on each", ""]
     lines += ["| call | h2load | arraymill load | ratio |", "|---|---|---|---|"]
     for name, rates in told.items():
         figures = " | ".join(f"{median(values):,.0f} calls/s" for values in rates.values())
         lines.append(f"| {name} | {figures} | {ratio(rates):.3g} |")
-    (RESULTS / "h2load.md").write_text("\n".join(lines) + "\n")
+    (RESULTS / "local" / "h2load.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
 

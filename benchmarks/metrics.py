@@ -204,8 +204,9 @@ def main() -> None:
     machine = {**facts(), "others_cores": onlooker.others_cores()}
     text = report(found, machine)
     print(text)
-    (RESULTS / "metrics.md").write_text(text)
-    (RESULTS / "metrics.json").write_text(json.dumps({"machine": machine, "loads": found}, indent=1) + "\n")
+    (RESULTS / "local").mkdir(exist_ok=True)
+    (RESULTS / "local" / "metrics.md").write_text(text)
+    (RESULTS / "local" / "metrics.json").write_text(json.dumps({"machine": machine, "loads": found}, indent=1) + "\n")
     print(judged(found))
     if any(each["between"][1] < 1 - MOST_COST for each in found):
         raise SystemExit(1)
