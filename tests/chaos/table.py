@@ -19,7 +19,7 @@ from chaos.rows.server import rolling_restarts, server_kills
 from chaos.rows.soak import soak
 from chaos.rows.workers import greedy_workers, worker_deaths, worker_hangs
 from chaos.site import Site
-from chaos.trial import LAG_SECONDS, Plan, trial
+from chaos.trial import Plan, trial
 
 MIB: Final = 1 << 20
 
@@ -44,7 +44,6 @@ class Row:
     """Seconds after which it hangs."""
     retry_for: float = 30.0
     bystander_retries_for: float = 30.0
-    lag_seconds: float = LAG_SECONDS
     shares_site: bool = False
     """A server of the default arena will do, whatever other options it has, and outlives it."""
 
@@ -70,7 +69,6 @@ class Row:
                 machine=machine,
                 retry_for=self.retry_for,
                 bystander_retries_for=self.bystander_retries_for,
-                lag_seconds=self.lag_seconds,
                 is_strict=not is_short,
             )
             async with trial(plan, site) as run:
@@ -180,7 +178,6 @@ ROWS: Final[Mapping[str, Row]] = {
         load="closed loop, 8 KiB to 1 MiB, small jobs, streams and shared memory",
         body=many_clients,
         short={"clients": 8, "seconds": 1.0, "warm_up": 0.0},
-        lag_seconds=0.25,  # all cores are busy, and a turn of the loop has dozens of clients: 106 ms on two cores
         shares_site=True,
     ),
     "soak": Row(

@@ -47,7 +47,7 @@ WARM_UP_BYTES: Final = 8 << 20
 """Enough for the bulk lane and every worker."""
 
 LAG_SECONDS: Final = 0.05
-"""What the 99th percentile of the event loop's lag may be, unless a row says otherwise."""
+"""What the 99th percentile of the event loop's lag may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,6 @@ class Plan:
     is_strict: bool = True
     """Hold times to their bounds too; other programs on the machine make them longer."""
     has_bystander: bool = True
-    lag_seconds: float = LAG_SECONDS
 
 
 class Trial:
@@ -234,7 +233,7 @@ class Trial:
     def _lag(self) -> None:
         p99 = percentile((lag for look in self.site.observed() if look.at > self._begin for lag in look.lags), 99)
         self.figures["loop lag"] = f"p99 {1000 * p99:.1f} ms"
-        if p99 > self.plan.lag_seconds:
+        if p99 > LAG_SECONDS:
             self.too_slow(f"the event loop was {1000 * p99:.1f} ms late at the 99th percentile")
 
 
