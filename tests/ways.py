@@ -88,7 +88,7 @@ def ways(*, one_block: bool = True) -> st.SearchStrategy[Way]:
     return st.builds(
         Way,
         seed=st.none() | st.integers(0, 99),
-        depth=st.integers(1, 4),
+        depth=st.integers(1, 9),
         block_elements=sizes,
         piece_bytes=st.sampled_from([PIECE_BYTES, 64, 16]),
         hold_bytes=st.sampled_from([1 << 30, 0]),

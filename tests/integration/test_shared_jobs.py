@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -151,9 +152,12 @@ async def test_what_was_cancelled_writes_no_more(progress: Any) -> None:
             slow: Any = am.asarray(x)
             for _ in range(25):
                 slow = np.tanh(np.power(slow, 1.01)) + 0.01
-            for seconds in (0.05, 0.2):
+            begin = monotonic()
+            await mill.compute(slow, out=out, progress=progress)
+            took = monotonic() - begin
+            for part in (0.2, 0.5):
                 running = asyncio.ensure_future(mill.compute(slow, out=out, progress=progress))
-                await asyncio.sleep(seconds)
+                await asyncio.sleep(part * took)
                 running.cancel()
                 await asyncio.wait([running])
                 assert running.cancelled()
@@ -161,7 +165,7 @@ async def test_what_was_cancelled_writes_no_more(progress: Any) -> None:
                 await asyncio.sleep(0.8)
                 assert (out == 7).all()
             with pytest.raises(am.DeadlineError):
-                await mill.compute(slow, out=out, timeout=0.1, progress=progress)
+                await mill.compute(slow, out=out, timeout=0.3 * took, progress=progress)
             out[...] = 7
             await asyncio.sleep(0.8)
             assert (out == 7).all()
@@ -331,14 +335,16 @@ async def test_a_client_that_always_has_something_to_do() -> None:
     with running_server("--stall", "1", workers=1) as server:
         async with am.AsyncClient(server.address) as mill:
             path = await path_of(mill)
-        graph = Graph((Input((40 << 19,), np.dtype("f8")), Operation("max", (0,))), (1,))
+        nbytes = 160 << 20
+        graph = Graph((Input((nbytes >> 3,), np.dtype("f8")), Operation("max", (0,))), (1,))
         async with raw_session(path) as session, channel_to(server.address) as channel:
             told = request(graph, session=session.secret, job=JOB)
             asking = asyncio.ensure_future(ask(channel, "Compute", told, pb.ComputeResponse))
-            waiting = [(await session.heard()).fill]
-            for number in range(40):
-                if number < 39:
+            asked, waiting = 0, list[memory_pb2.Fill]()
+            while asked < nbytes or waiting:
+                while asked < nbytes and len(waiting) < 2:
                     waiting.append((await session.heard()).fill)
-                    await asyncio.sleep(0.15)
+                    asked += waiting[-1].length
+                await asyncio.sleep(0.3)
                 await session.say(filled=memory_pb2.Filled(job=JOB, want=waiting.pop(0).want))
             assert not (await asking).needs_run

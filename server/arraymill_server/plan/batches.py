@@ -4,6 +4,9 @@ A block of 4 MiB that lies in memory already is summed in 0.5 ms, and costs the 
 for its task, the reply and the merge. Where nothing has to be waited for between blocks, some of them are one task,
 which merges its partials itself, in the order in which the server would (`absorb`). So no bit depends on it.
 
+What comes from the client is asked for in batches as well, if consecutive blocks are one range of it: a want costs both
+sides twice as much as a task. How many blocks depends on the memory that the job got (`workspace.PassLayout`).
+
 A pass begins with its largest batches, and ends with single blocks: workers shall end together.
 """
 
@@ -11,12 +14,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from arraymill_server.plan.domain import Domain
-from arraymill_server.plan.model import Fixed, Kept, PassPlan, ReducePlan
+from arraymill_server.plan.domain import Domain, natural
+from arraymill_server.plan.model import Operand, PassPlan, ReducePlan, Stream
 from arraymill_server.plan.workspace import is_chained
 
 MAX_BATCH: Final = 8
 """Blocks of a batch: 4 ms of a sum. Longer ones would keep others waiting."""
+
+MAX_STREAMED: Final = 4
+"""Blocks of a batch that comes from the client: 16 MiB, 5 ms of the fastest wire. Larger ones gained nothing."""
 
 LEAST_BATCHES: Final = 8
 """A pass of fewer batches has smaller ones, or keeps its blocks apart: with 8 workers each shall have one."""
@@ -42,7 +48,7 @@ def batch_of(plan: PassPlan) -> int:
     if (
         len(plan.stages) != 1
         or plan.scans
-        or not all(isinstance(operand.source, Fixed | Kept) for operand in plan.operands)
+        or not all(_can_be_batched(operand, plan.domain) for operand in plan.operands)
         or not all(store.result.whole for store in plan.stores)
         or not all(_is_one_tree(reduction, plan.domain) for reduction in plan.reductions)
     ):
@@ -50,23 +56,32 @@ def batch_of(plan: PassPlan) -> int:
     steps = plan.stages[0].program.steps
     if len(steps) > MAX_STEPS or not all(step.op in QUICK for step in steps):
         return 1
-    batch = MAX_BATCH
+    batch = MAX_STREAMED if plan.is_streamed else MAX_BATCH
     while batch > 1 and len(plan.domain) < LEAST_BATCHES * batch:
         batch //= 2
     return batch
 
 
-def batch_at(number: int, plan: PassPlan) -> int:
+def batch_at(number: int, plan: PassPlan, most: int) -> int:
     """Return how many blocks from one on are the next batch: whole subtrees of the merge, and half of what is left.
 
     Args:
         number: The first block.
         plan: The pass.
+        most: Blocks that there is memory for.
     """
-    batch, left = plan.batch, len(plan.domain) - number
+    batch, left = most, len(plan.domain) - number
     while batch > 1 and (number % batch or left < 2 * batch):
         batch //= 2
     return batch
+
+
+def _can_be_batched(operand: Operand, domain: Domain) -> bool:
+    """Tell whether an operand is there already, or what consecutive blocks read of it is one range of a stream."""
+    if not isinstance(operand.source, Stream):
+        return True
+    is_whole = operand.shape == tuple(domain.shape[axis] for axis in domain.order)
+    return is_whole and not operand.source.held and domain.sequence == natural(domain.grid)
 
 
 def _is_one_tree(reduction: ReducePlan, domain: Domain) -> bool:

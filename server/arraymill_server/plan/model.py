@@ -250,6 +250,11 @@ class PassPlan:
     """Blocks that one task computes at most, a power of two; see `batches`."""
 
     @property
+    def is_streamed(self) -> bool:
+        """Whether blocks wait for what comes from the client."""
+        return any(isinstance(operand.source, Stream) for operand in self.operands)
+
+    @property
     def results(self) -> tuple[ResultSpec, ...]:
         return (*(store.result for store in self.stores), *(reduction.result for reduction in self.reductions))
 

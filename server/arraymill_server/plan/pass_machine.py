@@ -52,6 +52,8 @@ class BlockState:
     absorbed: bool = False
     blocks: int = 1
     """It and those behind it that one task computes."""
+    head: Block | None = None
+    """The first block of its batch, whose operands lie at the start of the slot; None: it is that itself."""
 
 
 class PassMachine:
@@ -62,7 +64,7 @@ class PassMachine:
         self._layout = layout
         self._base = base
         self._host = host
-        self._free = list(range(layout.depth))[::-1]
+        self._free = list(range(layout.slots.count))[::-1]
         self._next = 0
         self._absorber = Absorber(plan, layout, base, host)
         self._chains = Chains(plan, layout, base, host)
@@ -80,17 +82,15 @@ class PassMachine:
         """Begin blocks while slots are free."""
         while self._free and self._next < len(self._plan.domain):
             block, slot = self._plan.domain.block(self._next), self._free.pop()
-            state = BlockState(self._next, block, slot, blocks=batch_at(self._next, self._plan))
+            state = BlockState(self._next, block, slot, blocks=batch_at(self._next, self._plan, self._layout.batch))
             self._next += state.blocks
             self._begin(state)
 
     # ------------------------------------------------------------------ the life of a block
 
     def _begin(self, state: BlockState) -> None:
-        if state.blocks > 1:
-            self._run_batch(state)
-            return
-        state.partials = self._absorber.take_buffers()
+        if state.blocks == 1:
+            state.partials = self._absorber.take_buffers()
         state.waiting = 1
         for number, operand in enumerate(self._plan.operands):
             if not isinstance(operand.source, Fixed | Kept) and not self._load(state, number, operand):
@@ -101,7 +101,8 @@ class PassMachine:
         """Ask for the region of a streamed operand; True when it is there already."""
         source = operand.source
         assert not isinstance(source, Fixed | Kept)
-        offset, nbytes = operand.region_offset(state.block), operand.region_bytes(state.block)
+        blocks = self._blocks(state)
+        offset, nbytes = operand.region_offset(state.block), sum(operand.region_bytes(block) for block in blocks)
         wanted, then = Wanted(source.number, offset, nbytes, source.order), partial(self._arrived, state)
         if source.held:
             return self._host.hold(wanted, then)
@@ -110,7 +111,11 @@ class PassMachine:
 
     def _arrived(self, state: BlockState) -> None:
         state.waiting -= 1
-        if not state.waiting:
+        if state.waiting:
+            return
+        if state.blocks > 1:
+            self._run_batch(state)
+        else:
             self._run_stage(state)
 
     def _run_stage(self, state: BlockState) -> None:
@@ -126,13 +131,18 @@ class PassMachine:
             outputs=tuple(self._outputs(state, stage)),
         )
 
+    def _blocks(self, state: BlockState) -> list[Block]:
+        """Return it and those behind it that one task computes."""
+        more = range(state.number + 1, state.number + state.blocks)
+        return [state.block, *(self._plan.domain.block(number) for number in more)]
+
     def _run_batch(self, first: BlockState) -> None:
         """Compute some blocks, and merge their partials as the absorber would: as a binary counter counts them."""
         (stage,) = self._plan.stages
         counters = [Counter(self._absorber, number, first.blocks) for number in range(len(self._plan.reductions))]
         tasks: list[BlockTask | MergeTask] = []
-        for number in range(first.number, first.number + first.blocks):
-            state = BlockState(number, self._plan.domain.block(number), first.slot)
+        for number, block in enumerate(self._blocks(first), first.number):
+            state = BlockState(number, block, first.slot, head=first.block)
             state.partials = [counter.push() for counter in counters]
             tasks.append(self._block_task(state, stage))
             for counter in counters:
@@ -221,7 +231,8 @@ class PassMachine:
             return self._host.value_address(source.node) + operand.region_offset(state.block)
         if source.held:
             return self._host.held_address(source.number) + operand.region_offset(state.block)
-        return self._slot_address(state) + self._layout.slot.operands[number]
+        before = operand.region_offset(state.block) - operand.region_offset(state.head or state.block)
+        return self._slot_address(state) + self._layout.slot.operands[number] + before
 
     def _outputs(self, state: BlockState, stage: Stage) -> Iterator[tuple[Region, ...]]:
         for number in stage.stores:

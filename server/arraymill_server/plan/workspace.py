@@ -7,7 +7,8 @@ A workspace is one extent of the arena::
     └──────────┴─────────────┴───────────────────────────────────────────┴───────────────────────────────────────┘
 
 A *slot* holds everything of one block in flight: regions of its streamed operands, its scanned blocks, totals and its
-stored results. The *depth* is the number of slots: one is enough to make progress, more hide the wire behind the work.
+stored results; where blocks are asked for in batches, of one batch. The *depth* is the number of blocks in all slots:
+one is enough to make progress, more hide the wire behind the work.
 Because all memory of a job is taken at once, no job ever waits for memory while it holds some, so jobs cannot deadlock
 on memory. Depth changes speed only, never a result.
 
@@ -25,6 +26,9 @@ from arraymill_server.plan.model import JobPlan, PassPlan, ReducePlan, ScanPlan,
 CHAIN_BYTES: Final = 64 << 10
 """Partials above this are merged one after the other, which needs one accumulator; below, in a binary tree, whose
 rounding error grows with the logarithm of the number of blocks and which needs one partial per level."""
+
+LEAST_SLOTS: Final = 2
+"""Slots of a pass whose batches come from the client: one is filled while the other is computed."""
 
 FINISH_BUFFERS: Final = 2
 """Parts of a result that may wait to be sent while the next cell is finished."""
@@ -59,16 +63,21 @@ class _Cursor:
 
 
 class SlotLayout:
-    """Offsets of one block's things from the start of its slot."""
+    """Offsets of a block's things from the start of its slot.
 
-    def __init__(self, plan: PassPlan) -> None:
+    Args:
+        plan: The pass.
+        blocks: Blocks whose streamed operands lie in a slot, one behind the other.
+    """
+
+    def __init__(self, plan: PassPlan, blocks: int = 1) -> None:
         cursor = _Cursor()
         largest = plan.domain.block(0) if len(plan.domain) else None
         elements = prod(largest.shape) if largest else 0
         self.operands: dict[int, int] = {}
         for number, operand in enumerate(plan.operands):
             if isinstance(operand.source, Stream) and not operand.source.held and largest:
-                self.operands[number] = cursor.take(operand.region_bytes(largest))
+                self.operands[number] = cursor.take(blocks * operand.region_bytes(largest))
         self.scanned = tuple(cursor.take(elements * scan.dtype.itemsize) for scan in plan.scans)
         self.totals = tuple(cursor.take(scan.carry_bytes) for scan in plan.scans)
         self.stores: dict[int, int] = {}
@@ -83,13 +92,17 @@ class PassLayout:
 
     def __init__(self, plan: PassPlan, depth: int, start: int) -> None:
         cursor = _Cursor(start)
-        self.depth = max(1, min(depth, len(plan.domain)))
-        self.slot = SlotLayout(plan)
-        self.slots = cursor.pool(self.slot.nbytes, self.depth)
-        in_flight = self.depth * batch_buffers(plan.batch)
+        depth = max(1, min(depth, len(plan.domain)))
+        self.batch = min(plan.batch, _batch_within(depth)) if plan.is_streamed else plan.batch
+        """Blocks that one task computes at most."""
+        per_slot = self.batch if plan.is_streamed else 1
+        count = depth // per_slot
+        self.slot = SlotLayout(plan, per_slot)
+        self.slots = cursor.pool(self.slot.nbytes, count)
+        in_flight = count * batch_buffers(self.batch)
         self.partials = tuple(cursor.pool(r.part_bytes, _partials(r, in_flight)) for r in plan.reductions)
         self.finished = tuple(cursor.pool(*_finish_pool(r)) for r in plan.reductions)
-        self.carries = tuple(cursor.pool(s.carry_bytes, _carries(s, self.depth)) for s in plan.scans)
+        self.carries = tuple(cursor.pool(s.carry_bytes, _carries(s, count)) for s in plan.scans)
         self.end = cursor.offset
 
 
@@ -132,6 +145,11 @@ def is_chained(reduction: ReducePlan) -> bool:
 def batch_buffers(blocks: int) -> int:
     """Buffers for the partials of a batch: those of a binary counter, and one to merge into; one for a single block."""
     return 1 if blocks == 1 else blocks.bit_length() + 1
+
+
+def _batch_within(blocks: int) -> int:
+    """Return the largest batch, a power of two, that fits LEAST_SLOTS times; 1 where none does."""
+    return 1 << max(0, (blocks // LEAST_SLOTS).bit_length() - 1)
 
 
 def _partials(reduction: ReducePlan, in_flight: int) -> int:

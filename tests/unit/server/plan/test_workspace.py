@@ -66,7 +66,7 @@ def _area(step: PassPlan, area: PassLayout) -> Iterator[Extent]:
         yield from ((start + offset, start + offset + nbytes) for offset, nbytes in sizes)
 
 
-@given(graphs(), st.integers(1, 5), st.integers(1, 12), st.sampled_from([0, 1 << 30]))
+@given(graphs(), st.integers(1, 9), st.integers(1, 12), st.sampled_from([0, 1 << 30]))
 def test_extents_are_disjoint_aligned_and_inside(graph: Graph, depth: int, elements: int, hold_bytes: int) -> None:
     plan = plan_of(graph, block_elements=elements, hold_bytes=hold_bytes)
     layout = JobLayout(plan, depth)
@@ -88,9 +88,18 @@ def test_the_deepest_layout_that_fits(graph: Graph, wanted: int, room: int) -> N
 
 def test_no_pass_is_deeper_than_it_has_blocks() -> None:
     plan = plan_of(graph_of(floats(5), operation("sqrt", 0)), block_elements=2)
-    assert [area.depth for area in JobLayout(plan, 9).passes] == [3]
+    assert [area.slots.count for area in JobLayout(plan, 9).passes] == [3]
     nothing = plan_of(graph_of(floats(0, 5), operation("sqrt", 0)))
-    assert [area.depth for area in JobLayout(nothing, 9).passes] == [1]
+    assert [area.slots.count for area in JobLayout(nothing, 9).passes] == [1]
+
+
+@pytest.mark.parametrize(
+    ("depth", "slots", "batch"), [(1, 1, 1), (3, 3, 1), (4, 2, 2), (7, 3, 2), (8, 2, 4), (12, 3, 4), (99, 16, 4)]
+)
+def test_streamed_blocks_lie_in_slots_of_a_batch(depth: int, slots: int, batch: int) -> None:
+    plan = plan_of(graph_of(floats(64 * 16), operation("sum", 0)), block_elements=16)
+    (area,) = JobLayout(plan, depth).passes
+    assert (area.slots.count, area.batch, area.slot.nbytes) == (slots, batch, batch * 128)
 
 
 def test_large_partials_are_chained_in_one_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
