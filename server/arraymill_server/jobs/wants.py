@@ -72,7 +72,10 @@ class _Ranges:
 
 
 @dataclass(slots=True)
-class _Want:
+class Want:
+    """An open want. Its text says what the client has done of it."""
+
+    number: int
     wanted: Wanted
     target: memoryview
     token: int
@@ -86,6 +89,12 @@ class _Want:
         """Bytes that are there."""
         return self.received.nbytes - self.arriving
 
+    def __str__(self) -> str:
+        return (
+            f"has sent {self.came:,} of {self.wanted.nbytes:,} bytes of input {self.wanted.number} from offset "
+            f"{self.wanted.offset:,} on (want {self.number})"
+        )
+
 
 class Wants:
     """The wants of one job.
@@ -96,7 +105,7 @@ class Wants:
 
     def __init__(self, inputs: tuple[int, ...]) -> None:
         self._inputs = inputs
-        self._open: dict[int, _Want] = {}
+        self._open: dict[int, Want] = {}
         self._last = 0
         self.received_bytes = 0
         self.open_bytes = 0
@@ -108,7 +117,7 @@ class Wants:
     def open(self, wanted: Wanted, target: memoryview, token: int) -> int:
         """Note a want; return its number. `token` is given back when all of it is there."""
         self._last += 1
-        self._open[self._last] = _Want(wanted, target, token)
+        self._open[self._last] = Want(self._last, wanted, target, token)
         self.open_bytes += wanted.nbytes
         return self._last
 
@@ -191,16 +200,9 @@ class Wants:
             self.received_bytes -= want.came
         return [(self.open(want.wanted, want.target, want.token), want.wanted) for want in forgotten.values()]
 
-    def oldest(self) -> str | None:
-        """Describe the want that waits longest, None when none is open."""
-        if not self._open:
-            return None
-        number, want = next(iter(self._open.items()))
-        wanted = want.wanted
-        return (
-            f"has sent {want.came:,} of {wanted.nbytes:,} bytes of input {wanted.number} from offset "
-            f"{wanted.offset:,} on (want {number})"
-        )
+    def oldest(self) -> Want | None:
+        """Return the want that waits longest, None when none is open."""
+        return next(iter(self._open.values()), None)
 
     def close(self) -> None:
         """Forget all wants: their memory is about to be given back."""
@@ -209,10 +211,10 @@ class Wants:
 
     def missing(self) -> FrameError | None:
         """The error of a client that stops sending now; None when nothing is missing."""
-        if not self._open:
+        want = self.oldest()
+        if want is None:
             return None
-        number, want = next(iter(self._open.items()))
-        came = want.came
+        number, came = want.number, want.came
         return FrameError(
             f"frames are missing: want {number} asked for {want.wanted.nbytes:,} bytes of input {want.wanted.number} "
             f"at offset {want.wanted.offset:,}, {came:,} came before the client stopped sending",
@@ -245,7 +247,7 @@ class Wants:
                 want=record.want,
             )
 
-    def _check_range(self, record: Record, want: _Want, start: int, end: int) -> None:
+    def _check_range(self, record: Record, want: Want, start: int, end: int) -> None:
         wanted = want.wanted
         if record.index != wanted.number:
             raise FrameError(
@@ -259,7 +261,7 @@ class Wants:
                 want=record.want,
             )
 
-    def _is_new(self, record: Record, want: _Want, start: int, end: int) -> bool:
+    def _is_new(self, record: Record, want: Want, start: int, end: int) -> bool:
         fit = want.received.add(start, end)
         if fit is _Fit.OVERLAPPING:
             raise FrameError(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Protocol
 
 from arraymill_proto.bulk import HEADER_BYTES, Record, decode_header, encode_header
@@ -80,7 +80,19 @@ class BulkConnection:
         self._news = asyncio.Event()
         self.has_sent = False
         """True as soon as a byte of a result may have left."""
-        self._tasks = (asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._send()))
+        self._header = memoryview(bytearray(HEADER_BYTES))
+        self._record: Record | None = None
+        """Whose data is arriving; None: a header is."""
+        self._target: memoryview | None = None
+        """Where it goes; None: nobody needs it."""
+        self._needless = 0
+        """Bytes of it that belong nowhere and have not been asked of the kernel."""
+        self._rest = self._header
+        """Where the next bytes go."""
+        self._reading: asyncio.Future[None] = self._loop.create_future()
+        """Fails when nothing more can be read."""
+        self._sending = asyncio.ensure_future(self._send())
+        self._loop.add_reader(sock, self._read)
 
     def __repr__(self) -> str:
         return f"<BulkConnection: {len(self._queue)} results waiting{', results sent' if self.has_sent else ''}>"
@@ -93,10 +105,10 @@ class BulkConnection:
     async def serve(self) -> None:
         """Carry records in both directions until the connection or the job ends."""
         try:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((self._reading, self._sending), return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.close()
-            for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+            for ended in await asyncio.gather(self._reading, self._sending, return_exceptions=True):
                 if isinstance(ended, CorruptedError):
                     _log.warning("bulk bytes corrupted", error=ended.message)  # they are wanted again, as frames
                 elif isinstance(ended, Exception) and not isinstance(ended, (OSError, EOFError)):
@@ -105,8 +117,9 @@ class BulkConnection:
 
     def close(self) -> None:
         """Touch no memory of the job any more; from now on, not from the next turn of the loop on."""
-        for task in self._tasks:
-            task.cancel()
+        self._loop.remove_reader(self._sock)
+        self._reading.cancel()
+        self._sending.cancel()
 
     def send(self, outgoing: Outgoing, token: int) -> None:
         """Queue a range of a result; the job hears when it is `sent`."""
@@ -119,25 +132,64 @@ class BulkConnection:
 
     # ------------------------------------------------------------------ inside
 
-    async def _receive(self) -> None:
-        header = bytearray(HEADER_BYTES)
-        while True:
-            await fill(self._sock, memoryview(header))
-            record = decode_header(header)
-            target = self._job.claim(record)
-            if target is None:
-                await self._discard(record.length)
-                continue
-            await fill(self._sock, target, self._job.moved)
+    def _read(self) -> None:
+        """Take what is there, some of it in each turn of the loop."""
+        try:
+            with suppress(BlockingIOError, InterruptedError):
+                self._read_piece()
+        except Exception as error:
+            self._loop.remove_reader(self._sock)
+            if not self._reading.done():
+                self._reading.set_exception(error)
+
+    def _read_piece(self) -> None:
+        left = PIECE_BYTES
+        while left and not self._reading.done():
+            room = self._rest[:left]
+            count = self._sock.recv_into(room)
+            if not count:
+                raise EOFError("the connection has ended")
+            left -= count
+            self._rest = self._rest[count:]
+            if self._target is not None:
+                self._job.moved(count)
+            if not self._rest:
+                self._filled()
+            elif count < len(room):
+                return
+
+    def _filled(self) -> None:
+        """What was waited for is there: the next record, or its data."""
+        record, target = self._record, self._target
+        if record is None:
+            record = decode_header(bytes(self._header))
+            self._begin_data(record, self._job.claim(record))
+        elif target is None:
+            self._discard()
+        else:
+            self._begin_header()
             record.verify(target)
             self._job.arrived(record)
 
-    async def _discard(self, length: int) -> None:
-        scratch = memoryview(bytearray(min(length, SCRATCH_BYTES)))
-        while length:
-            piece = scratch[:length]
-            await fill(self._sock, piece)
-            length -= len(piece)
+    def _begin_header(self) -> None:
+        self._record, self._target, self._rest = None, None, self._header
+
+    def _begin_data(self, record: Record, target: memoryview | None) -> None:
+        self._record, self._target = record, target
+        if target is not None:
+            self._rest = target
+        else:
+            self._needless = record.length
+            self._discard()
+
+    def _discard(self) -> None:
+        """Go on with data that nobody needs."""
+        piece = min(self._needless, SCRATCH_BYTES)
+        self._needless -= piece
+        if piece:
+            self._rest = memoryview(bytearray(piece))
+        else:
+            self._begin_header()
 
     async def _send(self) -> None:
         while True:
@@ -167,13 +219,12 @@ class BulkConnection:
             self._job.moved(len(piece))
 
 
-async def fill(sock: socket.socket, target: memoryview, moved: Callable[[int], None] = lambda _: None) -> None:
+async def fill(sock: socket.socket, target: memoryview) -> None:
     """Receive exactly as many bytes as there is room for.
 
     Args:
         sock: Non-blocking.
-        target: Where to.
-        moved: Called whenever some more bytes are there, with their number.
+        target: Where to; some bytes.
 
     Raises:
         EOFError: The peer has ended the connection before.
@@ -181,9 +232,7 @@ async def fill(sock: socket.socket, target: memoryview, moved: Callable[[int], N
     """
     loop = asyncio.get_running_loop()
     while target:
-        count = await loop.sock_recv_into(sock, target[:PIECE_BYTES])
+        count = await loop.sock_recv_into(sock, target)
         if not count:
             raise EOFError("the connection has ended")
         target = target[count:]
-        moved(count)
-        await asyncio.sleep(0)  # where bytes are always waiting nothing else would ever run

@@ -179,5 +179,5 @@ class FedExchange(StreamExchange):
         self._messages.clear()
         self._progress = None
 
-    def _duty(self) -> str | None:
+    def _duty(self) -> object | None:
         return self._wants.oldest()  # a client that does not read harms nobody: the job has nothing for it

@@ -328,7 +328,7 @@ class StreamExchange:
             self._bulk.close()
             self._bulk = None
 
-    def _duty(self) -> str | None:
+    def _duty(self) -> object | None:
         is_writing = (
             self._is_writing
             or (self._bulk is not None and self._bulk.is_sending)

@@ -28,10 +28,10 @@ class Stall:
 
     Args:
         seconds: What the client may take between two moves.
-        waiting_for: What the client has to do now; None: nothing.
+        waiting_for: Returns what the client has to do now, as a text or what becomes one; None: nothing.
     """
 
-    def __init__(self, seconds: float, waiting_for: Callable[[], str | None]) -> None:
+    def __init__(self, seconds: float, waiting_for: Callable[[], object | None]) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._seconds = seconds
@@ -124,7 +124,7 @@ async def patience(seconds: float, duty: str) -> AsyncGenerator[None]:
         raise stalled(duty, seconds) from exc
 
 
-def stalled(duty: str, seconds: float) -> DeadlineError:
+def stalled(duty: object, seconds: float) -> DeadlineError:
     """Return the error of a client that did not do its duty in time."""
     return DeadlineError(
         f"the client {duty} and nothing moved for {seconds:g} s, as long as --stall {seconds:g} allows; the job's "
@@ -134,7 +134,7 @@ def stalled(duty: str, seconds: float) -> DeadlineError:
     )
 
 
-def trickled(duty: str, seconds: float) -> DeadlineError:
+def trickled(duty: object, seconds: float) -> DeadlineError:
     """Return the error of a client that did its duty too slowly."""
     return DeadlineError(
         f"the client {duty} and moved too little while its job waited: in the long run it must move {LEAST_RATE:,} "
