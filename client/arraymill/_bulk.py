@@ -15,12 +15,12 @@ from typing import Any, Final, Self, TypeAlias
 from arraymill._sink import ResultSink
 from arraymill_proto.bulk import (
     HEADER_BYTES,
-    SOCKET_OPTIONS,
     WELCOME,
     Record,
     decode_header,
     encode_header,
     encode_hello,
+    tune,
 )
 from arraymill_proto.errors import FrameError, InternalError
 from arraymill_proto.limits import RECORD_BYTES
@@ -114,8 +114,13 @@ class BulkLink:
         Raises:
             OSError: The connection broke. Nobody knows how far this and earlier ranges came; the server will ask again.
         """
-        await self._loop.sock_sendall(self._sock, encode_header(record))
-        await self._loop.sock_sendall(self._sock, data)
+        rest = [memoryview(encode_header(record)), data]
+        with suppress(BlockingIOError, InterruptedError):  # both in one go, so that the header wakes nobody up
+            sent = self._sock.sendmsg(rest)
+            rest = [part[max(0, sent - begin) :] for part, begin in zip(rest, (0, len(rest[0])), strict=True)]
+        for part in rest:
+            if part:
+                await self._loop.sock_sendall(self._sock, part)
 
     async def receive_into(self, announced: Announced) -> None:
         """Place results until all are complete or the connection ends, without an error then.
@@ -183,8 +188,7 @@ async def _introduce(sock: socket.socket, address: Any, secret: bytes) -> None:
     try:
         sock.setblocking(False)
         await loop.sock_connect(sock, address)
-        for option in SOCKET_OPTIONS:
-            sock.setsockopt(*option)
+        tune(sock)
         await loop.sock_sendall(sock, encode_hello(secret))
         if await loop.sock_recv(sock, len(WELCOME)) != WELCOME:
             raise EOFError("the secret is not known there")

@@ -14,7 +14,7 @@ FRAME_BYTES: Final = 1 << 20
 """Payload of a frame. Below 256 KiB the cost per message shows; above 1 MiB nothing is won."""
 
 RECORD_BYTES: Final = 4 << 20
-"""Longest record of the bulk lane: as much as a server wants at a time."""
+"""Longest record of the bulk lane that either side sends; a range may be longer."""
 
 MESSAGE_BYTES: Final = 4 << 20
 """Largest gRPC message that is accepted: gRPC's own default, so that no client can make the server allocate more."""

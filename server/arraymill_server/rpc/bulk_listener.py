@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, Self
 
-from arraymill_proto.bulk import HELLO_BYTES, SECRET_BYTES, SOCKET_OPTIONS, WELCOME, decode_hello
+from arraymill_proto.bulk import HELLO_BYTES, SECRET_BYTES, WELCOME, decode_hello, tune
 from arraymill_server.config import ConfigError
 from arraymill_server.listen import Address
 from arraymill_server.log import get_logger
@@ -143,8 +143,7 @@ class BulkListener:
         """Return the job whose secret a new connection says. To be welcomed and to have the connection is one step."""
         hello = bytearray(HELLO_BYTES)
         with suppress(OSError, EOFError, TimeoutError):
-            for option in SOCKET_OPTIONS:
-                sock.setsockopt(*option)
+            tune(sock)
             async with asyncio.timeout(HELLO_SECONDS):
                 await fill(sock, memoryview(hello))
             secret = decode_hello(bytes(hello))

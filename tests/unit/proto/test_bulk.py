@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from arraymill_proto.bulk import (
     decode_hello,
     encode_header,
     encode_hello,
+    tune,
 )
 from arraymill_proto.checksums import checksum
 from arraymill_proto.errors import CorruptedError, FrameError
@@ -80,3 +83,17 @@ def test_every_byte_of_the_first_word_counts(secret: bytes, place: int, change: 
 def test_a_hello_of_another_length_is_none(secret: bytes) -> None:
     assert decode_hello(encode_hello(secret)[:-1]) is None
     assert decode_hello(encode_hello(secret) + b"x") is None
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="this system has one congestion control")
+@pytest.mark.parametrize("near", ["127.0.0.1", "127.0.0.2"])
+def test_nothing_is_paced_within_one_host(near: str) -> None:
+    """Another address of loopback stands for another host: it keeps what the machine has."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as far:
+        far.bind((near, 0))
+        before = far.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        far.connect(listening.getsockname())
+        tune(far)
+        assert far.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        expected = b"reno" if near == "127.0.0.1" else before.rstrip(b"\0")
+        assert far.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == expected
