@@ -44,9 +44,10 @@ def count_traffic(monkeypatch: pytest.MonkeyPatch) -> Traffic:
         await receive(self, record, sink)
         traffic.received_in_bulk += record.length
 
-    async def counting_answer(self: Transfer, want: pb.Want, source: ArraySource, call: Any) -> None:
-        await answer(self, want, source, call)
-        traffic.sent_in_frames += want.length
+    async def counting_answer(self: Transfer, want: pb.Want, source: ArraySource, call: Any) -> int:
+        sent = await answer(self, want, source, call)
+        traffic.sent_in_frames += sent
+        return sent
 
     monkeypatch.setattr(BulkLink, "send", counting_send)
     monkeypatch.setattr(BulkLink, "_receive", counting_receive)
@@ -59,14 +60,11 @@ def wait_for_bulk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_bulk, "LEAST_BYTES", 0)
     answer = Transfer._answer  # pyright: ignore[reportPrivateUsage]
 
-    async def patient_answer(self: Transfer, want: pb.Want, source: ArraySource, call: Any) -> None:
+    async def patient_answer(self: Transfer, want: pb.Want, source: ArraySource, call: Any) -> int:
         lane = self._lane  # pyright: ignore[reportPrivateUsage]
         if len(lane.tasks) > 1:  # a connection was offered
             await until(lambda: lane.is_open or lane.tasks[1].done())
-        if lane.is_open:
-            await lane.answer(want, source)
-        else:
-            await answer(self, want, source, call)
+        return 0 if lane.is_open else await answer(self, want, source, call)
 
     monkeypatch.setattr(Transfer, "_answer", patient_answer)
 

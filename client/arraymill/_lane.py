@@ -97,11 +97,17 @@ class Lane:
 
     # ------------------------------------------------------------------ arrays
 
-    async def answer(self, want: pb.Want, source: ArraySource) -> None:
-        """Send what a want asks for; what does not arrive because the connection breaks is wanted again."""
+    async def answer(self, want: pb.Want, source: ArraySource, sent: int = 0) -> None:
+        """Send what a want asks for; what does not arrive because the connection breaks is wanted again.
+
+        Args:
+            want: The want.
+            source: Of the array.
+            sent: Bytes of it that are on their way.
+        """
         assert self._link is not None
         try:
-            for offset, data in source.frames(want.offset, want.length, RECORD_BYTES):
+            for offset, data in source.frames(want.offset + sent, want.length - sent, RECORD_BYTES):
                 await self._link.send(Record(want.want, want.index, offset, len(data), checksum(data)), data)
         except OSError:
             self._link.end()

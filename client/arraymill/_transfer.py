@@ -165,10 +165,9 @@ class Transfer:
         await call.write(self._opening().SerializeToString())
         while (want := await self._wants.get()) is not None:
             source = self._source(want.index, tuple(want.order))
-            if self._lane.is_open:
-                await self._lane.answer(want, source)
-            else:
-                await self._answer(want, source, call)
+            sent = 0 if self._lane.is_open else await self._answer(want, source, call)
+            if sent < want.length:
+                await self._lane.answer(want, source, sent)
         await call.done_writing()
 
     def _opening(self) -> pb.RunRequest:
@@ -179,8 +178,13 @@ class Transfer:
         start = pb.Start(graph=graph_to_pb(self._job.graph), keep=options.keep, bulk=bulk, memory=memory)
         return pb.RunRequest(start=start)
 
-    async def _answer(self, want: pb.Want, source: ArraySource, call: RawStream) -> None:
-        """Send what a want asks for; each frame is made while gRPC still writes the one before it."""
+    async def _answer(self, want: pb.Want, source: ArraySource, call: RawStream) -> int:
+        """Send what a want asks for; each frame is made while gRPC still writes the one before it.
+
+        Returns:
+            Bytes that are sent: not all when the bulk connection is open meanwhile.
+        """
+        sent = 0
         writing: asyncio.Future[None] | None = None
         try:
             for offset, data in source.frames(want.offset, want.length, self._options.frame_bytes):
@@ -188,9 +192,13 @@ class Transfer:
                 if writing is not None:
                     await writing
                 writing = asyncio.ensure_future(call.write(frame))
+                sent += len(data)
                 await asyncio.sleep(0)  # the write begins now, not when the next frame is made
+                if self._lane.is_open:
+                    break
             if writing is not None:
                 await writing
+            return sent
         finally:
             if writing is not None:
                 writing.cancel()

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from patience import until
 from unit.client.fake_lane import SECRET, FakeLane, run_well
 from unit.client.fake_server import FakeServer, Session
 from wire import record_bytes
 
 from arraymill import AsyncClient, asarray
 from arraymill_proto.limits import RECORD_BYTES
+from arraymill_proto.v1 import arraymill_pb2 as pb
 
 X: NDArray[np.float64] = np.linspace(-1.0, 1.0, 30_000).reshape(100, 300)
 
@@ -64,6 +66,38 @@ async def test_a_want_of_many_records(server: FakeServer, lane: FakeLane, stream
             data += await client.reader.readexactly(length)
             offset += length
         assert data == large[5:].tobytes()
+        await session.answer([np.array(1, np.uint64)])
+
+    server.run = run
+    assert await streaming.sum(large) == 1
+
+
+async def test_the_rest_of_a_want_by_a_connection_that_opens_meanwhile(
+    server: FakeServer, lane: FakeLane, streaming: AsyncClient
+) -> None:
+    large = np.arange(24 << 20, dtype=np.uint8)
+    lane.greeting = None
+
+    async def run(session: Session) -> None:
+        await session.send(accepted=pb.Accepted(job_id="job", bulk=pb.Bulk(port=lane.port, secret=SECRET)))
+        await session.want(0, 0, large.nbytes)
+        data = await session.receive(1 << 20)
+        await until(lambda: bool(lane.hellos))
+        client = lane.welcome_all()[0]
+        await lane.settled.wait()
+        header = asyncio.ensure_future(client.header())
+        while not header.done() or len(data) < header.result()[1]:
+            data += await session.receive(1 << 20)
+            await asyncio.sleep(0.01)
+        _, offset, length, *_ = header.result()
+        assert len(data) == offset < large.nbytes, "what frames had brought does not come again"
+        while offset < large.nbytes:
+            data += await client.reader.readexactly(length)
+            offset += length
+            if offset < large.nbytes:
+                _, start, length, *_ = await client.header()
+                assert start == offset
+        assert data == large.tobytes()
         await session.answer([np.array(1, np.uint64)])
 
     server.run = run
