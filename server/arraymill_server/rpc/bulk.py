@@ -23,8 +23,8 @@ from arraymill_proto.limits import FRAME_BYTES, RECORD_BYTES
 from arraymill_server.jobs.exchange import Outgoing
 from arraymill_server.log import get_logger
 
-PIECE_BYTES: Final = 4 << 20
-"""Most bytes between two looks at what else there is to do: some 1.5 ms of copying."""
+PIECE_BYTES: Final = 1 << 20
+"""Most bytes between two looks at what else there is to do: some 0.2 ms of copying."""
 
 SCRATCH_BYTES: Final = 64 << 10
 """What a connection may take beside the arena, for data that nobody needs."""
