@@ -30,6 +30,7 @@ NUMPY: Final = Entry("NumPy in process", "numpy")
 NUMPY_OUT: Final = Entry("NumPy in process, out=", "numpy", {"out": True})
 SOCKET: Final = Entry("raw TCP socket", "socket")
 NAIVE: Final = Entry("naive gRPC + Pool", "naive", copies=6, largest=256 * MIB)
+GRPC: Final = Entry("bare grpc.aio", "grpc")
 FLIGHT: Final = Entry("Arrow Flight", "flight", arrays=2)
 RAY: Final = Entry("Ray", "ray", arrays=3)
 RAY_PUT: Final = Entry("Ray, put before", "ray", {"is_put": True}, arrays=3)
@@ -92,7 +93,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "sum": _one_shot(
         "One-shot sum, loopback TCP",
         "sum",
-        (*WIRE, *OTHERS, DASK_DIRECT),
+        (*WIRE, GRPC, *OTHERS, DASK_DIRECT),
         _of_256_mib(FRAMES, FLIGHT, 0.9),
         _of_256_mib(FRAMES, DASK, 1.5),
         _of_256_mib(FRAMES, PYTRITON, 6),

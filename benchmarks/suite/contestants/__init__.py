@@ -26,6 +26,7 @@ HOMES: Final = {
     "numpy": Home("in_process"),
     "socket": Home("raw_socket"),
     "naive": Home("naive", packages=("grpcio", "multiprocess", "numpy")),
+    "grpc": Home("bare_grpc", packages=("grpcio", "uvloop", "numpy")),
     "commands": Home("commands", packages=("arraymill", "numpy", "grpcio")),
     "flight": Home("flight", "peers", ("pyarrow", "numpy")),
     "ray": Home("ray_tasks", "peers", ("ray", "numpy"), {"RAY_USAGE_STATS_ENABLED": "0"}),

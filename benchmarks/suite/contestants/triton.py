@@ -31,7 +31,12 @@ def _client(address: str, model: str) -> Any:
 def _one_shot(task: Task) -> Iterator[Run]:
     x = numbers(task.nbytes)
     with _server() as address, _client(address, task.work) as client:
-        yield one_by_one(lambda: client.infer_sample(x)["y"], task.jobs)
+        yield one_by_one(lambda: _answer(client.infer_sample(x)["y"], task), task.jobs)
+
+
+def _answer(y: Any, task: Task) -> Any:
+    """Return a number as one: a tensor of Triton's has an axis."""
+    return y if task.work == "sqrt" else float(y[0])
 
 
 @contextmanager
