@@ -5,14 +5,22 @@ These hold times to bounds, so they are not part of `make test`: make test ARGS=
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 from slow_server import latency, slow_server
 
+from arraymill._inline import request_of
+from arraymill.load._mix import read_entry
 from arraymill.load._plan import read_plan
 from arraymill.load._report import QUANTILES, Report
 from arraymill.load._run import Run
 from arraymill.load._view import QuietView
+from arraymill.load._work import prepare
 
 pytestmark = pytest.mark.timing
 
@@ -32,7 +40,8 @@ TOLERANCE = 0.05
 
 async def measured(address: str, **options: object) -> Report:
     told = {"mix": "sum:8", "rate": RATE, "duration": SECONDS, "warm_up": 0, "check": 0, "clients": 4, **options}
-    return await Run(read_plan(told, {}), address, QuietView()).run()
+    given = {name: value for name, value in told.items() if value is not None}
+    return await Run(read_plan(given, {}), address, QuietView()).run()
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -63,3 +72,23 @@ async def test_a_closed_loop_would_hide_them() -> None:
     latency_told = report.steps[0].latency
     assert latency_told is not None
     assert latency_told.quantiles["0.75"] < 0.8 * np.quantile(true, 0.75)
+
+
+@pytest.mark.skipif(shutil.which("h2load") is None, reason="there is no h2load; Debian: nghttp2-client")
+async def test_h2load_finds_the_same_throughput(tmp_path: Path) -> None:
+    """The same small calls by a load tester in C: as many connections, one call under way on each."""
+    message = request_of(prepare(read_entry("sum:8"), seed=0, is_checked=False).job).SerializeToString()
+    body = tmp_path / "request"
+    body.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)  # as gRPC has it
+    with slow_server((0.02,)) as address:
+        report = await measured(address, rate=None, clients=8)
+        command = ["h2load", "--clients", "8", "--max-concurrent-streams", "1", "--duration", f"{SECONDS:g}"]
+        command += ["--warm-up-time", "1", "--data", str(body), "--header", "content-type: application/grpc"]
+        command += ["--header", "te: trailers", f"http://{address}/arraymill.v1.Arraymill/Compute"]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = re.search(r"finished in .*?, ([\d.]+) req/s", told)
+    assert found is not None, told
+    assert "0 failed, 0 errored, 0 timeout" in told
+    ours, theirs = report.steps[0].jobs_per_second, float(found[1])
+    print(f"arraymill load {ours:.1f}, h2load {theirs:.1f} calls/s")
+    assert ours == pytest.approx(theirs, rel=0.15)
