@@ -293,7 +293,8 @@ class Caller:
         async with within(self.limit(options.timeout, job_seconds(job.input_bytes + job.result_bytes))) as remaining:
 
             async def attempt(connection: Connection, _: int) -> tuple[Sequence[Any], ArrayInfo | None]:
-                info = await connection.ready()
+                info = connection.info
+                assert info is not None, "the connection stands"
                 if _is_small(job, options, info):
                     return await compute_inline(connection, job, options, remaining(), pipelined=info.pipelines), None
                 options_now = self.options(job, replace(options, timeout=remaining()), info)
@@ -310,7 +311,7 @@ class Caller:
             info = (place or self).connection.info
             if info is None or not _is_small(job, options, info):  # a small job finds out when it is tried
                 info = await self.ready(remaining, place)
-            async with (self._messages if _is_small(job, options, info) else self._streams).taken():
+            async with self._messages if _is_small(job, options, info) else self._streams:
                 return await self.tried(attempt, remaining, place=place, passes=self._repeatable(job, options))
 
     async def empty(self, type: ArrayType, timeout: float | None) -> AnyArray:

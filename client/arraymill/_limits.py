@@ -32,21 +32,21 @@ Remaining: TypeAlias = Callable[[], float | None]
 
 
 class Slots:
-    """Lets so many jobs run at once; the others wait in the order in which they came."""
+    """Lets so many jobs run at once; the others wait in the order in which they came.
+
+    A job holds a slot in an `async with` block.
+    """
 
     def __init__(self, count: int) -> None:
         self._free = asyncio.Semaphore(count)
         self.running = 0
         self.waiting = 0
 
-    @asynccontextmanager
-    async def taken(self) -> AsyncGenerator[None]:
-        """Wait for a slot and hold it; cancelling the wait leaves the line."""
+    async def __aenter__(self) -> None:
         await self.take()
-        try:
-            yield
-        finally:
-            self.leave()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.leave()
 
     async def take(self) -> None:
         """Wait for a slot; whoever has it must `leave`. Cancelling the wait leaves the line."""

@@ -108,6 +108,9 @@ class _Stream:
         self._unbegun = 0
         """Messages whose jobs the server has not begun."""
         self._sent = 0
+        self._used = self._loop.time()
+        """When the last job came."""
+        self._resting = self._loop.call_later(IDLE_SECONDS, self._rest)
         self.is_open = True
         """Whether jobs may still be sent."""
         self._tasks: tuple[asyncio.Task[None], ...]
@@ -118,6 +121,7 @@ class _Stream:
 
     async def answer(self, request: pb.ComputeRequest, timeout: float | None) -> pb.PipelinedAnswer:
         number = next(self._numbers)
+        self._used = self._loop.time()
         future: asyncio.Future[pb.PipelinedAnswer] = self._loop.create_future()
         self._waiting[number] = future
         self._jobs.append(pb.PipelinedJob(number=number, request=request, timeout_seconds=timeout or 0.0))
@@ -172,6 +176,7 @@ class _Stream:
 
     def _fail(self, error: BaseException) -> None:
         self.is_open = False
+        self._resting.cancel()
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             if isinstance(error, asyncio.CancelledError):
@@ -189,18 +194,21 @@ class _Stream:
     async def _has_news(self) -> bool:
         """Wait for something to send; False when the stream is to be ended."""
         while self.is_open and not ((self._jobs or self._cancelled) and self._unbegun < MAX_MESSAGES):
-            rest = self._loop.call_later(IDLE_SECONDS, self._rest)
             self._news.clear()
-            try:
-                await self._news.wait()
-            finally:
-                rest.cancel()
+            await self._news.wait()
         return self.is_open
 
     def _rest(self) -> None:
-        """End the stream if nobody waits for anything; else look again."""
-        self.is_open = bool(self._waiting)
-        self._news.set()
+        """End the stream if it has been idle for long; else look again."""
+        now = self._loop.time()
+        if self._waiting:
+            self._used = now
+        left = self._used + IDLE_SECONDS - now
+        if left > 0:
+            self._resting = self._loop.call_later(left, self._rest)
+        else:
+            self.is_open = False
+            self._news.set()
 
     def _message(self) -> bytes:
         self._sent += 1

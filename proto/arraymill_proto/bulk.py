@@ -52,8 +52,8 @@ _UNPACED: Final = b"reno"
 def tune(sock: socket.socket) -> None:
     """Prepare a connected socket for records.
 
-    Within one host nothing is congested: there a congestion control that paces what it sends, such as BBR, halves the
-    throughput for nothing. On a network the machine's own is used.
+    Within one host nothing is congested: there a congestion control that paces what it sends, such as BBR, takes a
+    third of the throughput for nothing. On a network the machine's own is used.
     """
     for option in SOCKET_OPTIONS:
         sock.setsockopt(*option)

@@ -282,7 +282,7 @@ BAD_RECORDS: dict[str, tuple[bytes, str]] = {
     "of an unknown want": (record_bytes(2**64 - 1, 0, 0, bytes(8)), "which the server has not asked for"),
     "of another input": (record_bytes(1, 1, 0, bytes(8)), "names input 1; the job has 1 inputs"),
     "overlapping": (record_bytes(1, 0, 0, bytes(16)) + record_bytes(1, 0, 8, bytes(16)), "overlaps what came before"),
-    "scattered": (b"".join(record_bytes(1, 0, 16 * at, bytes(8)) for at in range(99)), "in more than 64 pieces"),
+    "scattered": (b"".join(record_bytes(1, 0, 16 * at, bytes(8)) for at in range(199)), "in more than 128 pieces"),
 }
 
 

@@ -35,8 +35,8 @@ from arraymill_server.plan.model import JobPlan, ResidentView
 from arraymill_server.plan.planner import PlanLimits, plan_job
 from arraymill_server.plan.workspace import JobLayout, fit_depth
 
-SLOTS_PER_WORKER: Final = 4
-"""Blocks in flight for each worker: one that runs, one that waits in its pipe, two that are received."""
+SLOTS_PER_WORKER: Final = 3
+"""Blocks in flight for each worker: one that runs, one that waits in its pipe, one that is received."""
 
 
 class Jobs:

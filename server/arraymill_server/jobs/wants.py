@@ -20,9 +20,9 @@ from arraymill_proto.frames import FrameView
 from arraymill_proto.limits import FRAME_BYTES
 from arraymill_server.plan.model import Wanted
 
-MAX_PIECES: Final = 64
-"""Pieces with gaps between them that a want may consist of. A want of 4 MiB has four frames of full size; a client that
-sends from 64 places at once wins nothing, and one that scatters single bytes shall not make the server keep books."""
+MAX_PIECES: Final = 128
+"""Pieces with gaps between them that a want may consist of. A want of 8 MiB has eight frames of full size, and 128
+pieces in the worst order of frames of 32 KiB; whoever scatters single bytes shall not make the server keep books."""
 
 
 class _Fit(Enum):

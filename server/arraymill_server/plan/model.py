@@ -28,7 +28,7 @@ class Stream:
     """The order of its axes (as the user sees them) in which its bytes are counted."""
     nbytes: int
     held: bool
-    """True: kept whole in the workspace, each region asked for once. False: in slots, asked for by every block."""
+    """True: kept whole in the workspace, each region asked for once. False: in slots, for every block or batch anew."""
 
 
 @dataclass(frozen=True, slots=True)

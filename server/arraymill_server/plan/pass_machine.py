@@ -101,8 +101,8 @@ class PassMachine:
         """Ask for the region of a streamed operand; True when it is there already."""
         source = operand.source
         assert not isinstance(source, Fixed | Kept)
-        blocks = self._blocks(state)
-        offset, nbytes = operand.region_offset(state.block), sum(operand.region_bytes(block) for block in blocks)
+        offset = operand.region_offset(state.block)
+        nbytes = sum(operand.region_bytes(block) for block in self._blocks(state))
         wanted, then = Wanted(source.number, offset, nbytes, source.order), partial(self._arrived, state)
         if source.held:
             return self._host.hold(wanted, then)

@@ -3,7 +3,7 @@
 A workspace is one extent of the arena::
 
     ┌ programs ┬ held inputs ┬ values kept between passes, whole results ┬ area of the running pass ─────────────┐
-    │          │             │                                           │ slot 0 … slot d-1 │ pools of partials │
+    │          │             │                                           │ slot 0, slot 1, … │ pools of partials │
     └──────────┴─────────────┴───────────────────────────────────────────┴───────────────────────────────────────┘
 
 A *slot* holds everything of one block in flight: regions of its streamed operands, its scanned blocks, totals and its

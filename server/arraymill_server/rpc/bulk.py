@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from contextlib import suppress
 from typing import Final, Protocol
 
 from arraymill_proto.bulk import HEADER_BYTES, Record, decode_header, encode_header
@@ -85,6 +84,8 @@ class BulkConnection:
         """Whose data is arriving; None: a header is."""
         self._target: memoryview | None = None
         """Where it goes; None: nobody needs it."""
+        self._scratch = memoryview(b"")
+        """For data that nobody needs; none until there is such."""
         self._needless = 0
         """Bytes of it that belong nowhere and have not been asked of the kernel."""
         self._rest = self._header
@@ -108,16 +109,19 @@ class BulkConnection:
             await asyncio.wait((self._reading, self._sending), return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.close()
-            for ended in await asyncio.gather(self._reading, self._sending, return_exceptions=True):
-                if isinstance(ended, CorruptedError):
-                    _log.warning("bulk bytes corrupted", error=ended.message)  # they are wanted again, as frames
-                elif isinstance(ended, Exception) and not isinstance(ended, (OSError, EOFError)):
-                    self._job.bulk_failed(ended)
-            self._job.bulk_lost(self)
+            try:
+                for ended in await asyncio.gather(self._reading, self._sending, return_exceptions=True):
+                    if isinstance(ended, CorruptedError):
+                        _log.warning("bulk bytes corrupted", error=ended.message)  # they are wanted again, as frames
+                    elif isinstance(ended, Exception) and not isinstance(ended, (OSError, EOFError)):
+                        self._job.bulk_failed(ended)
+            finally:
+                self._job.bulk_lost(self)
 
     def close(self) -> None:
-        """Touch no memory of the job any more; from now on, not from the next turn of the loop on."""
-        self._loop.remove_reader(self._sock)
+        """Touch no memory of the job any more; from now on, not from the next turn of the loop on. Call it any time."""
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock)
         self._reading.cancel()
         self._sending.cancel()
 
@@ -133,16 +137,28 @@ class BulkConnection:
     # ------------------------------------------------------------------ inside
 
     def _read(self) -> None:
-        """Take what is there, some of it in each turn of the loop."""
+        """Take what is there, some of it in each turn of the loop.
+
+        All of it: of a connection that was reset uvloop tells once, whatever lies before the error.
+        """
+        if self._reading.done():
+            return
         try:
-            with suppress(BlockingIOError, InterruptedError):
-                self._read_piece()
+            self._read_piece()
+            self._loop.call_soon(self._read)
+        except (BlockingIOError, InterruptedError):
+            return
         except Exception as error:
             self._loop.remove_reader(self._sock)
             if not self._reading.done():
                 self._reading.set_exception(error)
 
     def _read_piece(self) -> None:
+        """Read as much as one turn may.
+
+        Raises:
+            BlockingIOError: There is no more.
+        """
         left = PIECE_BYTES
         while left and not self._reading.done():
             room = self._rest[:left]
@@ -155,8 +171,6 @@ class BulkConnection:
                 self._job.moved(count)
             if not self._rest:
                 self._filled()
-            elif count < len(room):
-                return
 
     def _filled(self) -> None:
         """What was waited for is there: the next record, or its data."""
@@ -180,6 +194,7 @@ class BulkConnection:
             self._rest = target
         else:
             self._needless = record.length
+            self._scratch = self._scratch or memoryview(bytearray(SCRATCH_BYTES))
             self._discard()
 
     def _discard(self) -> None:
@@ -187,7 +202,7 @@ class BulkConnection:
         piece = min(self._needless, SCRATCH_BYTES)
         self._needless -= piece
         if piece:
-            self._rest = memoryview(bytearray(piece))
+            self._rest = self._scratch[:piece]
         else:
             self._begin_header()
 

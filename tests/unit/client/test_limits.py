@@ -17,7 +17,7 @@ async def test_slots_are_taken_in_turn() -> None:
     release = asyncio.Event()
 
     async def job(number: int) -> None:
-        async with slots.taken():
+        async with slots:
             order.append(number)
             await release.wait()
 
@@ -34,7 +34,7 @@ async def test_a_job_that_fails_gives_its_slot_back() -> None:
     slots = Slots(1)
     for _ in range(3):
         with pytest.raises(LookupError):
-            async with slots.taken():
+            async with slots:
                 raise LookupError
     assert (slots.running, slots.waiting) == (0, 0)
 

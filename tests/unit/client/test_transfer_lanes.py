@@ -85,10 +85,12 @@ async def test_the_rest_of_a_want_by_a_connection_that_opens_meanwhile(
         await until(lambda: bool(lane.hellos))
         client = lane.welcome_all()[0]
         await lane.settled.wait()
-        header = asyncio.ensure_future(client.header())
+        header, frame = asyncio.ensure_future(client.header()), asyncio.ensure_future(session.receive(1 << 20))
         while not header.done() or len(data) < header.result()[1]:
-            data += await session.receive(1 << 20)
-            await asyncio.sleep(0.01)
+            await asyncio.wait([frame] if header.done() else [header, frame], return_when=asyncio.FIRST_COMPLETED)
+            if frame.done():
+                data += frame.result()
+                frame = asyncio.ensure_future(session.receive(1 << 20))
         _, offset, length, *_ = header.result()
         assert len(data) == offset < large.nbytes, "what frames had brought does not come again"
         while offset < large.nbytes:
@@ -98,6 +100,7 @@ async def test_the_rest_of_a_want_by_a_connection_that_opens_meanwhile(
                 _, start, length, *_ = await client.header()
                 assert start == offset
         assert data == large.tobytes()
+        frame.cancel()
         await session.answer([np.array(1, np.uint64)])
 
     server.run = run

@@ -92,6 +92,8 @@ def test_nothing_is_paced_within_one_host(near: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as far:
         far.bind((near, 0))
         before = far.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        if before.startswith(b"reno"):
+            pytest.skip("reno is what this machine has anyway")
         far.connect(listening.getsockname())
         tune(far)
         assert far.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from plans import floats, graph_of, operation, plan_of
 
@@ -17,6 +17,9 @@ from arraymill_server.plan.model import ALIGNMENT, JobPlan, PassPlan
 from arraymill_server.plan.workspace import JobLayout, PassLayout, Pool, fit_depth, is_chained
 
 Extent = tuple[int, int]
+
+MANY_BLOCKS = graph_of(floats(48), operation("sum", 0), operation("var", 0), outputs=(1, 2))
+"""Enough of one element for batches."""
 
 
 @st.composite
@@ -57,7 +60,8 @@ def _area(step: PassPlan, area: PassLayout) -> Iterator[Extent]:
         return
     largest = step.domain.block(0)
     elements = int(np.prod(largest.shape))
-    sizes = [(offset, step.operands[n].region_bytes(largest)) for n, offset in area.slot.operands.items()]
+    blocks = area.batch if step.is_streamed else 1
+    sizes = [(offset, blocks * step.operands[n].region_bytes(largest)) for n, offset in area.slot.operands.items()]
     sizes += [(o, elements * scan.dtype.itemsize) for o, scan in zip(area.slot.scanned, step.scans, strict=True)]
     sizes += [(o, scan.carry_bytes) for o, scan in zip(area.slot.totals, step.scans, strict=True)]
     sizes += [(o, elements * step.stores[n].result.type.dtype.itemsize) for n, o in area.slot.stores.items()]
@@ -67,6 +71,7 @@ def _area(step: PassPlan, area: PassLayout) -> Iterator[Extent]:
 
 
 @given(graphs(), st.integers(1, 9), st.integers(1, 12), st.sampled_from([0, 1 << 30]))
+@example(MANY_BLOCKS, 6, 1, 0)
 def test_extents_are_disjoint_aligned_and_inside(graph: Graph, depth: int, elements: int, hold_bytes: int) -> None:
     plan = plan_of(graph, block_elements=elements, hold_bytes=hold_bytes)
     layout = JobLayout(plan, depth)
@@ -78,6 +83,7 @@ def test_extents_are_disjoint_aligned_and_inside(graph: Graph, depth: int, eleme
 
 
 @given(graphs(), st.integers(1, 9), st.integers(0, 1 << 14))
+@example(MANY_BLOCKS, 9, 1 << 10)
 def test_the_deepest_layout_that_fits(graph: Graph, wanted: int, room: int) -> None:
     plan = plan_of(graph, block_elements=3)
     sizes = [JobLayout(plan, depth).nbytes for depth in range(1, wanted + 1)]
@@ -94,7 +100,7 @@ def test_no_pass_is_deeper_than_it_has_blocks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("depth", "slots", "batch"), [(1, 1, 1), (3, 3, 1), (4, 2, 2), (7, 3, 2), (8, 2, 4), (12, 3, 4), (99, 16, 4)]
+    ("depth", "slots", "batch"), [(1, 1, 1), (3, 3, 1), (4, 2, 2), (6, 3, 2), (7, 3, 2), (99, 32, 2)]
 )
 def test_streamed_blocks_lie_in_slots_of_a_batch(depth: int, slots: int, batch: int) -> None:
     plan = plan_of(graph_of(floats(64 * 16), operation("sum", 0)), block_elements=16)
