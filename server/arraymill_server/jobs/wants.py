@@ -10,7 +10,7 @@ is claimed first, and counts when its last byte is there.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Final
 
@@ -83,11 +83,19 @@ class Want:
     """Within the want; with what is still arriving."""
     arriving: int = 0
     """Bytes that are claimed and not all there."""
+    claims: list[int] = field(default_factory=list[int])
+    """Where those ranges begin, within the want."""
 
     @property
     def came(self) -> int:
         """Bytes that are there."""
         return self.received.nbytes - self.arriving
+
+    @property
+    def head(self) -> int:
+        """Bytes from its start on that are there, without a gap."""
+        starts, ends = self.received.starts, self.received.ends
+        return min((ends[0], *self.claims)) if starts and not starts[0] else 0
 
     def __str__(self) -> str:
         return (
@@ -158,12 +166,14 @@ class Wants:
         if start == end or not self._is_new(record, want, start, end):
             return None
         want.arriving += record.length
+        want.claims.append(start)
         return want.target[start:end]
 
     def arrived(self, record: Record) -> int | None:
         """All bytes of a range that was claimed are there; return the token of the want if it is complete now."""
         want = self._open[record.want]
         want.arriving -= record.length
+        want.claims.remove(record.offset - want.wanted.offset)
         self.received_bytes += record.length
         self.open_bytes -= record.length
         if want.arriving or want.received.ends[0] - want.received.starts[0] < want.wanted.nbytes:
@@ -186,8 +196,9 @@ class Wants:
         return want.token
 
     def reopen(self) -> list[tuple[int, Wanted]]:
-        """Forget what came of the open wants, and open them anew: bytes were lost, and nobody knows which.
+        """Open what is missing of the open wants anew: bytes were lost, and nobody knows which of those on their way.
 
+        What came without a gap stays; a line that breaks again and again brings a job forward all the same.
         What is still on its way under the old numbers is dropped: else a client would be told that its job is done
         while it still sends what came twice, and gRPC's Python takes that for a broken connection.
 
@@ -196,9 +207,13 @@ class Wants:
         """
         forgotten, self._open = self._open, {}
         self.open_bytes = 0
-        for want in forgotten.values():
-            self.received_bytes -= want.came
-        return [(self.open(want.wanted, want.target, want.token), want.wanted) for want in forgotten.values()]
+        return [self._reopen(want) for want in forgotten.values()]
+
+    def _reopen(self, want: Want) -> tuple[int, Wanted]:
+        head, wanted = want.head, want.wanted
+        self.received_bytes -= want.came - head
+        rest = replace(wanted, offset=wanted.offset + head, nbytes=wanted.nbytes - head)
+        return self.open(rest, want.target[head:], want.token), rest
 
     def oldest(self) -> Want | None:
         """Return the want that waits longest, None when none is open."""

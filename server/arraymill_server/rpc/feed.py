@@ -1,7 +1,7 @@
 """The exchange of a submitted job: the stream changes, the job does not notice.
 
 A client that attaches has the job for itself: one that was there before is replaced, and from that very moment on it
-brings nothing any more, neither by frames nor by its bulk connection. What it had not brought in full is wanted again:
+brings nothing any more, neither by frames nor by its bulk connection. What it had not brought is wanted again:
 the next client may be another process, which cuts the array into other frames.
 
 While nobody is attached nothing is said: whoever comes is told everything that is open.
