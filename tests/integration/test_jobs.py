@@ -199,7 +199,7 @@ async def test_an_upload_survives_cuts(link: Link, mill: am.AsyncClient, after: 
         submitting = asyncio.create_task(cut.submit(expression()))
         for _ in range(4):
             await until_cut(link)
-            link.cut_after = link.passed + (3 << 20)
+            link.cut_after = link.passed + (1 << 20)
         await until_cut(link)
         link.cut_after = None
         job = await submitting

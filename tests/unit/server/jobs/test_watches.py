@@ -118,7 +118,7 @@ def test_bytes_that_are_wanted_again_are_told(stage: Stage) -> None:
     onlooker = Onlooker(stage, job)
     feeder = stage.attach(job, SUM)
     stage.pass_time(watches.WATCH_SECONDS)
-    feeder.call.send(feeder.frames(feeder.wants[0])[0])
+    feeder.call.send(feeder.frames(feeder.wants[0])[1])  # behind a gap
     stage.settle()
     stage.attach(job, SUM)
     stage.pass_time(watches.WATCH_SECONDS)

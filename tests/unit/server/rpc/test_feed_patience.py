@@ -136,9 +136,9 @@ def test_a_want_when_none_is_open_starts_the_clock(waiting: Waiting) -> None:
 
 
 def test_who_brings_something_may_come_and_go(waiting: Waiting) -> None:
-    for want in (2, 3):
+    for want, start, end in ((2, 0, 5_000), (3, 5_000, 9_999)):
         client = waiting.attach()
-        client.frame(want, 0, 9_999)
+        client.frame(want, start, end)
         waiting.pass_time(5)
         client.leave()
         waiting.pass_time(4)

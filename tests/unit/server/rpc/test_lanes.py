@@ -210,10 +210,10 @@ async def test_a_connection_that_breaks_while_inputs_travel() -> None:
         await job.said("bulk_ended")
         await until(lambda: job.kinds()[-1] == "want 5")
         assert job.kinds() == ["accepted", "header", "want 1", "want 2", "want 3", "bulk_ended", "want 4", "want 5"]
-        assert job.exchange.received_bytes == 10_000
+        assert job.exchange.received_bytes == 16_000, "what came without a gap"
         job.frame(3, 21_000, 30_000)  # was on its way
-        job.frame(4, 10_000, 20_000)
-        job.frame(5, 20_000, 30_000)
+        job.frame(4, 15_000, 20_000)
+        job.frame(5, 21_000, 30_000)
         assert job.peer.tokens == [0, 10_000, 20_000]
         assert job.memory[:30_000] == DATA[:30_000]
         assert (job.exchange.received_bytes, job.peer.errors) == (30_000, [])
