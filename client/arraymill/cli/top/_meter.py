@@ -16,8 +16,11 @@ from arraymill import JobStatus, ServerInfo
 HISTORY: Final = 120
 """Rates that are remembered of each kind: more than fit beside the numbers on any terminal."""
 
-SLACK_SECONDS: Final = 1.0
-"""By which a server may seem younger than it is: its clock and that of this process do not run alike."""
+SLACK_SECONDS: Final = 0.1
+"""By which a server may seem younger than it is, beside the drift of its clock."""
+
+DRIFT: Final = 0.01
+"""Most difference between the pace of its clock and that of this process; real ones are a hundred times as small."""
 
 LEAST_SECONDS: Final = 1e-3
 """Between two answers of which rates are made."""
@@ -133,4 +136,5 @@ class Meter:
 
 def _is_other(before: Sample, now: Sample) -> bool:
     """Tell whether another process answers: one that is younger than the first would be at the least."""
-    return now.info.uptime_seconds < before.info.uptime_seconds + now.asked - before.answered - SLACK_SECONDS
+    elapsed = (now.asked - before.answered) * (1 - DRIFT)
+    return now.info.uptime_seconds < before.info.uptime_seconds + elapsed - SLACK_SECONDS

@@ -68,7 +68,7 @@ def test_a_slow_answer_makes_no_other_process() -> None:
 
 def test_no_rate_is_negative_or_infinite() -> None:
     meter = Meter("host:1")
-    meter.add(sample(100, 0.5, ended_jobs={"succeeded": 50}))
+    meter.add(sample(100, 0.15, ended_jobs={"succeeded": 50}))
     view = meter.add(sample(100, 0.1, ended_jobs={"succeeded": 3, "failed": 1}))
     assert view.flows["jobs"].by_kind == {"failed": 1000.0, "succeeded": 0.0}
 
@@ -82,3 +82,10 @@ def test_a_server_that_does_not_answer_keeps_its_figures_without_rates() -> None
     assert view.info is not None
     assert (view.trouble, view.silent_seconds, view.flows, view.info.workers) == ("gone", 3.5, {}, 3)
     assert meter.add(sample(111, 16)).trouble == ""
+
+
+def test_a_server_that_lived_for_a_moment_is_seen_to_be_replaced() -> None:
+    meter = Meter("host:1")
+    meter.add(sample(100, 0.1))
+    assert meter.add(sample(101, 0.3)).replaced == 1
+    assert meter.add(sample(102, 1.25)).replaced == 1
