@@ -229,7 +229,7 @@ WRONG: dict[str, bytes] = {
     "too long": (MESSAGE_BYTES + 1).to_bytes(4, "big"),
     "garbage": b"\0\0\0\x04\xff\xff\xff\xff",
     "the hello again": b"ammem1\n",
-    "an unknown segment": b"\0\0\0\x04\x12\x02\x08\x63",
+    "an unknown segment": b"\0\0\0\x08\x12\x06\x08\xff\xff\xff\xff\x0f",
     "a flood": 200 * b"\0\0\0\x04\x0a\x02\x10\x05",
 }
 
