@@ -34,10 +34,16 @@ class SharedLane:
         self._sinks: Sequence[ResultSink] | None = None
         self._offered: list[pb.Take] = []
         self._has_placed_outputs = False
+        self._is_accepted = False
         self.leaves_results = False
         """Whether the server leaves the results in the arrays that `opening` told of, and sends none."""
         self.garbled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Fails when the server says there what it must not."""
+
+    @property
+    def may_leave_results(self) -> bool:
+        """Whether the server may write to those arrays: until it has said what it does, it may."""
+        return self.leaves_results if self._is_accepted else self._has_placed_outputs
 
     @property
     def secret(self) -> bytes:
@@ -81,6 +87,7 @@ class SharedLane:
 
     def accepted(self, accepted: pb2.Accepted) -> None:
         """Take the ranges of the job, which has a number within the session; 0: it goes by other lanes."""
+        self._is_accepted = True
         self.leaves_results = accepted.memory_outputs and self._has_placed_outputs
         if accepted.memory_job and self._session is not None:
             self._number = accepted.memory_job

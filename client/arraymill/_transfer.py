@@ -142,7 +142,7 @@ class Transfer:
                 if not await self._lane.rest():
                     raise self._lost()
             finally:
-                may_go_on = self._shared.leaves_results and not self._has_ended(reader)
+                may_go_on = self._shared.may_leave_results and not self._has_ended(reader)
                 try:
                     await _end(call, reader, writer, self._shared.garbled, *self._lane.tasks)
                 finally:
